@@ -1,0 +1,34 @@
+# make demo: the whole method on the embedded demo world.   make test: everything that must pass.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format benchmark clean
+
+demo: $(VENV)/.installed
+	$(BIN)/semples demo --out runs/demo
+
+test: $(VENV)/.installed lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,crf]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

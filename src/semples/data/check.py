@@ -1,0 +1,237 @@
+"""What a dataset holds and what is wrong with it, before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from semples.data.dataset import IGNORE, Item, PhotoError, Problem, TaggedDataset
+from semples.progress import track
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+SHOWN_PROBLEMS = 30
+SHOWN_PAIRS = 20
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What decoding every photo once showed.
+
+    `kept` are the readable items in the dataset's order; `problems` name the others; `sizes` maps the id of each kept
+    item to its (width, height), upright.
+    """
+
+    kept: tuple[Item, ...]
+    problems: tuple[Problem, ...]
+    sizes: Mapping[str, tuple[int, int]]
+
+
+def verify_photos(dataset: TaggedDataset, *, workers: int = 1) -> Verified:
+    """Decode every photo once, in full, and tell which are usable; a run calls this before it trains.
+
+    `workers` threads decode at once (Pillow's decoders run beside each other), each holding one photo in memory. The
+    answer does not depend on their number.
+    """
+
+    def size_of(item: Item) -> tuple[int, int] | PhotoError:
+        try:
+            height, width, _ = dataset.photo(item).shape
+        except PhotoError as error:
+            return error
+        return width, height
+
+    kept: list[Item] = []
+    problems: list[Problem] = []
+    sizes: dict[str, tuple[int, int]] = {}
+    outcomes = _in_order(size_of, dataset.items, workers)
+    outcomes = track(outcomes, label="checking photos", total=len(dataset.items))
+    for item, outcome in zip(dataset.items, outcomes, strict=True):
+        if isinstance(outcome, PhotoError):
+            problems.append(Problem(item.id, str(outcome)))
+        else:
+            kept.append(item)
+            sizes[item.id] = outcome
+    return Verified(tuple(kept), tuple(problems), sizes)
+
+
+def _in_order(task: Callable[[Item], T], items: Iterable[Item], workers: int) -> Iterator[T]:
+    """`map(task, items)` on several threads, with few items ahead of the one asked for."""
+    if workers <= 1:
+        yield from map(task, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(pool.submit(task, item))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Figures of a dataset; `to_json` gives plain data.
+
+    `photos` counts usable photos, `unreadable` lists those that do not decode, `problems` what reading set aside.
+    `class_photos[k]` counts photos that carry class k, `together[j][k]` those that carry both (the diagonal repeats
+    `class_photos`). `width` and `height` are (smallest, median, largest) in pixels. `masks` counts readable masks;
+    `mask_problems` lists unreadable ones and those whose classes differ from the tags.
+    """
+
+    name: str
+    root: str
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+    photos: int
+    untagged: int
+    class_photos: tuple[int, ...]
+    together: tuple[tuple[int, ...], ...]
+    empty_classes: tuple[str, ...]
+    width: tuple[float, float, float] | None
+    height: tuple[float, float, float] | None
+    masks: int
+    unreadable: tuple[Problem, ...] = field(default=())
+    problems: tuple[Problem, ...] = field(default=())
+    mask_problems: tuple[Problem, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Dictionaries, lists, text and numbers only."""
+        return asdict(self)
+
+
+def check(dataset: TaggedDataset, *, workers: int = 1) -> CheckReport:
+    """Decode every photo and mask once and count. Raises nothing for a bad photo or mask: they are listed."""
+    verified = verify_photos(dataset, workers=workers)
+    count = len(dataset.classes)
+    hot = np.zeros((len(verified.kept), count), np.int64)
+    for row, item in enumerate(verified.kept):
+        hot[row, list(item.tags)] = 1
+    together = hot.T @ hot
+    masks, mask_problems = _check_masks(dataset, verified.kept)
+    sizes = list(verified.sizes.values())
+    return CheckReport(
+        name=dataset.name,
+        root=str(dataset.root),
+        classes=dataset.classes.names,
+        prompts=dataset.classes.prompts,
+        photos=len(verified.kept),
+        untagged=int((hot.sum(axis=1) == 0).sum()),
+        class_photos=tuple(int(number) for number in np.diag(together)),
+        together=tuple(tuple(int(number) for number in row) for row in together),
+        empty_classes=tuple(name for name, n in zip(dataset.classes.names, np.diag(together), strict=True) if n == 0),
+        width=_spread([width for width, _ in sizes]),
+        height=_spread([height for _, height in sizes]),
+        masks=masks,
+        unreadable=verified.problems,
+        problems=dataset.problems,
+        mask_problems=tuple(mask_problems),
+    )
+
+
+def _spread(values: list[int]) -> tuple[float, float, float] | None:
+    return (min(values), median(values), max(values)) if values else None
+
+
+def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, list[Problem]]:
+    masks = 0
+    problems: list[Problem] = []
+    names = dataset.classes.names
+    for item in items:
+        try:
+            mask = dataset.mask(item)
+        except PhotoError as error:
+            problems.append(Problem(item.id, str(error)))
+            continue
+        if mask is None:
+            continue
+        masks += 1
+        drawn = {int(value) - 1 for value in np.unique(mask) if 0 < value < IGNORE}
+        untagged, undrawn = sorted(drawn - set(item.tags)), sorted(set(item.tags) - drawn)
+        if untagged:
+            problems.append(Problem(item.id, f"its mask shows {_join(names, untagged)}, its tags do not"))
+        if undrawn:
+            problems.append(Problem(item.id, f"tagged {_join(names, undrawn)}, but its mask shows none"))
+    return masks, problems
+
+
+def _join(names: tuple[str, ...], indices: list[int]) -> str:
+    return ", ".join(names[index] for index in indices)
+
+
+# ---------------------------------------------------------------------------------------------------- terminal
+
+
+def render(report: CheckReport, console: Console) -> None:
+    """Show a report: figures, class balance, co-occurrence (a table, or the commonest pairs), problems."""
+    from rich.markup import escape
+
+    console.print(f"[bold]{escape(report.name)}[/bold]  {escape(report.root)}", highlight=False)
+    set_aside = len(report.unreadable) + len(report.problems)
+    console.print(
+        f"{report.photos} photos, {report.untagged} of them without a tag (background only); "
+        f"{report.masks} masks; {set_aside} problems",
+        highlight=False,
+    )
+    for label, spread in (("width", report.width), ("height", report.height)):
+        if spread is not None:
+            console.print(f"{label}: {spread[0]:g} to {spread[2]:g} pixels, median {spread[1]:g}", highlight=False)
+    _render_classes(report, console)
+    _render_together(report, console)
+    if report.empty_classes:
+        console.print(f"[yellow]Classes without a photo:[/yellow] {escape(', '.join(report.empty_classes))}")
+    for title, problems in (
+        ("Photos that cannot be read", report.unreadable),
+        ("Problems", report.problems),
+        ("Masks", report.mask_problems),
+    ):
+        if problems:
+            console.print(f"[red]{title}[/red]: {len(problems)}", highlight=False)
+            for problem in problems[:SHOWN_PROBLEMS]:
+                console.print(f"  {escape(problem.where)}: {escape(problem.what)}", highlight=False, soft_wrap=True)
+            if len(problems) > SHOWN_PROBLEMS:
+                console.print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more", highlight=False)
+
+
+def _render_classes(report: CheckReport, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("#", "class", "prompt word", "photos", "share", title="Classes")
+    for index, (name, prompt, count) in enumerate(
+        zip(report.classes, report.prompts, report.class_photos, strict=True), start=1
+    ):
+        share = f"{100 * count / report.photos:.1f} %" if report.photos else "-"
+        table.add_row(str(index), escape(name), escape(prompt), str(count), share)
+    console.print(table)
+
+
+def _render_together(report: CheckReport, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    present = [index for index, count in enumerate(report.class_photos) if count]
+    if len(present) < 2:
+        return
+    digits = 2 + len(str(max(report.class_photos)))
+    names = 6 + max(len(report.classes[index]) for index in present)
+    if names + max(digits, 4) * len(present) <= console.width:
+        table = Table("", *(str(index + 1) for index in present), title="Photos with both tags", box=None)
+        for row in present:
+            cells = (str(report.together[row][column] or "·") for column in present)
+            table.add_row(f"{row + 1} {escape(report.classes[row])}", *cells)
+    else:
+        table = Table("class", "with", "photos", title="Commonest pairs of tags")
+        pairs = [(j, k) for j in present for k in present if j < k and report.together[j][k]]
+        for j, k in sorted(pairs, key=lambda pair: -report.together[pair[0]][pair[1]])[:SHOWN_PAIRS]:
+            table.add_row(escape(report.classes[j]), escape(report.classes[k]), str(report.together[j][k]))
+    console.print(table)

@@ -1,0 +1,237 @@
+"""What every dataset of tagged photos offers, and the registry of readers that find one in a folder.
+
+A reader is a module with two functions, `recognises(root) -> bool` and `read(root, *, split, tags, classes,
+max_megapixels) -> TaggedDataset`. To add one, write the module and give it a line in `READERS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
+from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, read_mask, read_photo
+from semples.errors import UserError
+
+__all__ = [
+    "IGNORE",
+    "MAX_CLASSES",
+    "READERS",
+    "VOC_CLASSES",
+    "ClassList",
+    "FileDataset",
+    "Item",
+    "PhotoError",
+    "Problem",
+    "Subset",
+    "TaggedDataset",
+    "class_list",
+    "open_dataset",
+    "with_items",
+]
+
+IGNORE = 255  # label of pixels that are not scored
+
+# Asked in this order; the first that recognises the folder reads it.
+READERS: dict[str, str] = {
+    "voc": "semples.data.voc",
+    "folder": "semples.data.folder",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo of a dataset.
+
+    `id` is unique, in posix style without the extension, and safe as a relative path for outputs. `tags` are 0-based
+    class indices in ascending order; none means background only. `mask` is None where there is no ground truth.
+    """
+
+    id: str
+    photo: Path
+    tags: tuple[int, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A photo, row or part of one that is not used, or not as written: where it is, and what is wrong with it."""
+
+    where: str
+    what: str
+
+
+@runtime_checkable
+class TaggedDataset(Protocol):
+    """Photos with tags. `problems` is what reading set aside; photos that turn out unreadable: `data.verify_photos`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def root(self) -> Path: ...
+    @property
+    def classes(self) -> ClassList: ...
+    @property
+    def items(self) -> tuple[Item, ...]: ...
+    @property
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    def photo(self, item: Item) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB, upright. Raises PhotoError."""
+        ...
+
+    def mask(self, item: Item) -> NDArray[np.uint8] | None:
+        """(H, W) uint8 labels, the photo's size: 0 background, class k is k + 1, 255 ignore. Raises PhotoError."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """A dataset whose photos and masks are files: what the readers of this package return."""
+
+    name: str
+    root: Path
+    classes: ClassList
+    items: tuple[Item, ...]
+    problems: tuple[Problem, ...]
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def photo(self, item: Item) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB, upright. Raises PhotoError."""
+        return read_photo(item.photo, max_megapixels=self.max_megapixels)
+
+    def mask(self, item: Item) -> NDArray[np.uint8] | None:
+        """(H, W) uint8 labels of the photo's size, None where there is no mask. Raises PhotoError."""
+        if item.mask is None:
+            return None
+        size = probe(item.photo, max_megapixels=self.max_megapixels)
+        labels = read_mask(item.mask, size=size, max_megapixels=self.max_megapixels)
+        unknown = [int(value) for value in np.unique(labels) if len(self.classes) < value < IGNORE]
+        if unknown:
+            raise PhotoError(
+                f"{item.mask}: the mask holds the value {unknown[0]}, but there are {len(self.classes)} classes; "
+                "correct the mask or the class list"
+            )
+        return labels
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A dataset restricted to some of its items, all else as in `whole`."""
+
+    whole: TaggedDataset
+    items: tuple[Item, ...]
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def root(self) -> Path:
+        return self.whole.root
+
+    @property
+    def classes(self) -> ClassList:
+        return self.whole.classes
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.whole.problems
+
+    def photo(self, item: Item) -> NDArray[np.uint8]:
+        return self.whole.photo(item)
+
+    def mask(self, item: Item) -> NDArray[np.uint8] | None:
+        return self.whole.mask(item)
+
+
+def with_items(dataset: TaggedDataset, items: Iterable[Item]) -> TaggedDataset:
+    """`dataset` with only `items`, in the order given."""
+    return Subset(dataset.whole if isinstance(dataset, Subset) else dataset, tuple(items))
+
+
+class Reader(Protocol):
+    """What a reader module offers."""
+
+    def recognises(self, root: Path) -> bool:
+        """Whether the folder has this reader's layout."""
+        ...
+
+    def read(
+        self, root: Path, *, split: str | None, tags: Path | None, classes: ClassList | None, max_megapixels: float
+    ) -> TaggedDataset:
+        """List the photos with their tags. Opens no photo. Raises UserError."""
+        ...
+
+
+def open_dataset(
+    root: Path | str,
+    *,
+    split: str | None = None,
+    reader: str | None = None,
+    tags: Path | str | None = None,
+    classes: ClassList | Path | str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> TaggedDataset:
+    """List the tagged photos in the folder `root`.
+
+    Args:
+        split: name of a list of photos; None or "": the reader's default.
+        reader: a name in `READERS`; None: the first reader that recognises the folder.
+        tags: a tags file to use in place of the one in the folder.
+        classes: the class list, or a text file with `name` or `name,prompt word` on each line.
+        max_megapixels: larger photos are refused when they are decoded.
+
+    Raises:
+        UserError: nothing readable there, or a file of it is unusable as a whole. A single bad row or photo is no
+            error: it is set aside and listed in `problems`.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: not a folder")
+    if reader is not None and reader not in READERS:
+        raise UserError(f"unknown reader {reader!r}; known are {', '.join(READERS)}")
+    tags_file = None if tags is None else Path(tags).expanduser()
+    if tags_file is not None and not tags_file.is_file():
+        raise UserError(f"{tags_file}: no such tags file")
+    given = class_list(Path(classes).expanduser()) if isinstance(classes, Path | str) else classes
+    module = _reader(reader) if reader is not None else _recognise(folder, tags_file)
+    dataset = module.read(folder, split=split or None, tags=tags_file, classes=given, max_megapixels=max_megapixels)
+    if not dataset.items:
+        first = f"; the first: {dataset.problems[0].where}: {dataset.problems[0].what}" if dataset.problems else ""
+        raise UserError(f"{folder}: no usable photo, {len(dataset.problems)} problems{first}")
+    return dataset
+
+
+def _reader(name: str) -> Reader:
+    return cast(Reader, importlib.import_module(READERS[name]))
+
+
+def _recognise(folder: Path, tags: Path | None) -> Reader:
+    for name in READERS:
+        if _reader(name).recognises(folder):
+            return _reader(name)
+    if tags is not None:
+        return _reader("folder")
+    raise UserError(
+        f"{folder}: found neither the VOC layout (JPEGImages with ImageSets or Annotations) nor a tags file "
+        "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it"
+    )
+
+
+def safe_relative(name: str) -> PurePosixPath | None:
+    """`name` as a path below a dataset's root, or None where it is absolute, empty or climbs out with `..`.
+
+    Backslashes, as Windows programs write them, count as slashes.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = path.parts
+    if not parts or path.is_absolute() or ".." in parts or ":" in parts[0] or "\0" in name:
+        return None
+    return path

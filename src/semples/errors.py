@@ -1,0 +1,7 @@
+"""The one exception type that is shown to the user as a single line."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what is wrong, where, and how to mend it, in one line."""

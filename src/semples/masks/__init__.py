@@ -1,0 +1,1 @@
+"""Label maps: made from class activation maps, refined, written and read."""

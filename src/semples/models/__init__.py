@@ -1,0 +1,1 @@
+"""Networks: the mask generators and the frozen vision-language model."""

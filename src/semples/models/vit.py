@@ -1,0 +1,199 @@
+"""Plain vision transformer that exposes, per block, what attention fusion needs.
+
+Shape suffixes: B images, T = K + N tokens (K class tokens, then N patches), C channels, H heads, D = C / H, L blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """Architecture. The defaults are DeiT-S; `pre_norm` and `quick_gelu` cover the image towers of CLIP."""
+
+    patch_size: int = 16
+    width: int = 384
+    depth: int = 12
+    heads: int = 6
+    mlp_ratio: float = 4.0
+    act: Literal["gelu", "quick_gelu"] = "gelu"
+    pre_norm: bool = False
+    eps: float = 1e-6
+    image_size: int = 224
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side at `image_size`."""
+        return self.image_size // self.patch_size
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+@dataclass
+class Tokens:
+    """What a forward pass leaves behind for CAMs, detached from the graph except `last`.
+
+    last: (B,T,C) output of the last block, before any final norm.
+    grid: (h, w) patches.
+    pooled: L tensors (B,C), the attention branch of each block pooled over all T tokens.
+    queries, keys: L tensors (B,H,T,D), queries scaled by 1/sqrt(D); softmax(queries @ keys^T) is the attention.
+    attention: L tensors (B,H,T,T), where the pass was asked to keep them, else empty.
+    """
+
+    last: Tensor
+    grid: tuple[int, int]
+    pooled: list[Tensor] = field(default_factory=list)
+    queries: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)
+    attention: list[Tensor] = field(default_factory=list)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with the parameter names of the usual ViT."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BTC: Tensor, *, keep_map: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """The branch output (B,T,C), scaled queries and keys (B,H,T,D), and the attention map if asked for."""
+        B, T, C = x_BTC.shape
+        q, k, v = self.qkv(x_BTC).reshape(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q = q * (C // self.heads) ** -0.5
+        attention = None
+        if keep_map:
+            attention = (q @ k.transpose(-2, -1)).softmax(dim=-1)
+            mixed = attention @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return self.proj(mixed.transpose(1, 2).reshape(B, T, C)), q, k, attention
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the activation between."""
+
+    def __init__(self, width: int, hidden: int, act: str) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = QuickGELU() if act == "quick_gelu" else nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with stochastic depth on both branches."""
+
+    def __init__(self, config: VitConfig, drop_path: float) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(config.width, eps=config.eps)
+        self.attn = Attention(config.width, config.heads)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
+        self.mlp = Mlp(config.width, int(config.width * config.mlp_ratio), config.act)
+
+    def add(self, x_BTC: Tensor, branch_BTC: Tensor, noise_B: Tensor | None) -> Tensor:
+        """Residual sum; in train mode the branch is dropped where noise < rate, else divided by the keep rate."""
+        if noise_B is None or not self.training or self.drop_path == 0:
+            return x_BTC + branch_BTC
+        keep_B = (noise_B >= self.drop_path).to(x_BTC.dtype) / (1 - self.drop_path)
+        return x_BTC + branch_BTC * keep_B[:, None, None]
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to vectors; what is left of the image right and below of whole patches is not seen."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        return self.proj(image_B3HW)
+
+
+class VisionTransformer(nn.Module):
+    """ViT with `num_tokens` class tokens before the patch tokens (WeakTr sec. 3.1).
+
+    A final `norm` exists among the weights, as in published checkpoints, but the forward pass never applies it.
+    """
+
+    def __init__(self, config: VitConfig, *, num_tokens: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.num_tokens = num_tokens
+        self.patch_embed = PatchEmbed(config.patch_size, config.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, num_tokens, config.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens + config.grid**2, config.width))
+        if config.pre_norm:
+            self.norm_pre = nn.LayerNorm(config.width, eps=config.eps)
+        rates = torch.linspace(0, drop_path, config.depth).tolist()
+        self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
+        self.norm = nn.LayerNorm(config.width, eps=config.eps)
+
+    def position_embedding(self, h: int, w: int, *, square_input: bool) -> Tensor:
+        """(1, K + h·w, C). Another grid than the trained one is reached bicubically by the scale factors
+        (h + 0.1)/√N0 and (w + 0.1)/√N0, not by target size: checkpoints were trained with these coordinates."""
+        own = self.config.grid
+        if h * w == own * own and square_input:
+            return self.pos_embed
+        classes, patches = self.pos_embed[:, : self.num_tokens], self.pos_embed[:, self.num_tokens :]
+        grid_1Chw = patches.reshape(1, own, own, -1).permute(0, 3, 1, 2)
+        resized = F.interpolate(
+            grid_1Chw, scale_factor=((h + 0.1) / own, (w + 0.1) / own), mode="bicubic", align_corners=False
+        )
+        return torch.cat([classes, resized.flatten(2).transpose(1, 2)], dim=1)
+
+    def forward(
+        self,
+        image_B3HW: Tensor,
+        *,
+        pooling: str,
+        noise_BL2: Tensor | None = None,
+        keep_maps: bool = False,
+    ) -> Tokens:
+        """Run all blocks.
+
+        image: normalised, any height and width of at least one patch.
+        pooling: `max` or `avg`, how the attention branch is pooled over tokens.
+        noise: uniform numbers in [0,1) that decide stochastic depth in train mode; None keeps every branch.
+        keep_maps: keep the attention maps (small inputs, training) instead of queries and keys.
+        """
+        x_BTC, grid = self.embed(image_B3HW)
+        tokens = Tokens(last=x_BTC, grid=grid)
+        for index, block in enumerate(self.blocks):
+            noise = (None, None) if noise_BL2 is None else noise_BL2[:, index].unbind(-1)
+            branch_BTC, q, k, attention = block.attn(block.norm1(x_BTC), keep_map=keep_maps)
+            features = branch_BTC.detach()
+            tokens.pooled.append(features.amax(dim=1) if pooling == "max" else features.mean(dim=1))
+            if attention is not None:
+                tokens.attention.append(attention.detach())
+            else:
+                tokens.queries.append(q.detach())
+                tokens.keys.append(k.detach())
+            x_BTC = block.add(x_BTC, branch_BTC, noise[0])
+            x_BTC = block.add(x_BTC, block.mlp(block.norm2(x_BTC)), noise[1])
+        tokens.last = x_BTC
+        return tokens
+
+    def embed(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens that enter the first block (B,T,C), and the patch grid (h, w)."""
+        patches = self.patch_embed(image_B3HW)
+        B, _, h, w = patches.shape
+        x_BTC = torch.cat([self.cls_token.expand(B, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        square_input = image_B3HW.shape[-1] == image_B3HW.shape[-2]
+        x_BTC = x_BTC + self.position_embedding(h, w, square_input=square_input)
+        return (self.norm_pre(x_BTC) if self.config.pre_norm else x_BTC), (h, w)

@@ -1,0 +1,420 @@
+"""Every setting of a run, each with its range and source, as frozen dataclasses; YAML in and out.
+
+The defaults are the values published for PASCAL VOC 2012; a recipe file lists only what differs from them.
+"SemPLeS" below is arXiv 2401.11791, "WeakTr" arXiv 2304.01184, "published program" the settings its authors ran.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from semples.errors import UserError
+
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    source: str = "",
+) -> Any:
+    """A dataclass field with its description, unit, inclusive range and source."""
+    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high, "source": source})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which photos are trained on, and how they are read."""
+
+    split: str = setting("", "list of the training photos; empty: train_aug, train or all photos, whichever exists")
+    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
+    workers: int = setting(2, "processes that decode and augment photos; 0: the training process itself", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSettings:
+    """The mask generator, a vision transformer with one class token per class (WeakTr)."""
+
+    kind: str = setting("weaktr", "name in the registry of mask generators")
+    start: str = setting(
+        "timm/deit_small_patch16_224.fb_in1k",
+        "start weights: hub id, folder, file, or `random`",
+        source="WeakTr sec. 4.1",
+    )
+    image_size: int = setting(224, "side of a training view", unit="pixels", low=8, source="WeakTr sec. 4.1")
+    patch_size: int = setting(16, "side of a patch; a config.json beside the start weights wins", unit="pixels", low=1)
+    width: int = setting(384, "channels C; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    depth: int = setting(12, "layers L; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    heads: int = setting(6, "attention heads H; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    mean: tuple[float, float, float] = setting(
+        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+    )
+    std: tuple[float, float, float] = setting(
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+    )
+    drop_path: float = setting(0.1, "stochastic depth rate of the last layer", low=0, high=0.9, source="WeakTr")
+    pooling: Literal["max", "avg"] = setting(
+        "max", "how attention features are pooled over tokens", source="published program: max for VOC, avg for COCO"
+    )
+    head_reduction: int = setting(
+        8, "narrowing r of the head-weight network", low=1, source="published program: 8 for VOC, 4 for COCO"
+    )
+    feature_reduction: int = setting(8, "narrowing of the attention-feature network", low=1, source="WeakTr")
+    attention: Literal["fused", "patchcam", "transcam"] = setting(
+        "fused", "what the CAM is before refinement: attention x patch CAM, patch CAM, attention", source="WeakTr"
+    )
+    refine: bool = setting(True, "apply the patch-to-patch attention to the CAM", source="WeakTr sec. 3.3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """The frozen vision-language model."""
+
+    model: str = setting("openai/clip-vit-base-patch32", "hub id or folder in transformers format", source="SemPLeS")
+    normalisation: Literal["generator", "clip"] = setting(
+        "generator",
+        "mean and std of what CLIP sees: the generator's (parity with the published figures) or CLIP's own",
+        source="published program: generator",
+    )
+    class_template: str = setting("a photo of {name}.", "text of a class", source="SemPLeS sec. 3.2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """The learned background prompts, one per class."""
+
+    length: int = setting(30, "learned vectors M per class", low=1, high=71, source="SemPLeS sec. 4.1")
+    context: str = setting("a photo of", "words before the learned vectors", source="SemPLeS")
+    full_stop: Literal["in-word", "word"] = setting(
+        "in-word",
+        "the token that ends a prompt: `.` inside a word (parity with the published figures) or as a word of its own",
+        source="published program: in-word",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """Random changes to a training photo, in the order listed."""
+
+    crop_scale: tuple[float, float] = setting(
+        (0.08, 1.0), "share of the photo's area a crop keeps", low=0, high=1, source="published program"
+    )
+    crop_ratio: tuple[float, float] = setting(
+        (3 / 4, 4 / 3), "width / height of a crop, log-uniform", low=0, source="published program"
+    )
+    flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="published program")
+    randaugment_ops: int = setting(2, "RandAugment operations per photo; 0: off", low=0, source="published program")
+    randaugment_magnitude: float = setting(9.0, "RandAugment strength", low=0, high=10, source="published program")
+    randaugment_std: float = setting(0.5, "its standard deviation", low=0, source="published program")
+    colour_jitter: float = setting(
+        0.4,
+        "brightness, contrast and saturation factor 1 +- this, only where RandAugment is off",
+        low=0,
+        high=1,
+        source="published program: only without RandAugment",
+    )
+    erasing: float = setting(
+        0.25, "probability of replacing a box by per-pixel noise", low=0, high=1, source="published program"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """One training stage. Loss weights that a stage does not use are ignored by it."""
+
+    epochs: int = setting(60, "passes over the training photos; 0: pass the weights on untrained", low=0, source="SemPLeS sec. 4.1")
+    batch: int = setting(64, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")
+    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
+    base_lr: float = setting(5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0)
+    schedule: Literal["late-cosine", "cosine"] = setting(
+        "late-cosine",
+        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        source="published program",
+    )
+    warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0)
+    warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, source="WeakTr")
+    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine)", low=0)
+    weight_decay: float = setting(
+        0.03, "AdamW decay on every trained tensor, biases and prompts included", low=0, source="published program"
+    )
+    beta1: float = setting(0.9, "AdamW", low=0, high=1)
+    beta2: float = setting(0.999, "AdamW", low=0, high=1)
+    adam_epsilon: float = setting(1e-8, "AdamW", low=0)
+    lambda_background: float = setting(
+        2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
+    )
+    lambda_prompt: float = setting(
+        0.02, "weight of the prompt-away-from-class term (lambda_P)", low=0, source="SemPLeS: 0.02 VOC, 0.01 COCO"
+    )
+    lambda_refinement: float = setting(
+        0.05, "weight of the background-prompt term (lambda_R)", low=0, source="SemPLeS: 0.05 VOC, 0.2 COCO"
+    )
+    cam_epsilon: float | Literal["relative"] = setting(
+        0.1,
+        "added to max - min when a CAM becomes a mask; `relative`: a tenth of max - min itself, "
+        "for generators whose CAM values are small",
+        low=0,
+        source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
+    )
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+
+def _warmup() -> StageSettings:
+    return StageSettings(base_lr=6e-4, schedule="cosine", warmup_epochs=5, final_lr=1e-5)
+
+
+def _prompting() -> StageSettings:
+    plain = AugmentSettings(randaugment_ops=0, colour_jitter=0.0, erasing=0.0)
+    return StageSettings(batch=128, base_lr=0.1, cam_epsilon=1e-4, augment=plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamSettings:
+    """Class activation maps of the training photos."""
+
+    scales: tuple[float, ...] = setting(
+        (1.0, 1.2), "photo sizes that are summed", low=0.05, source="published program: 1.0 1.2 VOC, 1.0 0.8 1.2 COCO"
+    )
+    mirror: bool = setting(True, "add the mirrored photo at every scale", source="published program")
+    batch: int = setting(1, "photos of equal size computed together", low=1)
+    format: Literal["compact", "npy"] = setting(
+        "compact", "how CAMs are stored: 8-bit images, or the published float32 dictionaries"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """Label maps from CAMs."""
+
+    threshold: float = setting(
+        0.45,
+        "background threshold",
+        low=0,
+        high=1,
+        source="own choice, the middle of the published search range; the published program picks it by pixel masks",
+    )
+    select: Literal["fixed", "ground-truth"] = setting(
+        "fixed",
+        "where the threshold comes from: the setting above, or the best by pixel masks (which weak labels lack)",
+        source="published program: ground-truth",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Scores against masks, where masks exist."""
+
+    curve_start: int = setting(30, "first background threshold", unit="percent", low=0, high=100)
+    curve_end: int = setting(60, "end of the thresholds, itself excluded", unit="percent", low=1, high=101)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How training runs on this machine."""
+
+    seed: int = setting(0, "seed of start weights, order and augmentation", low=0)
+    precision: Literal["no", "bf16", "fp16"] = setting(
+        "no", "mixed precision of training", source="published program: half precision on GPU"
+    )
+    checkpoint_seconds: float = setting(300.0, "time between two checkpoints", unit="seconds", low=0)
+    log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of a run."""
+
+    name: str = setting("voc", "what the recipe is called")
+    about: str = setting("", "one line on what it is for")
+    data: DataSettings = field(default_factory=DataSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    warmup: StageSettings = field(default_factory=_warmup)
+    matching: StageSettings = field(default_factory=StageSettings)
+    prompting: StageSettings = field(default_factory=_prompting)
+    refinement: StageSettings = field(default_factory=StageSettings)
+    cams: CamSettings = field(default_factory=CamSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+# ---------------------------------------------------------------------------------------------- reading and writing
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    folder = resources.files("semples") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """Read a recipe by shipped name or YAML file and apply `key=value` overrides (`matching.lambda_background=1`).
+
+    Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range.
+    """
+    text, where = _recipe_text(str(source))
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: a recipe is a list of `key: value` lines")
+    recipe = merge(Recipe(), tree, where=where)
+    for override in overrides:
+        recipe = merge(recipe, parse_override(override), where=f"--set {override}")
+    return recipe
+
+
+def recipe_from_dict(tree: dict[str, Any], *, where: str) -> Recipe:
+    """The recipe that `to_dict` described; missing keys keep their defaults."""
+    return merge(Recipe(), tree, where=where)
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as plain dictionaries, lists, strings and numbers."""
+    return {key: _plain(value) for key, value in asdict(settings).items()}
+
+
+def to_yaml(settings: Any) -> str:
+    """A settings dataclass as YAML that `load_recipe` reads back to an equal one."""
+    return yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _recipe_text(source: str) -> tuple[str, str]:
+    shipped = resources.files("semples") / "recipes" / f"{source}.yaml"
+    if source in recipe_names():
+        return shipped.read_text(encoding="utf-8"), f"recipe {source}"
+    path = Path(source)
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8-sig"), source
+        except UnicodeDecodeError:
+            raise UserError(f"{source}: not a text file in UTF-8") from None
+    raise UserError(f"{source}: no such recipe; shipped are {', '.join(recipe_names())}, or give a YAML file")
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`a.b=1` as `{"a": {"b": 1}}`; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write key=value, for example matching.epochs=10")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        tree = value
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return typing.cast(dict[str, Any], tree)
+
+
+def merge(settings: Any, tree: Any, *, where: str, path: str = "") -> Any:
+    """`settings` with the values of `tree` put in, checked against type and range."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: {path.rstrip('.')} is a group of settings; give one of its keys")
+    by_name: dict[str, Field[Any]] = {entry.name: entry for entry in fields(settings)}
+    hints = typing.get_type_hints(type(settings))
+    changes: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in by_name:
+            near = difflib.get_close_matches(str(key), by_name, n=1)
+            hint = f"did you mean {path}{near[0]}?" if near else f"known are {', '.join(by_name)}"
+            raise UserError(f"{where}: unknown setting {path}{key}; {hint}")
+        current = getattr(settings, key)
+        if is_dataclass(current):
+            changes[key] = merge(current, value, where=where, path=f"{path}{key}.")
+        else:
+            changes[key] = _checked(value, hints[key], by_name[key], f"{where}: {path}{key}")
+    return replace(settings, **changes)
+
+
+def _checked(value: Any, hint: Any, entry: Field[Any], where: str) -> Any:
+    converted = _convert(value, hint)
+    if converted is None:
+        raise UserError(f"{where}: {value!r} is not {_describe(hint)}")
+    low, high = entry.metadata.get("low"), entry.metadata.get("high")
+    for number in converted if isinstance(converted, tuple) else (converted,):
+        if isinstance(number, bool | str):
+            continue
+        if number != number or (low is not None and number < low) or (high is not None and number > high):
+            ends = " ".join(part for part in (f"from {low:g}" * (low is not None), f"to {high:g}" if high else "") if part)
+            raise UserError(f"{where}: {number:g} is out of range, allowed are values {ends}")
+    return converted
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint`, or None where it is not of that type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        # YAML 1.1 reads a bare `no` as false; it is a word where words are asked for.
+        value = "no" if value is False else value
+        return value if value in arguments else None
+    if origin in (types.UnionType, typing.Union):
+        return next((found for option in arguments if (found := _convert(value, option)) is not None), None)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            return None
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            arguments = (arguments[0],) * len(value)
+        found = tuple(map(_convert, value, arguments))
+        return None if len(value) != len(arguments) or None in found else found
+    if hint is float:
+        return _number(value)
+    if hint is int:
+        number = _number(value)
+        return int(number) if number is not None and number == int(number) else None
+    return value if isinstance(value, hint) else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; also text such as `1e-4`, which YAML 1.1 reads as a word."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if number - number == 0 else None
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(_describe, arguments))
+    if origin is tuple:
+        return "a list of numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+
+
+def describe(settings: Any, *, prefix: str = "") -> list[tuple[str, Any, str, str]]:
+    """Rows (key, value, description, source) of all settings below `settings`, for tables."""
+    rows: list[tuple[str, Any, str, str]] = []
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            rows += describe(value, prefix=f"{prefix}{entry.name}.")
+        else:
+            unit = entry.metadata["unit"]
+            doc = entry.metadata["doc"] + (f" [{unit}]" if unit else "")
+            rows.append((prefix + entry.name, _plain(value), doc, entry.metadata["source"]))
+    return rows

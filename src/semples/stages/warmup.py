@@ -1,0 +1,25 @@
+"""Warm-up: the mask generator learns to classify from tags, as its own method trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from semples.models.generator import MaskGenerator
+from semples.training.task import Batch, Task, Total, share
+
+
+class Warmup(Task):
+    """Trains the whole generator on its classification loss, averaged over photos."""
+
+    def __init__(self, generator: MaskGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        return self.generator.parameters()  # type: ignore[attr-defined, no-any-return]
+
+    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+        losses_B = self.generator.classification_loss(batch.image, batch.tags, noise_BZ=batch.noise)
+        return {"loss": share(losses_B, total.photos)}

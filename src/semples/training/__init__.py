@@ -1,0 +1,1 @@
+"""The one training loop, what it drives, and what it needs: feed, schedule, checkpoints."""

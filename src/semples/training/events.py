@@ -1,0 +1,54 @@
+"""What happened during training, one JSON object a line; TensorBoard gets the same numbers where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from semples.files import write_text
+
+
+class EventLog:
+    """Appends to `events.jsonl` in `folder`; lines at or after `first_step` (of a run that was cut) are dropped first."""
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        self.path = folder / "events.jsonl"
+        kept = [line for line in read_lines(self.path) if line["step"] <= first_step]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._board = _tensorboard(folder / "tensorboard", first_step)
+
+    def write(self, event: dict[str, Any]) -> None:
+        """`event` has `step` and numbers; written and flushed at once."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+        if self._board is not None:
+            for name, value in event.items():
+                if name != "step":
+                    self._board.add_scalar(name, value, event["step"])
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Events so far; a last line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return events
+
+
+def _tensorboard(folder: Path, first_step: int) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=first_step)

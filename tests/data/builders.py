@@ -1,0 +1,78 @@
+"""Small datasets on disk, one builder for each reader: what the contract tests run every reader on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo to be written: name without extension, (width, height), tag names, with or without a mask."""
+
+    name: str
+    size: tuple[int, int]
+    tags: tuple[str, ...]
+    masked: bool = True
+
+    def pixels(self) -> NDArray[np.uint8]:
+        width, height = self.size
+        return np.random.default_rng(len(self.name) + width * height).integers(0, 256, (height, width, 3), np.uint8)
+
+    def labels(self, classes: Sequence[str]) -> NDArray[np.uint8]:
+        width, height = self.size
+        values = [0, 255, *(classes.index(tag) + 1 for tag in self.tags)]
+        return np.resize(np.array(values, np.uint8), (height, width))
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, compress_level=1)
+    return path
+
+
+def write_xml(path: Path, names: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    objects = "".join(f"<object><name>{escape(name)}</name></object>" for name in names)
+    path.write_text(f"<annotation><folder>x</folder>{objects}</annotation>", encoding="utf-8")
+
+
+def write_classes(root: Path, classes: Sequence[str]) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / "classes.txt", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([name, f"a {name}"] for name in classes)
+
+
+def build_voc(root: Path, classes: Sequence[str], samples: Sequence[Sample]) -> None:
+    write_classes(root, classes)
+    for sample in samples:
+        save(root / "JPEGImages" / f"{sample.name}.png", sample.pixels())
+        write_xml(root / "Annotations" / f"{sample.name}.xml", sample.tags)
+        if sample.masked:
+            save(root / "SegmentationClass" / f"{sample.name}.png", sample.labels(classes))
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"{sample.name}\n" for sample in samples), encoding="utf-8")
+
+
+def build_folder(root: Path, classes: Sequence[str], samples: Sequence[Sample]) -> None:
+    write_classes(root, classes)
+    for sample in samples:
+        save(root / "images" / f"{sample.name}.png", sample.pixels())
+        if sample.masked:
+            save(root / "masks" / f"{sample.name}.png", sample.labels(classes))
+    with open(root / "tags.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "tags"])
+        writer.writerows([f"images/{sample.name}.png", ";".join(sample.tags)] for sample in samples)
+
+
+Builder = Callable[[Path, Sequence[str], Sequence[Sample]], None]
+BUILDERS: dict[str, Builder] = {"voc": build_voc, "folder": build_folder}

@@ -1,0 +1,76 @@
+"""Multi-scale CAMs of whole photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.golden.models import golden_weaktr
+
+from semples.cams import photo_cams, scaled_inputs
+from semples.recipe import CamSettings, GeneratorSettings
+
+OTHER = 5e-6
+SETTINGS = GeneratorSettings()
+
+
+def cases(io: np.lib.npyio.NpzFile) -> list[tuple[str, tuple[float, ...], str, int]]:
+    """(pooling, scales, kind, photo) of all stored CAMs."""
+    found = set()
+    for key in io.files:
+        if "/cls" in key:
+            pooling, scales, kind, photo, _ = key.split("/")
+            found.add((pooling, tuple(float(s) for s in scales[6:].split("_")), kind, int(photo[5:])))
+    return sorted(found)
+
+
+def name(scales: tuple[float, ...]) -> str:
+    return "scales" + "_".join(str(s) for s in scales)
+
+
+def test_network_inputs(golden: Path) -> None:
+    io = np.load(golden / "g5_io.npz")
+    for _, scales, _, photo in cases(io):
+        for index, (view, _) in enumerate(scaled_inputs(io[f"image{photo}_u8"], scales, SETTINGS)):
+            expected = io[f"{name(scales)}/image{photo}/in{2 * index}"]
+            np.testing.assert_allclose(view.numpy(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_cams(golden: Path, pooling: str) -> None:
+    io = np.load(golden / "g5_io.npz")
+    model = golden_weaktr(golden / f"g3_{pooling}_weaktr.safetensors", pooling=pooling)
+    for own, scales, kind, photo in cases(io):
+        if own != pooling:
+            continue
+        attention, _, refine = kind.partition("_refine")
+        model.attention, model.refine = attention, refine == "1"
+        settings = replace(CamSettings(), scales=scales)
+        tags = tuple(np.flatnonzero(io[f"target{photo}"]).tolist())
+        (found,) = photo_cams(model, [io[f"image{photo}_u8"]], [tags], settings=settings, generator=SETTINGS)
+        assert tuple(found) == tags
+        for label, cam in found.items():
+            expected = io[f"{pooling}/{name(scales)}/{kind}/image{photo}/cls{label}"]
+            assert cam.dtype == np.float32
+            np.testing.assert_allclose(cam, expected, rtol=0, atol=OTHER, err_msg=f"{kind} {photo} {label}")
+
+
+def test_batches_of_equal_size(golden: Path) -> None:
+    io = np.load(golden / "g5_io.npz")
+    model = golden_weaktr(golden / "g3_max_weaktr.safetensors", pooling="max")
+    photo = io["image0_u8"]
+    other = np.ascontiguousarray(photo[::-1])
+    settings = CamSettings()
+    together = photo_cams(model, [photo, other], [(0, 2), (1,)], settings=settings, generator=SETTINGS)
+    alone = [
+        photo_cams(model, [p], [t], settings=settings, generator=SETTINGS)[0]
+        for p, t in ((photo, (0, 2)), (other, (1,)))
+    ]
+    for left, right in zip(together, alone, strict=True):
+        assert left.keys() == right.keys()
+        for label in left:
+            np.testing.assert_allclose(left[label], right[label], rtol=0, atol=OTHER)
+    assert torch.is_grad_enabled()
