@@ -188,6 +188,13 @@ class CamSettings:
     )
     mirror: bool = setting(True, "add the mirrored photo at every scale", source="published program")
     batch: int = setting(1, "photos of equal size computed together", low=1)
+    max_side: int = setting(
+        1024,
+        "a photo with a longer side is reduced to this for its CAMs; its labels have the photo's own size",
+        unit="pixels",
+        low=16,
+        source="own choice: attention grows with the square of the pixels; VOC and COCO photos are below it",
+    )
     format: Literal["compact", "npy"] = setting(
         "compact", "how CAMs are stored: 8-bit images, or the published float32 dictionaries"
     )

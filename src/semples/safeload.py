@@ -13,6 +13,7 @@ import io
 import pickle
 import pickletools
 import struct
+import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -72,19 +73,20 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array under construction; `value` is the finished array, or a list for an array of objects."""
+    """Stands in for numpy.ndarray: an array under construction.
+
+    `value` is the finished array; for an array of objects a list, or the object itself where the shape is ().
+    """
 
     value: Any = None
+    finished = False
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
             _refuse("it holds a damaged array")
         _, shape, dtype, fortran, data = state
         self.value = _build_array(shape, dtype.value, bool(fortran), data)
-
-
-class _Name:
-    """Stands in for names that are only passed on as arguments (numpy.ndarray)."""
+        self.finished = True
 
 
 class _Inert:
@@ -151,15 +153,13 @@ def _encode(text: Any = "", encoding: Any = "", *_: Any) -> bytes:
 
 
 _ARRAY_NAMES: dict[str, Any] = {
-    "numpy.ndarray": _Name,
+    "numpy.ndarray": _Array,
     "numpy.dtype": _Dtype,
     "_codecs.encode": _encode,
     "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "builtins.complex": complex,
-    "builtins.bytearray": bytearray,
 }
+for _package in ("builtins", "__builtin__"):  # the second is Python 2's name
+    _ARRAY_NAMES |= {f"{_package}.{kind.__name__}": kind for kind in (set, frozenset, complex, bytearray)}
 for _package in ("numpy.core", "numpy._core"):
     _ARRAY_NAMES[f"{_package}.multiarray._reconstruct"] = _reconstruct
     _ARRAY_NAMES[f"{_package}.multiarray.scalar"] = _scalar
@@ -195,7 +195,7 @@ def _plain(value: Any, depth: int, seen: dict[int, Any], count: list[int]) -> An
     if depth > MAX_DEPTH:
         _refuse(f"it nests more than {MAX_DEPTH} levels deep")
     if isinstance(value, _Array):
-        if value.value is None:
+        if not value.finished:
             _refuse("it holds an unfinished array")
         found = _plain(value.value, depth + 1, seen, count)
     elif isinstance(value, dict | list | tuple | set | frozenset):
@@ -316,7 +316,8 @@ def _read_torch(path: Path) -> Any:
     if zipfile.is_zipfile(path):
         _refuse_torchscript(path)
     try:
-        with _stand_ins():
+        with _stand_ins(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on old or unusual pickles; what cannot be read raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except _Refused as reason:
         raise UserError(f"{path}: refused, {reason}; only weights are read") from None

@@ -105,15 +105,10 @@ def test_a_broken_photo_is_set_aside_and_named(reader: str, tmp_path: Path) -> N
 
 def test_bad_arguments_are_one_line(reader: str, tmp_path: Path) -> None:
     BUILDERS[reader](tmp_path, ["cat"], [Sample("a", (4, 3), ("cat",))])
-    cases = [
-        dict(split="nonsense"),
-        dict(reader="nonsense"),
-        dict(tags=tmp_path / "nonsense.csv"),
-        dict(classes=tmp_path / "nonsense.txt"),
-    ]
-    for arguments in cases:
+    cases = {"split": "nonsense", "reader": "nonsense", "tags": "nonsense.csv", "classes": "nonsense.txt"}
+    for argument, value in cases.items():
         with pytest.raises(UserError, match="nonsense") as caught:
-            open_dataset(tmp_path, **arguments)
+            open_dataset(tmp_path, **{argument: value})
         assert "\n" not in str(caught.value)
 
 

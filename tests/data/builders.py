@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semples.errors import UserError
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -72,6 +74,15 @@ def build_folder(root: Path, classes: Sequence[str], samples: Sequence[Sample]) 
         writer = csv.writer(file)
         writer.writerow(["image", "tags"])
         writer.writerows([f"images/{sample.name}.png", ";".join(sample.tags)] for sample in samples)
+
+
+def complaint(action: Callable[[], object]) -> str:
+    """The message of the UserError that `action` raises, or nothing; any other error is passed on."""
+    try:
+        action()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 Builder = Callable[[Path, Sequence[str], Sequence[Sample]], None]

@@ -206,13 +206,13 @@ def _render_classes(report: CheckReport, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("#", "class", "prompt word", "photos", "share", title="Classes")
+    table = Table("#", "class", "prompt word", "photos", "share", box=None)
     for index, (name, prompt, count) in enumerate(
         zip(report.classes, report.prompts, report.class_photos, strict=True), start=1
     ):
         share = f"{100 * count / report.photos:.1f} %" if report.photos else "-"
         table.add_row(str(index), escape(name), escape(prompt), str(count), share)
-    console.print(table)
+    console.print(table, "")
 
 
 def _render_together(report: CheckReport, console: Console) -> None:
@@ -225,13 +225,15 @@ def _render_together(report: CheckReport, console: Console) -> None:
     digits = 2 + len(str(max(report.class_photos)))
     names = 6 + max(len(report.classes[index]) for index in present)
     if names + max(digits, 4) * len(present) <= console.width:
-        table = Table("", *(str(index + 1) for index in present), title="Photos with both tags", box=None)
+        console.print("Photos with both tags:")
+        table = Table("", *(str(index + 1) for index in present), box=None)
         for row in present:
             cells = (str(report.together[row][column] or "·") for column in present)
             table.add_row(f"{row + 1} {escape(report.classes[row])}", *cells)
     else:
-        table = Table("class", "with", "photos", title="Commonest pairs of tags")
+        console.print("Commonest pairs of tags:")
+        table = Table("class", "with", "photos", box=None)
         pairs = [(j, k) for j in present for k in present if j < k and report.together[j][k]]
         for j, k in sorted(pairs, key=lambda pair: -report.together[pair[0]][pair[1]])[:SHOWN_PAIRS]:
             table.add_row(escape(report.classes[j]), escape(report.classes[k]), str(report.together[j][k]))
-    console.print(table)
+    console.print(table, "")

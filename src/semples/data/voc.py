@@ -129,8 +129,12 @@ def _entries(
         if split is None:
             return [_Entry(f"JPEGImages/{path.name}", photo_id) for photo_id, path in photos.items()], None
     if split not in lists:
-        # Lists such as aeroplane_train.txt give one class's presence and are no splits.
-        have = sorted(name for name in lists if name.rpartition("_")[0] not in classes.names)
+        # Main holds lists such as aeroplane_train.txt, too: one class's presence, no splits.
+        have = sorted(
+            name
+            for name, path in lists.items()
+            if path.parent.name != "Main" or name.rpartition("_")[0] not in classes.names
+        )
         raise UserError(f"{folder}: no list for split {split!r}; there are: {', '.join(have) or 'none'}")
     entries = []
     for number, line in enumerate(read_text(lists[split]).splitlines(), start=1):

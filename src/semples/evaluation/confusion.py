@@ -6,6 +6,8 @@ values.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +87,14 @@ class Scores:
             for value, name in enumerate(("background", *names))
         ]
         return {**self.means(), "pixels": self.pixels, "classes": per_class}
+
+    @classmethod
+    def from_json(cls, figures: Mapping[str, Any]) -> Scores:
+        """The scores that `as_json` described."""
+        columns = ("iou", "precision", "recall", "false_positive", "false_negative")
+        rows = figures["classes"]
+        arrays = {key: np.array([math.nan if row[key] is None else row[key] for row in rows]) for key in columns}
+        return cls(**arrays, pixels=figures["pixels"])
 
 
 def confusion_matrix(

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from semples.errors import UserError
+from semples.files import atomic_path
+
+CLASSES_KEY = "classes"
 
 
 class BackgroundPrompts(nn.Module):
@@ -17,3 +28,20 @@ class BackgroundPrompts(nn.Module):
     def forward(self, labels: Tensor) -> Tensor:
         """Prompts (n, M, width) of class indices (n,)."""
         return self.vectors[labels]
+
+    def save(self, path: Path, *, classes: Sequence[str]) -> None:
+        """One safetensors file with `vectors` and the class names."""
+        tensors = {"vectors": self.vectors.detach().to("cpu").contiguous()}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={CLASSES_KEY: json.dumps(list(classes))})
+
+
+def load_prompts(path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """Saved vectors (K, M, width) and class names. Raises UserError for a file of another kind."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; learn the prompts first (semples train prompting)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("vectors"), tuple(json.loads((file.metadata() or {})[CLASSES_KEY]))
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not background prompts saved by this program") from None

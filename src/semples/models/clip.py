@@ -89,9 +89,14 @@ class FrozenClip(nn.Module):
         at_end = hidden[torch.arange(len(hidden), device=hidden.device), end_n]
         return F.normalize(self.model.text_projection(tower.final_layer_norm(at_end)), dim=-1)
 
+    def drop_text(self) -> None:
+        """Free the text tower, for a stage that has all its text features; images can still be encoded."""
+        self.model.text_model = None
+        self.model.text_projection = None
+
     @property
     def device(self) -> torch.device:
-        return self.model.device  # type: ignore[no-any-return]
+        return self.model.visual_projection.weight.device  # type: ignore[no-any-return]
 
     # -------------------------------------------------------------------------------------------------- construction
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import importlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from semples.errors import UserError
+from semples.files import atomic_path
+from semples.models.weights import load_strictly
 from semples.recipe import GeneratorSettings
 
 
@@ -52,22 +59,61 @@ class MaskGenerator(Protocol):
         """
         ...
 
+    def config_dict(self) -> dict[str, Any]:
+        """Plain data with a key `kind`, from which the module's `from_config` builds an equal network."""
+        ...
+
     def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
         """Multi-label classification loss per photo (B,), differentiable in all parameters: the warm-up."""
         ...
 
 
-def _weaktr(settings: GeneratorSettings, num_classes: int, seed: int) -> torch.nn.Module:
-    from semples.models.weaktr import build_weaktr
+GENERATORS: dict[str, str] = {"weaktr": "semples.models.weaktr"}
+"""Module of each generator, with `build(settings, *, num_classes, seed)` and `from_config(config)`."""
 
-    return build_weaktr(settings, num_classes=num_classes, seed=seed)
-
-
-GENERATORS: dict[str, Callable[[GeneratorSettings, int, int], torch.nn.Module]] = {"weaktr": _weaktr}
+CONFIG_KEY = "generator"
 
 
 def build_generator(settings: GeneratorSettings, *, num_classes: int, seed: int) -> torch.nn.Module:
     """The mask generator that the recipe names, with its start weights. It satisfies `MaskGenerator`."""
-    if settings.kind not in GENERATORS:
-        raise UserError(f"generator.kind {settings.kind!r} is not known; there are {', '.join(GENERATORS)}")
-    return GENERATORS[settings.kind](settings, num_classes, seed)
+    return _module(settings.kind).build(settings, num_classes=num_classes, seed=seed)  # type: ignore[no-any-return]
+
+
+def save_generator(model: MaskGenerator, path: Path, *, classes: Sequence[str]) -> None:
+    """Weights in one safetensors file whose metadata say how to build the network and what its classes are."""
+    config = {"config": model.config_dict(), "classes": list(classes)}
+    state = model.state_dict()  # type: ignore[attr-defined]
+    tensors = {name: value.detach().to("cpu").contiguous() for name, value in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={CONFIG_KEY: json.dumps(config)})
+
+
+def is_saved_generator(path: Path) -> bool:
+    """Whether the file was written by `save_generator`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return CONFIG_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def load_generator(path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """A saved generator and its class names. Raises UserError for a file of another kind."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = json.loads((file.metadata() or {})[CONFIG_KEY])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+        config, classes = stored["config"], tuple(stored["classes"])
+        model = _module(config["kind"]).from_config(config, num_classes=len(classes))
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a mask generator saved by this program") from None
+    load_strictly(model, state, where=str(path))
+    return model, classes
+
+
+def _module(kind: str) -> Any:
+    if kind not in GENERATORS:
+        raise UserError(f"generator.kind {kind!r} is not known; there are {', '.join(GENERATORS)}")
+    return importlib.import_module(GENERATORS[kind])

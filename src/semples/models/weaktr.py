@@ -7,7 +7,8 @@ P (image, present class) pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,14 @@ class WeakTr(VisionTransformer):
         refine: bool = True,
     ) -> None:
         super().__init__(config, num_tokens=num_classes, drop_path=drop_path)
+        self._options = {
+            "drop_path": drop_path,
+            "pooling": pooling,
+            "head_reduction": head_reduction,
+            "feature_reduction": feature_reduction,
+            "attention": attention,
+            "refine": refine,
+        }
         self.num_classes = num_classes
         self.patch_size = config.patch_size
         self.noise_size = 2 * config.depth
@@ -101,6 +110,10 @@ class WeakTr(VisionTransformer):
         """`head` and `adaptive_attention_fusion`: the only parts that matching and refinement train."""
         yield from self.head.parameters()
         yield from self.adaptive_attention_fusion.parameters()
+
+    def config_dict(self) -> dict[str, Any]:
+        """Plain data for `from_config`."""
+        return {"kind": "weaktr", "vit": asdict(self.config), **self._options}
 
     # ------------------------------------------------------------------------------------------------------- CAMs
 
@@ -190,7 +203,8 @@ class WeakTr(VisionTransformer):
         cams_BKhw = self._combine(class_to_patch_BKhw, F.relu(coarse_BKhw).detach())
         patch_attention_BNN = fused_BTT[:, K:, K:]
         # The spatial mean of S · CAM needs the column means of S only.
-        given_BN = patch_attention_BNN.mean(dim=1) if self.refine else torch.full_like(fused_BTT[:, 0, K:], 1 / (tokens.grid[0] * tokens.grid[1]))
+        patches = tokens.grid[0] * tokens.grid[1]
+        given_BN = patch_attention_BNN.mean(dim=1) if self.refine else fused_BTT.new_full((len(fused_BTT), patches), 1 / patches)
         return WeakTrOutput(
             token_logits=tokens.last[:, :K].mean(dim=-1),
             coarse_logits=coarse_BKhw.mean(dim=(2, 3)),
@@ -216,10 +230,10 @@ def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------------ construction
 
 
-def build_weaktr(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr:
+def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr:
     """A WeakTr with the start weights of the recipe: an ImageNet classifier, a WeakTr checkpoint, or `random`."""
     weights = None if settings.start == "random" else find_weights(settings.start)
-    architecture = {
+    architecture: dict[str, Any] = {
         "patch_size": settings.patch_size,
         "width": settings.width,
         "depth": settings.depth,
@@ -248,6 +262,12 @@ def build_weaktr(settings: GeneratorSettings, *, num_classes: int, seed: int) ->
             state = from_classifier(state, model)
         load_strictly(model, state, where=settings.start)
     return model
+
+
+def from_config(config: dict[str, Any], *, num_classes: int) -> WeakTr:
+    """The network that `config_dict` described, with random weights."""
+    options = {key: value for key, value in config.items() if key not in ("kind", "vit")}
+    return WeakTr(VitConfig(**config["vit"]), num_classes=num_classes, **options)
 
 
 def initialise(model: VisionTransformer) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from semples.errors import UserError
-from semples.files import read_json
+from semples.files import read_json, sha256_file
 from semples.safeload import load_state_dict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SHIPPED = "shipped:"
 NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -44,6 +44,17 @@ def local_source(source: str) -> Path | None:
     return None
 
 
+def source_digest(source: str) -> str:
+    """What identifies a model source in a run's records: the content of local files, the name of a hub id."""
+    path = local_source(source) if source != "random" else None
+    if path is None:
+        return source
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    return hashlib.sha256("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode()).hexdigest()
+
+
 def find_weights(source: str) -> Weights:
     """Read weights from a hub id, a folder that holds model.safetensors, or a .safetensors/.pth file."""
     path = local_source(source)
@@ -61,6 +72,9 @@ def find_weights(source: str) -> Weights:
 
 def download(repo: str, name: str) -> Path:
     """The cached or downloaded file `name` of a hub repository; a clear line where neither is possible."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(hf_hub_download(repo, name))
     except LocalEntryNotFoundError:

@@ -25,9 +25,15 @@ class Progress:
 
     fingerprint: str
     step: int = 0
+    steps: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
     scaler: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> float:
+        """Finished share of the training, 0..1."""
+        return self.step / max(1, self.steps)
 
 
 def save_checkpoint(

@@ -64,6 +64,14 @@ class Plan:
         return Total(photos=len(photos), pairs=int(self.tags[photos].sum()))
 
 
+def tag_matrix(dataset: TaggedDataset) -> np.ndarray:
+    """(n,K) bool, True where a photo carries a class."""
+    tags = np.zeros((len(dataset.items), len(dataset.classes)), bool)
+    for row, item in zip(tags, dataset.items, strict=True):
+        row[list(item.tags)] = True
+    return tags
+
+
 Key = tuple[int, int]  # epoch, photo index
 
 

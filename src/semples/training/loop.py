@@ -110,6 +110,7 @@ def train(
     module: Any
     module, optimizer = accelerator.prepare(task, optimizer)
     progress = _resume(folder / CHECKPOINT, weights, optimizer, fingerprint, accelerator)
+    progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
 
     def save() -> None:

@@ -1,0 +1,78 @@
+"""What this machine has and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from semples import __version__
+from semples.recipe import Recipe
+
+Finding = tuple[str, str, bool]  # what, what was found, whether that is fine
+
+REQUIRED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow", "huggingface-hub")
+OPTIONAL = {
+    "tensorboard": "curves of training: pip install 'semples[tensorboard]'",
+    "numba": "faster dense CRF: pip install 'semples[crf]'",
+}
+
+
+def examine() -> list[Finding]:
+    """Versions, devices, models in the cache, optional parts; every row says what was found and whether it is fine."""
+    findings: list[Finding] = [
+        ("semples", __version__, True),
+        ("python", platform.python_version(), sys.version_info >= (3, 11)),
+    ]
+    for name in REQUIRED:
+        found = _version(name)
+        findings.append((name, found or f"missing: pip install {name}", found is not None))
+    for name, advice in OPTIONAL.items():
+        found = _version(name)
+        findings.append((f"{name} (optional)", found or f"not installed; {advice}", True))
+    if importlib.util.find_spec("torch") is not None:
+        findings += _devices()
+    findings += _models()
+    return findings
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    findings: list[Finding] = [("processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}", True)]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            findings.append((f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB", True))
+    else:
+        findings.append(("GPU", "none that torch can use; training runs on the processor", True))
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    findings.append(("disk", f"{free:.0f} GiB free here", free > 2))
+    return findings
+
+
+def _models() -> list[Finding]:
+    """Whether the default recipe's models can be loaded without network."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return []
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    recipe = Recipe()
+    findings: list[Finding] = [("model cache", str(constants.HF_HUB_CACHE), True)]
+    for repo in (recipe.clip.model, recipe.generator.start):
+        cached = [try_to_load_from_cache(repo, name) for name in ("config.json", "model.safetensors")]
+        whole = all(isinstance(path, str) for path in cached)
+        advice = "not in the cache: downloaded at first use, or name a local folder in the recipe"
+        findings.append((repo, "in the cache" if whole else advice, whole))
+    return findings

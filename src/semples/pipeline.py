@@ -1,0 +1,319 @@
+"""A run: the ordered list of steps, what is up to date, what is resumed, what is made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semples import __version__
+from semples.cam_store import CamStore
+from semples.data.photos import probe
+from semples.errors import UserError
+from semples.files import read_json, write_json
+from semples.progress import duration
+from semples.recipe import Recipe, recipe_from_dict, to_dict
+from semples.steps import cams as cam_steps
+from semples.steps import data, train
+from semples.steps import labels as label_steps
+from semples.steps.base import Context, Source, Step
+
+MANIFEST = "manifest.json"
+STARTED = "started.json"
+RUN = "run.json"
+
+Tell = Callable[[str], None]
+
+
+def run_steps() -> list[Step]:
+    """The steps of a whole run, in order."""
+    stages = [train.step(stage) for stage in train.STAGES]
+    return [data.step(), *stages, cam_steps.step(), label_steps.curve_step(), label_steps.labels_step(), label_steps.scores_step()]
+
+
+def known_steps() -> dict[str, Step]:
+    """Every step by name: those of a whole run, and CAMs and curves of the earlier stages."""
+    earlier = ("warmup", "matching")
+    extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
+    return {step.name: step for step in [*run_steps(), *extra]}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one step: `done` now, or `up to date` before."""
+
+    step: str
+    state: str
+    seconds: float
+    result: dict[str, Any]
+
+
+def run(
+    context: Context,
+    *,
+    steps: Sequence[str] | None = None,
+    start: str | None = None,
+    until: str | None = None,
+    tell: Tell = lambda line: None,
+) -> list[Outcome]:
+    """Bring the steps of a run up to date, in order.
+
+    steps: names of the steps to run, default all of a whole run; what they need must be there or among them.
+    start: this step and those after it are made anew even where they are up to date. until: the last step.
+    """
+    order = [step.name for step in run_steps()]
+    chosen = _slice(list(steps) if steps is not None else order, start, until)
+    if context.is_main:
+        _write_run(context)
+    outcomes = []
+    with _lock(context):
+        for name in chosen:
+            forced = start is not None and name in order and order.index(name) >= order.index(start)
+            outcomes.append(_bring_up_to_date(context, known_steps()[name], forced=forced, tell=tell))
+    return outcomes
+
+
+def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
+    for option, name in (("--from", start), ("--until", until)):
+        if name is not None and name not in names:
+            raise UserError(f"{option} {name}: no such step; the steps are {', '.join(names)}")
+    last = names.index(until) if until is not None else len(names) - 1
+    if start is not None and names.index(start) > last:
+        raise UserError(f"--from {start} comes after --until {until}")
+    return names[: last + 1]
+
+
+def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell) -> Outcome:
+    folder = context.folder(step.name)
+    _check_needs(context, step)
+    described = _describe(context, step)
+    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    manifest = _read_manifest(folder)
+    fresh = manifest is not None and manifest["fingerprint"] == fingerprint and not forced
+    context.wait()
+    if fresh and manifest is not None:
+        if context.is_main:
+            tell(f"{step.name}: up to date")
+        return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
+    if context.is_main:
+        resumed = _prepare(folder, fingerprint, keep=not forced)
+        tell(f"{step.name}: {'resuming' if resumed else step.about}")
+    context.wait()
+    begin = time.monotonic()
+    context.__dict__.pop("dataset", None)
+    result = step.run(context, folder, fingerprint)
+    context.wait()
+    seconds = round(time.monotonic() - begin, 3)
+    if context.is_main:
+        about = {"about": step.about, "fingerprint": fingerprint, "seconds": seconds, "processes": context.processes}
+        _finish(folder, described | about, result)
+        tell(f"{step.name}: done in {duration(seconds)}")
+    context.wait()
+    return Outcome(step.name, "done", seconds, result)
+
+
+def _check_needs(context: Context, step: Step) -> None:
+    for need in step.needs:
+        if _read_manifest(context.folder(need)) is None:
+            raise UserError(
+                f"{step.name} needs the step {need}, which is not finished in {context.out}; "
+                f"run `semples run` without --from, or `semples status {context.out}` to see what is there"
+            )
+
+
+def _describe(context: Context, step: Step) -> dict[str, Any]:
+    """All that the step's result depends on: its settings and inputs, and the steps it reads."""
+    needs = {need: (_read_manifest(context.folder(need)) or {}).get("fingerprint") for need in step.needs}
+    return {"step": step.name, "version": step.version, "inputs": step.inputs(context), "needs": needs}
+
+
+def _prepare(folder: Path, fingerprint: str, *, keep: bool) -> bool:
+    """Make the folder ready: what an interrupted run of the same step left stays, anything else of ours goes."""
+    if folder.exists() and any(folder.iterdir()):
+        ours = (folder / STARTED).is_file() or (folder / MANIFEST).is_file()
+        if not ours:
+            raise UserError(f"{folder}: not empty and not made by this program; choose another --out")
+        started = folder / STARTED
+        same = keep and started.is_file() and read_json(started).get("fingerprint") == fingerprint
+        if same and not (folder / MANIFEST).is_file():
+            return True
+        shutil.rmtree(folder)
+    write_json(folder / STARTED, {"fingerprint": fingerprint})
+    return False
+
+
+def _finish(folder: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
+    finished = {"semples": __version__, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    figures = {key: _finite(value) for key, value in result.items()}
+    write_json(folder / MANIFEST, described | finished | {"result": figures})
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not {"fingerprint", "seconds", "result"} <= manifest.keys():
+        raise UserError(f"{path}: not a manifest of this program; delete the folder to make it anew")
+    return manifest
+
+
+# ----------------------------------------------------------------------------------------------------------- folder
+
+
+def _write_run(context: Context) -> None:
+    """Remember recipe and photos, so that later commands need only the folder."""
+    source = context.source
+    path = context.out / RUN
+    if context.out.is_file():
+        raise UserError(f"{context.out}: is a file; --out names a folder")
+    described = {
+        "recipe": to_dict(context.recipe),
+        "data": str(source.root.resolve()),
+        "tags": None if source.tags is None else str(source.tags.resolve()),
+        "classes": None if source.classes is None else str(source.classes.resolve()),
+    }
+    if not path.is_file() or read_json(path) != json.loads(json.dumps(described)):
+        write_json(path, described)
+
+
+def open_run(out: Path) -> Context:
+    """The run that a folder holds."""
+    path = out / RUN
+    if not path.is_file():
+        raise UserError(f"{out}: no run here ({RUN} is missing); start one with `semples run RECIPE --data DIR --out {out}`")
+    stored = read_json(path)
+    recipe: Recipe = recipe_from_dict(stored["recipe"], where=str(path))
+    files = {key: None if stored[key] is None else Path(stored[key]) for key in ("tags", "classes")}
+    return Context(recipe, Source(Path(stored["data"]), **files), out)
+
+
+@contextmanager
+def _lock(context: Context) -> Iterator[None]:
+    """Keep a second run out of the folder while this one writes; the lock goes with the process."""
+    if not context.is_main:
+        yield
+        return
+    context.out.mkdir(parents=True, exist_ok=True)
+    with open(context.out / ".lock", "w", encoding="utf-8") as file:
+        if not _try_lock(file):
+            raise UserError(f"{context.out}: another run is writing here; wait for it or choose another --out")
+        yield
+
+
+def _try_lock(file: Any) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # not on this system: nothing keeps a second run out
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """state: `done`, `outdated` (settings or inputs changed since), `interrupted` or `not run`; share: how much of an
+    interrupted step is there, 0..1, where known."""
+
+    step: str
+    about: str
+    state: str
+    share: float | None
+    seconds: float | None
+    result: dict[str, Any]
+
+
+def status(context: Context) -> list[StepStatus]:
+    """How far every step of a run is. Steps after an unfinished one are compared by what is stored."""
+    found = []
+    for step in known_steps().values():
+        folder = context.folder(step.name)
+        manifest = _read_manifest(folder)
+        if manifest is not None:
+            changed = any(
+                (_read_manifest(context.folder(need)) or {}).get("fingerprint") != manifest["needs"][need]
+                for need in step.needs
+            )
+            state = "outdated" if changed else "done"
+            found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"]))
+        elif (folder / STARTED).is_file():
+            found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
+        elif step.name in [known.name for known in run_steps()]:
+            found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
+    return found
+
+
+# ---------------------------------------------------------------------------------- single steps on other material
+
+
+def cams_of_weights(context: Context, weights: Path, *, tell: Tell = lambda line: None) -> None:
+    """CAMs of the context's photos with given generator weights, in `context.out`/cams."""
+    run(context, steps=["data"], tell=tell)
+    step = cam_steps.weights_step(weights)
+    with _lock(context):
+        _bring_up_to_date(context, step, forced=False, tell=tell)
+
+
+def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> None:
+    """Label maps in `context.out` from a folder of CAMs of the context's photos."""
+    if context.recipe.labels.select != "fixed":
+        raise UserError("labels of given CAMs need a fixed threshold; use --threshold")
+    dataset, threshold = data.listed(context), context.recipe.labels.threshold
+    sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
+    label_steps.write_labels(dataset, CamStore(folder), context.out, threshold=threshold, sizes=sizes)
+    tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What scoring found, each part as plain data or None where there is nothing: the threshold curve of CAMs
+    (`Curve.as_json`) and the scores of label maps (`Scores.as_json` with threshold and select)."""
+
+    classes: tuple[str, ...]
+    cams: dict[str, Any] | None
+    labels: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"cams": self.cams, "labels": self.labels}
+
+
+def score(
+    context: Context, *, cams: Path | None, labels: Path | None, stage: str, tell: Tell = lambda line: None
+) -> Figures:
+    """Scores of given folders, or of the run's own CAMs and label maps."""
+    if cams is not None or labels is not None:
+        return _score_folders(context, cams, labels)
+    curve = label_steps.curve_name(stage)
+    own = stage == "refinement" and _read_manifest(context.folder("labels")) is not None
+    run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
+    names = context.dataset.classes.names
+    found = context.folder(curve) / label_steps.CURVE
+    stored = context.folder("scores") / label_steps.SCORES
+    return Figures(
+        names,
+        read_json(found) if found.is_file() else None,
+        read_json(stored)["labels"] if own and stored.is_file() else None,
+    )
+
+
+def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
+    dataset = data.listed(context)
+    curve = None if cams is None else label_steps.threshold_curve(dataset, CamStore(cams), context.recipe.scores)
+    scores = None if labels is None else label_steps.score_labels(dataset, labels)
+    names = dataset.classes.names
+    return Figures(
+        names, None if curve is None else curve.as_json(names), None if scores is None else scores.as_json(names)
+    )

@@ -1,0 +1,180 @@
+"""The steps after the CAMs: threshold curve, label maps, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from semples.cam_store import CamStore
+from semples.data.dataset import Item, TaggedDataset
+from semples.errors import UserError
+from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
+from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
+from semples.files import read_json, write_json
+from semples.masks.palette import read_label_png, write_label_png
+from semples.masks.threshold import winner_map
+from semples.progress import track
+from semples.recipe import LabelSettings, ScoreSettings, to_dict
+from semples.steps.base import Context, Step
+from semples.steps.cams import LAST
+from semples.steps.cams import name as cams_name
+from semples.steps.data import mask_inputs, photo_sizes
+
+CURVE = "curve.json"
+SCORES = "scores.json"
+
+
+def curve_name(stage: str = LAST) -> str:
+    """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
+    return "curve" if stage == LAST else f"curve-{stage}"
+
+
+def curve_step(stage: str = LAST) -> Step:
+    """Scores of the CAMs at every background threshold."""
+
+    def inputs(context: Context) -> dict[str, Any]:
+        return mask_inputs(context) | to_dict(context.recipe.scores)
+
+    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+        if not context.is_main:
+            return {}
+        store = CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format)
+        curve = threshold_curve(context.dataset, store, context.recipe.scores)
+        if curve is None:
+            return {"photos": 0}
+        write_json(folder / CURVE, curve.as_json(context.dataset.classes.names))
+        return {
+            "photos": sum(item.mask is not None for item in context.dataset.items),
+            "best_miou": curve.best.scores.miou,
+            "best_threshold": curve.best.threshold,
+        }
+
+    about = f"scores of the CAMs after {stage} over background thresholds"
+    return Step(curve_name(stage), about, ("data", cams_name(stage)), inputs, run)
+
+
+def labels_step() -> Step:
+    """Label maps at the background threshold."""
+    return Step("labels", "label maps", ("data", "cams"), _label_inputs, _run_labels)
+
+
+def scores_step() -> Step:
+    """Scores of the label maps."""
+
+    def inputs(context: Context) -> dict[str, Any]:
+        return mask_inputs(context)
+
+    return Step("scores", "scores of the label maps against masks", ("data", "labels", "curve"), inputs, _run_scores)
+
+
+# -------------------------------------------------------------------------------------------------------------- work
+
+
+def threshold_curve(dataset: TaggedDataset, store: CamStore, settings: ScoreSettings) -> Curve | None:
+    """The threshold curve over all photos that have a mask; None where there is none."""
+    masked = [item for item in dataset.items if item.mask is not None]
+    if not masked:
+        return None
+    accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
+    for item in track(masked, label="scoring"):
+        truth = dataset.mask(item)
+        assert truth is not None
+        winner, value = read_winner(store, item, truth.shape)
+        winner, value = _resized(winner, truth.shape), _resized(value, truth.shape)
+        accumulator.add(truth, winner, value, where=str(item.mask))
+    return accumulator.result()
+
+
+def read_winner(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Winning label and its CAM at every pixel of a stored photo; `shape` stands in where the file has no size."""
+    cams, stored = store.read_with_shape(item.id)
+    size = stored or (shape[0], shape[1])
+    if cams and max(cams) >= np.iinfo(np.uint8).max - 1:
+        raise UserError(f"CAMs of {item.id}: class index {max(cams)} is out of range")
+    return winner_map(cams, size)
+
+
+def write_labels(
+    dataset: TaggedDataset, store: CamStore, folder: Path, *, threshold: float, sizes: dict[str, tuple[int, int]]
+) -> None:
+    """A label PNG for every photo, of the photo's own size."""
+    for item in track(dataset.items, label="labels"):
+        width, height = sizes[item.id]
+        winner, value = read_winner(store, item, (height, width))
+        labels = np.where(value > np.float32(threshold), winner, np.uint8(0))
+        write_label_png(folder / f"{item.id}.png", _resized(labels, (height, width)))
+
+
+def score_labels(dataset: TaggedDataset, folder: Path) -> Scores | None:
+    """Scores of a folder of label PNGs against the dataset's masks; None where no photo has a mask."""
+    masked = [item for item in dataset.items if item.mask is not None]
+    if not masked:
+        return None
+    classes = len(dataset.classes)
+    confusion = np.zeros((classes + 1, classes + 2), np.int64)  # the last column: pixels that a label map leaves open
+    for item in track(masked, label="scoring"):
+        path = folder / f"{item.id}.png"
+        if not path.is_file():
+            raise UserError(f"{path}: no such label map; make the labels of this photo first")
+        truth, labels = dataset.mask(item), read_label_png(path)
+        assert truth is not None
+        check_same_size(truth, labels, where=str(path))
+        confusion += confusion_matrix(truth, labels, num_classes=classes, where=str(path))
+    return scores_from_confusion(confusion)
+
+
+def chosen_threshold(settings: LabelSettings, curve: Path) -> float:
+    """The background threshold: the recipe's, or the best by pixel masks from a curve file."""
+    if settings.select == "fixed":
+        return settings.threshold
+    if not curve.is_file():
+        raise UserError("labels.select ground-truth needs masks, and no photo has one; use labels.select fixed")
+    return float(read_json(curve)["best"]["threshold"])
+
+
+def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Nearest-neighbour copy at (H,W) of a map that was computed on a reduced photo."""
+    if values.shape == tuple(shape):
+        return values
+    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
+
+
+# ------------------------------------------------------------------------------------------------------------- steps
+
+
+def _label_inputs(context: Context) -> dict[str, Any]:
+    settings = context.recipe.labels
+    if settings.select == "fixed":
+        return to_dict(settings)
+    return {"select": settings.select} | mask_inputs(context) | to_dict(context.recipe.scores)
+
+
+def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+    if not context.is_main:
+        return {}
+    threshold = chosen_threshold(context.recipe.labels, context.folder(curve_name()) / CURVE)
+    store = CamStore(context.folder(cams_name()), format=context.recipe.cams.format)
+    write_labels(context.dataset, store, folder, threshold=threshold, sizes=photo_sizes(context.folder("data")))
+    return {"photos": len(context.dataset.items), "threshold": threshold, "select": context.recipe.labels.select}
+
+
+def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+    if not context.is_main:
+        return {}
+    scores = score_labels(context.dataset, context.folder("labels"))
+    if scores is None:
+        return {"photos": 0}
+    names = context.dataset.classes.names
+    curve = read_json(context.folder(curve_name()) / CURVE)
+    threshold = read_json(context.folder("labels") / "manifest.json")["result"]["threshold"]
+    labels = {"threshold": threshold, "select": context.recipe.labels.select, **scores.as_json(names)}
+    write_json(folder / SCORES, {"labels": labels, "cams": curve})
+    return {"photos": _count_masks(context.dataset.items), "miou": scores.miou, "threshold": threshold}
+
+
+def _count_masks(items: Iterable[Item]) -> int:
+    return sum(item.mask is not None for item in items)

@@ -1,0 +1,125 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from semples.evaluation.confusion import Scores
+from semples.evaluation.table import scores_table
+from semples.pipeline import Figures, Outcome, StepStatus
+from semples.progress import duration
+from semples.recipe import Recipe, describe, load_recipe, recipe_names
+from semples.steps.base import Context
+
+SHOWN_PROBLEMS = 10
+NO_MASKS = "no photo has a mask, so there are no scores"
+
+console = Console(highlight=False)
+
+
+def tell(line: str) -> None:
+    """One line of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def say(line: str = "") -> None:
+    """One line of plain text; nothing in it is markup."""
+    console.print(Text(line))
+
+
+def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
+    """What a run made, what it set aside, and what to do next."""
+    table = Table("step", "", "time", "result")
+    for outcome in outcomes:
+        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), Text(_result(outcome.result)))
+    console.print(table)
+    problems = context.dataset.problems
+    if problems:
+        say(f"{len(problems)} problems; what they name was set aside (all are in {context.folder('data')}/dataset.json):")
+        for problem in problems[:SHOWN_PROBLEMS]:
+            say(f"  {problem.where}: {problem.what}")
+    made = {outcome.step for outcome in outcomes}
+    say(f"run folder: {context.out}")
+    if "labels" in made:
+        say(f"label maps: {context.folder('labels')}")
+        say(f"next: semples score {context.out} (figures), semples prompts {context.out} (learned backgrounds), "
+            f"semples label {context.out} --threshold 0.4 (other threshold)")  # fmt: skip
+    else:
+        say(f"next: semples status {context.out}")
+
+
+def _result(result: dict[str, Any]) -> str:
+    shown = {key: value for key, value in result.items() if value is not None}
+    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())
+
+
+def print_status(context: Context, found: Sequence[StepStatus]) -> None:
+    """One row a step."""
+    table = Table("step", "about", "state", "time", "result")
+    for entry in found:
+        state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
+        time = "" if entry.seconds is None else duration(entry.seconds)
+        table.add_row(entry.step, entry.about, state, time, Text(_result(entry.result)))
+    console.print(table)
+    if any(entry.state != "done" for entry in found):
+        say(f"to go on: semples run {context.recipe.name} --data {context.source.root} --out {context.out}")
+
+
+def print_scores(figures: Figures) -> None:
+    """Per-class tables of label maps and of the CAMs' best threshold, and the two answers of the curve."""
+    if figures.cams is None and figures.labels is None:
+        say(NO_MASKS)
+        return
+    if figures.labels is not None:
+        chosen = figures.labels.get("select")
+        title = "label maps" if chosen is None else f"label maps at threshold {figures.labels['threshold']:.2f}"
+        title += " (chosen with pixel masks)" if chosen == "ground-truth" else ""
+        console.print(scores_table(Scores.from_json(figures.labels), figures.classes, title=title))
+    if figures.cams is not None:
+        best, peak = figures.cams["best"], figures.cams["first_peak"]
+        title = f"CAMs at their best threshold {best['threshold']:.2f} (found with pixel masks)"
+        console.print(scores_table(Scores.from_json(figures.cams["at_best"]), figures.classes, title=title))
+        say(f"best mIoU {_figure(best['miou'])} at {best['threshold']:.2f}; "
+            f"published early stop {_figure(peak['miou'])} at {peak['threshold']:.2f}")  # fmt: skip
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
+    """One row a class: its prompt's nearest words with their cosines."""
+    table = Table("class", "nearest words of its background prompt")
+    for name, words in found.items():
+        table.add_row(Text(name), Text(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
+    console.print(table)
+
+
+def print_recipes() -> None:
+    """Name and purpose of every shipped recipe."""
+    table = Table("recipe", "about")
+    for name in recipe_names():
+        table.add_row(name, Text(load_recipe(name).about))
+    console.print(table)
+
+
+def print_recipe(recipe: Recipe) -> None:
+    """Every setting with value, meaning and source."""
+    table = Table("setting", "value", "meaning", "source")
+    for key, value, meaning, source in describe(recipe):
+        table.add_row(key, Text(str(value)), Text(meaning), Text(source))
+    console.print(table)
+
+
+def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:
+    """Rows (what, found, fine) of the doctor."""
+    table = Table("what", "found", "")
+    for what, found, fine in findings:
+        table.add_row(what, Text(found), "ok" if fine else "look here")
+    console.print(table)
