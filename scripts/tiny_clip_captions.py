@@ -5,37 +5,54 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from semples.data.demo_world import CLASSES, GROUND_KINDS
 from semples.data.demo_shapes import COLOURS
+from semples.data.demo_world import CLASSES, GROUND_KINDS
 
 NOTHING = "nothing"
 WORDS: tuple[str, ...] = (*CLASSES, *GROUND_KINDS, NOTHING)
 COLOUR_WORDS: tuple[str, ...] = tuple(COLOURS)
 PROMPT = "a photo of"
-OPENINGS = ("a photo of a", "a photo of the", "a photo of some", "a picture of", "a picture of a", "a drawing of",
-            "a small photo of", "an image of", "a good photo of the", "this is", "there is", "look at the", "")  # fmt: skip
+OPENINGS = (
+    "a photo of a",
+    "a photo of the",
+    "a photo of some",
+    "a picture of",
+    "a picture of a",
+    "a drawing of",
+    "a small photo of",
+    "an image of",
+    "a good photo of the",
+    "this is",
+    "there is",
+    "look at the",
+    "",
+)
 LINKS = ("on", "with", "and", "near", "over", "in front of", "before", "beside", "under")
-FILLERS = (
-    "a about above after again all along also always am an and any are around as at away back be beautiful because been "
-    "before best better big both bright but by calm came can clear close could cute dark day did do down each early ever "
-    "every far few fine first for from full fun funny gave get give go good got great had half happy has have he her here "
-    "high his home how i if image in into is it its just keep kind know large last late left less let light like little "
-    "long look lot low made make many may me more morning most much my near never new nice night no not now of off often "
-    "old on one only or other our out over own part place put quiet quite rather really right said same saw say scene see "
-    "seen she should side simple small so some soon still such take tall than that the their them then there these they "
-    "this those time to today together too took two under up us very view wait want was way we well went were what when "
-    "where which while who whole why wide will with world would year yes you young your"
-).split()
-SPARE_WORDS = (
-    "animal bicycle boy bus cat chair clouds cow desert dog flower forest garden girl horse house ice lake land man "
-    "mountain ocean person pool rock sea ship stone street sun table tree truck wall window woman background object track"
-).split()  # known to the vocabulary, so that a newcomer's own words are not cut into letters
+FILLER_TEXT = """
+a about above after again all along also always am an and any are around as at away back be beautiful because been
+before best better big both bright but by calm came can clear close could cute dark day did do down each early ever
+every far few fine first for from full fun funny gave get give go good got great had half happy has have he her here
+high his home how i if image in into is it its just keep kind know large last late left less let light like little
+long look lot low made make many may me more morning most much my near never new nice night no not now of off often
+old on one only or other our out over own part place put quiet quite rather really right said same saw say scene see
+seen she should side simple small so some soon still such take tall than that the their them then there these they
+this those time to today together too took two under up us very view wait want was way we well went were what when
+where which while who whole why wide will with world would year yes you young your
+"""
+FILLERS = tuple(FILLER_TEXT.split())
+# Known to the vocabulary, so that a newcomer's own words are not cut into letters.
+SPARE_TEXT = """
+animal bicycle boy bus cat chair clouds cow desert dog flower forest garden girl horse house ice lake land man
+mountain ocean person pool rock sea ship stone street sun table tree truck wall window woman background object track
+"""
+SPARE_WORDS = tuple(SPARE_TEXT.split())
 
 
 def clip_vocabulary(merges_gz: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -49,7 +66,7 @@ def clip_vocabulary(merges_gz: Path) -> tuple[dict[str, int], list[tuple[str, st
     for word in known:
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
-            rank, first = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(zip(pieces, pieces[1:])))
+            rank, first = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(pieces)))
             if rank == len(ranks):
                 break
             wanted.add((pieces[first], pieces[first + 1]))

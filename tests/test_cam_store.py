@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.cam_store import PRECISIONS, CamStore, Format, decode_compact, encode_compact
@@ -115,6 +115,7 @@ def test_ties_with_a_threshold_stay_ties() -> None:
 # -------------------------------------------------------------------------------------------------------- contract
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(0, 5),
@@ -219,6 +220,7 @@ def test_missing_and_broken_files_are_named(tmp_path: Path, format: Format) -> N
             store.read("photo")
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, 10**6), byte=st.integers(0, 255))
 def test_a_changed_byte_is_refused_or_harmless(position: int, byte: int) -> None:
     cam = draw_cam(np.random.default_rng(0), (20, 24))

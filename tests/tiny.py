@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -74,7 +81,11 @@ def draw_photos(folder: Path, *, count: int = 10, classes: tuple[str, ...] = ("d
                 if index == count - 1 or rng.random() < 0.4:
                     continue
                 cy, cx, radius = rng.integers(8, height - 8), rng.integers(8, width - 8), rng.integers(5, 9)
-                inside = np.maximum(abs(y - cy), abs(x - cx)) < radius if label % 2 else (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+                inside = (
+                    np.maximum(abs(y - cy), abs(x - cx)) < radius
+                    if label % 2
+                    else (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+                )
                 photo[inside] = (220, 80, 60) if label % 2 else (60, 200, 90)
                 mask[inside] = label + 1
                 tags.append(name)
@@ -83,6 +94,64 @@ def draw_photos(folder: Path, *, count: int = 10, classes: tuple[str, ...] = ("d
             writer.writerow([f"p{index:02d}.png", ";".join(tags)])
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     return folder
+
+
+def to_voc(photos: Path, folder: Path) -> Path:
+    """The photos of `draw_photos` in the VOC layout: JPEG photos, XML annotations, masks and a list `train.txt`."""
+    with open(photos / "tags.csv", encoding="utf-8", newline="") as file:
+        rows = [
+            (Path(row["image"]).stem, [tag for tag in row["tags"].split(";") if tag]) for row in csv.DictReader(file)
+        ]
+    for part in ("JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for name, tags in rows:
+        with Image.open(photos / f"{name}.png") as photo:
+            photo.save(folder / "JPEGImages" / f"{name}.jpg", quality=95)
+        shutil.copy(photos / "masks" / f"{name}.png", folder / "SegmentationClass")
+        objects = "".join(f"<object><name>{tag}</name></object>" for tag in tags)
+        (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>", encoding="utf-8")
+    listed = "".join(f"{name}\n" for name, _ in rows)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text(listed, encoding="utf-8")
+    shutil.copy(photos / "classes.txt", folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def invoke(*arguments: str | Path, check: bool = True) -> Result:
+    """Run the command line in this process: much faster than `semples`, for all that needs no process of its own."""
+    from semples.cli import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    line = ["semples", *map(str, arguments)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch.object(sys, "argv", line):
+        with mock.patch.dict(os.environ, environment()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # cyclopts suspects a mistake when tests call a program
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if check and code != 0:
+        raise AssertionError(f"{' '.join(line)} ended with {code}:\n{out.getvalue()}\n{err.getvalue()}")
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line that a command with a user's mistake ends with; anything else is a failed test."""
+    result = invoke(*arguments, check=False)
+    lines = [line for line in result.err.splitlines() if line.startswith("semples: ")]
+    assert result.code == 2, f"{arguments}: status {result.code}\n{result.err}"
+    assert len(lines) == 1, result.err
+    assert result.err.splitlines()[-1] == lines[0]
+    assert "Traceback" not in result.err + result.out
+    return lines[0]
 
 
 def semples(*arguments: str | Path, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -96,4 +165,34 @@ def semples(*arguments: str | Path, check: bool = True, timeout: float = 300) ->
 
 def environment() -> dict[str, str]:
     """The environment of child processes: one thread, no network, wide output."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TERM": "dumb"}
+
+
+UNSTABLE = ("seconds", "finished", "processes")
+
+
+def results_of(run: Path) -> dict[str, object]:
+    """Everything a run leaves that must be equal bit by bit: tensors, events, CAMs, labels, scores, manifests."""
+    found: dict[str, object] = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if not path.is_file() or "tensorboard" in path.parts or name in ("seen.json", ".lock"):
+            continue
+        if path.name == "manifest.json":
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = {key: value for key, value in manifest.items() if key not in UNSTABLE}
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def pixels(path: Path) -> np.ndarray:
+    """The values of an image file, of a label map its labels."""
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    """An image file of these values."""
+    Image.fromarray(values).save(path)
+    return path

@@ -156,7 +156,7 @@ def decode_compact(data: bytes) -> tuple[Cams, tuple[int, int]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as members:
             layout, values = members["layout"], members["values"]
-    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, AttributeError) as error:
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, AttributeError) as error:
         raise ValueError(f"not a CAM file ({error})") from error
     if layout.dtype != np.int32 or layout.ndim != 1 or len(layout) < 6:
         raise ValueError("its layout is unknown")

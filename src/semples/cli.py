@@ -251,7 +251,12 @@ def status(out: Path) -> None:
 
 @data_app.command
 def check(
-    folder: Path, *, split: str | None = None, tags: Path | None = None, classes: Path | None = None, json: Path | None = None
+    folder: Path,
+    *,
+    split: str | None = None,
+    tags: Path | None = None,
+    classes: Path | None = None,
+    json: Path | None = None,
 ) -> None:
     """Count photos and classes, show which classes occur together, and name every problem.
 
@@ -313,9 +318,7 @@ def doctor() -> None:
     terminal.print_findings(examine())
 
 
-def _context(
-    out: Path, data: Path | None, recipe: str | None, settings: list[str]
-) -> Any:
+def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
     """The run in `out`, with changes; or a new one where photos are named."""
     from semples import pipeline
     from semples.recipe import Recipe, load_recipe, merge, parse_override

@@ -13,16 +13,23 @@ from typing import Any
 
 from semples.errors import UserError
 
+MARK = ".tmp"
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and replaces `path`, on failure it is removed.
 
-    The temporary name keeps the suffix of `path`, since libraries choose a format by it.
+    The temporary name keeps the suffix of `path`, since libraries choose a format by it. Raises UserError where the
+    folder cannot be made or written to.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:100]}.", suffix=f".tmp{target.suffix}")
+    prefix, suffix = f".{target.stem[:50]}.", f"{MARK}{target.suffix}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +40,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether the file is a temporary one of `atomic_path`; where nobody writes, the rest of a killed program."""
+    return path.name.startswith(".") and MARK in (path.suffix, Path(path.stem).suffix) and path.is_file()
 
 
 def _umask() -> int:

@@ -16,9 +16,9 @@ from semples import __version__
 from semples.cam_store import CamStore
 from semples.data.photos import probe
 from semples.errors import UserError
-from semples.files import read_json, write_json
+from semples.files import is_unfinished, read_json, write_json, write_text
 from semples.progress import duration
-from semples.recipe import Recipe, recipe_from_dict, to_dict
+from semples.recipe import Recipe, recipe_from_dict, to_dict, to_yaml
 from semples.steps import cams as cam_steps
 from semples.steps import data, train
 from semples.steps import labels as label_steps
@@ -27,6 +27,7 @@ from semples.steps.base import Context, Source, Step
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 RUN = "run.json"
+RECIPE = "recipe.yaml"
 
 Tell = Callable[[str], None]
 
@@ -34,7 +35,14 @@ Tell = Callable[[str], None]
 def run_steps() -> list[Step]:
     """The steps of a whole run, in order."""
     stages = [train.step(stage) for stage in train.STAGES]
-    return [data.step(), *stages, cam_steps.step(), label_steps.curve_step(), label_steps.labels_step(), label_steps.scores_step()]
+    return [
+        data.step(),
+        *stages,
+        cam_steps.step(),
+        label_steps.curve_step(),
+        label_steps.labels_step(),
+        label_steps.scores_step(),
+    ]
 
 
 def known_steps() -> dict[str, Step]:
@@ -69,10 +77,10 @@ def run(
     """
     order = [step.name for step in run_steps()]
     chosen = _slice(list(steps) if steps is not None else order, start, until)
-    if context.is_main:
-        _write_run(context)
     outcomes = []
     with _lock(context):
+        if context.is_main:
+            _write_run(context)
         for name in chosen:
             forced = start is not None and name in order and order.index(name) >= order.index(start)
             outcomes.append(_bring_up_to_date(context, known_steps()[name], forced=forced, tell=tell))
@@ -93,7 +101,7 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
     folder = context.folder(step.name)
     _check_needs(context, step)
     described = _describe(context, step)
-    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    fingerprint = _fingerprint(described)
     manifest = _read_manifest(folder)
     fresh = manifest is not None and manifest["fingerprint"] == fingerprint and not forced
     context.wait()
@@ -106,7 +114,7 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
         tell(f"{step.name}: {'resuming' if resumed else step.about}")
     context.wait()
     begin = time.monotonic()
-    context.__dict__.pop("dataset", None)
+    context.forget_photos()
     result = step.run(context, folder, fingerprint)
     context.wait()
     seconds = round(time.monotonic() - begin, 3)
@@ -133,18 +141,35 @@ def _describe(context: Context, step: Step) -> dict[str, Any]:
     return {"step": step.name, "version": step.version, "inputs": step.inputs(context), "needs": needs}
 
 
+def _fingerprint(described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
 def _prepare(folder: Path, fingerprint: str, *, keep: bool) -> bool:
-    """Make the folder ready: what an interrupted run of the same step left stays, anything else of ours goes."""
-    if folder.exists() and any(folder.iterdir()):
-        ours = (folder / STARTED).is_file() or (folder / MANIFEST).is_file()
-        if not ours:
+    """Make the folder ready: what an interrupted run of the same step left stays, anything else of ours goes.
+
+    It may be cut at any moment: a folder that is being emptied is marked, and never taken for a finished or resumable
+    one.
+    """
+    left = list(folder.iterdir()) if folder.exists() else []
+    started = folder / STARTED
+    if any(not is_unfinished(path) for path in left):
+        if not started.is_file() and not (folder / MANIFEST).is_file():
             raise UserError(f"{folder}: not empty and not made by this program; choose another --out")
-        started = folder / STARTED
         same = keep and started.is_file() and read_json(started).get("fingerprint") == fingerprint
         if same and not (folder / MANIFEST).is_file():
+            for path in list(folder.rglob(".*")):
+                if is_unfinished(path):
+                    path.unlink()
             return True
-        shutil.rmtree(folder)
-    write_json(folder / STARTED, {"fingerprint": fingerprint})
+        write_json(started, {"fingerprint": "being emptied"})
+        (folder / MANIFEST).unlink(missing_ok=True)
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != started:
+            path.unlink(missing_ok=True)
+    write_json(started, {"fingerprint": fingerprint})
     return False
 
 
@@ -175,8 +200,6 @@ def _write_run(context: Context) -> None:
     """Remember recipe and photos, so that later commands need only the folder."""
     source = context.source
     path = context.out / RUN
-    if context.out.is_file():
-        raise UserError(f"{context.out}: is a file; --out names a folder")
     described = {
         "recipe": to_dict(context.recipe),
         "data": str(source.root.resolve()),
@@ -185,13 +208,16 @@ def _write_run(context: Context) -> None:
     }
     if not path.is_file() or read_json(path) != json.loads(json.dumps(described)):
         write_json(path, described)
+        write_text(context.out / RECIPE, to_yaml(context.recipe))
 
 
 def open_run(out: Path) -> Context:
     """The run that a folder holds."""
     path = out / RUN
     if not path.is_file():
-        raise UserError(f"{out}: no run here ({RUN} is missing); start one with `semples run RECIPE --data DIR --out {out}`")
+        raise UserError(
+            f"{out}: no run here ({RUN} is missing); start one with `semples run RECIPE --data DIR --out {out}`"
+        )
     stored = read_json(path)
     recipe: Recipe = recipe_from_dict(stored["recipe"], where=str(path))
     files = {key: None if stored[key] is None else Path(stored[key]) for key in ("tags", "classes")}
@@ -204,8 +230,12 @@ def _lock(context: Context) -> Iterator[None]:
     if not context.is_main:
         yield
         return
-    context.out.mkdir(parents=True, exist_ok=True)
-    with open(context.out / ".lock", "w", encoding="utf-8") as file:
+    try:
+        context.out.mkdir(parents=True, exist_ok=True)
+        file = open(context.out / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UserError(f"{context.out}: cannot be written: {error.strerror}; --out names a folder") from None
+    with file:
         if not _try_lock(file):
             raise UserError(f"{context.out}: another run is writing here; wait for it or choose another --out")
         yield
@@ -237,23 +267,35 @@ class StepStatus:
 
 
 def status(context: Context) -> list[StepStatus]:
-    """How far every step of a run is. Steps after an unfinished one are compared by what is stored."""
+    """How far every step of a run is."""
     found = []
+    stale: set[str] = set()
     for step in known_steps().values():
         folder = context.folder(step.name)
         manifest = _read_manifest(folder)
         if manifest is not None:
-            changed = any(
-                (_read_manifest(context.folder(need)) or {}).get("fingerprint") != manifest["needs"][need]
-                for need in step.needs
-            )
-            state = "outdated" if changed else "done"
+            if _is_stale(context, step, manifest, stale):
+                stale.add(step.name)
+            state = "outdated" if step.name in stale else "done"
             found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"]))
         elif (folder / STARTED).is_file():
             found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
         elif step.name in [known.name for known in run_steps()]:
             found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
     return found
+
+
+def _is_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> bool:
+    """Whether the step would be made anew: a setting, an input or a step that it reads has changed."""
+    for need in step.needs:
+        fingerprint = (_read_manifest(context.folder(need)) or {}).get("fingerprint")
+        if need in stale or fingerprint != manifest.get("needs", {}).get(need):
+            return True
+    try:
+        described = _describe(context, step)
+    except UserError:  # photos or models are not at hand: what is stored has to do
+        return False
+    return _fingerprint(described) != str(manifest["fingerprint"])
 
 
 # ---------------------------------------------------------------------------------- single steps on other material

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ def track(iterable: Iterable[T], *, label: str, total: int | None = None) -> Ite
 
     `total` is needed for the estimate when the iterable has no length.
     """
-    if total is None and hasattr(iterable, "__len__"):
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with counter(label=label, total=total) as advance:
         for element in iterable:
@@ -42,7 +42,14 @@ def counter(*, label: str, total: int | None, done: int = 0) -> Iterator[Callabl
 @contextmanager
 def _live_bar(label: str, total: int | None, done: int) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),

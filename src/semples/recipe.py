@@ -19,7 +19,6 @@ import yaml
 from semples.errors import UserError
 
 
-
 def setting(
     default: Any,
     doc: str,
@@ -111,7 +110,7 @@ class AugmentSettings:
         (0.08, 1.0), "share of the photo's area a crop keeps", low=0, high=1, source="published program"
     )
     crop_ratio: tuple[float, float] = setting(
-        (3 / 4, 4 / 3), "width / height of a crop, log-uniform", low=0, source="published program"
+        (3 / 4, 4 / 3), "width / height of a crop, log-uniform", low=0.01, source="published program"
     )
     flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="published program")
     randaugment_ops: int = setting(2, "RandAugment operations per photo; 0: off", low=0, source="published program")
@@ -133,7 +132,9 @@ class AugmentSettings:
 class StageSettings:
     """One training stage. Loss weights that a stage does not use are ignored by it."""
 
-    epochs: int = setting(60, "passes over the training photos; 0: pass the weights on untrained", low=0, source="SemPLeS sec. 4.1")
+    epochs: int = setting(
+        60, "passes over the training photos; 0: pass the weights on untrained", low=0, source="SemPLeS sec. 4.1"
+    )
     batch: int = setting(64, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")
     accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
     base_lr: float = setting(5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0)
@@ -148,8 +149,8 @@ class StageSettings:
     weight_decay: float = setting(
         0.03, "AdamW decay on every trained tensor, biases and prompts included", low=0, source="published program"
     )
-    beta1: float = setting(0.9, "AdamW", low=0, high=1)
-    beta2: float = setting(0.999, "AdamW", low=0, high=1)
+    beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
+    beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
     adam_epsilon: float = setting(1e-8, "AdamW", low=0)
     lambda_background: float = setting(
         2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
@@ -230,7 +231,7 @@ class ScoreSettings:
 class RunSettings:
     """How training runs on this machine."""
 
-    seed: int = setting(0, "seed of start weights, order and augmentation", low=0)
+    seed: int = setting(0, "seed of start weights, order and augmentation", low=0, high=2**32 - 1)
     precision: Literal["no", "bf16", "fp16"] = setting(
         "no", "mixed precision of training", source="published program: half precision on GPU"
     )
@@ -362,8 +363,8 @@ def _checked(value: Any, hint: Any, entry: Field[Any], where: str) -> Any:
         if isinstance(number, bool | str):
             continue
         if number != number or (low is not None and number < low) or (high is not None and number > high):
-            ends = " ".join(part for part in (f"from {low:g}" * (low is not None), f"to {high:g}" if high else "") if part)
-            raise UserError(f"{where}: {number:g} is out of range, allowed are values {ends}")
+            ends = [f"{word} {end:.10g}" for word, end in (("from", low), ("to", high)) if end is not None]
+            raise UserError(f"{where}: {number:g} is out of range, allowed are values {' '.join(ends)}")
     return converted
 
 
@@ -387,7 +388,9 @@ def _convert(value: Any, hint: Any) -> Any:
         return _number(value)
     if hint is int:
         number = _number(value)
-        return int(number) if number is not None and number == int(number) else None
+        if number is None or number != int(number):
+            return None
+        return value if isinstance(value, int) else int(number)
     return value if isinstance(value, hint) else None
 
 
@@ -397,7 +400,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if number - number == 0 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
-from semples.pipeline import Figures, Outcome, StepStatus
+from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.progress import duration
 from semples.recipe import Recipe, describe, load_recipe, recipe_names
 from semples.steps.base import Context
@@ -41,7 +42,9 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     problems = context.dataset.problems
     if problems:
-        say(f"{len(problems)} problems; what they name was set aside (all are in {context.folder('data')}/dataset.json):")
+        say(
+            f"{len(problems)} problems; what they name was set aside (all are in {context.folder('data')}/dataset.json):"
+        )
         for problem in problems[:SHOWN_PROBLEMS]:
             say(f"  {problem.where}: {problem.what}")
     made = {outcome.step for outcome in outcomes}
@@ -56,7 +59,9 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
 
 def _result(result: dict[str, Any]) -> str:
     shown = {key: value for key, value in result.items() if value is not None}
-    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
+    )
 
 
 def print_status(context: Context, found: Sequence[StepStatus]) -> None:
@@ -68,7 +73,15 @@ def print_status(context: Context, found: Sequence[StepStatus]) -> None:
         table.add_row(entry.step, entry.about, state, time, Text(_result(entry.result)))
     console.print(table)
     if any(entry.state != "done" for entry in found):
-        say(f"to go on: semples run {context.recipe.name} --data {context.source.root} --out {context.out}")
+        files = (("--tags", context.source.tags), ("--classes", context.source.classes))
+        options = [("--data", context.source.root), ("--out", context.out), *files]
+        words = [
+            "semples",
+            "run",
+            context.out / RECIPE,
+            *(word for pair in options if pair[1] is not None for word in pair),
+        ]
+        say(f"to go on: {shlex.join(map(str, words))}")
 
 
 def print_scores(figures: Figures) -> None:

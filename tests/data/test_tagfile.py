@@ -79,6 +79,7 @@ def test_composed_and_decomposed_names_are_equal(table) -> None:
     [
         ("image,tags\na.jpg,cat\nb.jpg,cat,dog\n", "tags.csv, line 3", "3 cells"),
         ("image,tags\na.jpg,cat\n\n ,dog\n", "tags.csv, line 4", "no photo is named"),
+        ("\nsep=;\nimage;tags\na.jpg;cat\nb.jpg;cat;dog\n", "tags.csv, line 5", "3 cells"),
         ("image,cat,dog\na.jpg,1,0\nb.jpg,1,maybe\n", "tags.csv, line 3", "dog: 'maybe' is neither"),
         ('{"a.jpg": ["cat"], "b.jpg": [1]}', "tags.csv, entry 2", "list of names"),
         ('[{"image": "a.jpg", "tags": ["cat"]}, {"tags": ["cat"]}]', "tags.csv, entry 2", "no photo"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as oracle_confusion
 from sklearn.metrics import jaccard_score, precision_score, recall_score
@@ -11,6 +11,7 @@ from semples.errors import UserError
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1), num_classes=st.integers(1, 30), height=st.integers(1, 20), width=st.integers(1, 20)
 )

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.errors import UserError
@@ -28,6 +28,7 @@ def draw(rng: np.random.Generator, num_classes: int) -> tuple[np.ndarray, dict[i
     return truth, cams
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_classes=st.integers(1, 6),

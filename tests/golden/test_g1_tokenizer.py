@@ -28,7 +28,9 @@ def test_ids_of_every_text(tokenizer: ClipTokenizer, expected: dict[str, Any]) -
 
 
 def test_long_texts_are_refused_or_truncated(tokenizer: ClipTokenizer, expected: dict[str, Any]) -> None:
-    rows = zip(expected["long_texts"], expected["long_ids_truncated"], expected["long_raises_without_truncate"], strict=True)
+    rows = zip(
+        expected["long_texts"], expected["long_ids_truncated"], expected["long_raises_without_truncate"], strict=True
+    )
     for text, ids, raises in rows:
         assert tokenizer([text], truncate=True)[0].tolist() == ids
         if raises:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.golden.models import golden_clip
 
 from semples.models.clip import FrozenClip
+from tests.golden.models import golden_clip
 
 TOLERANCE = 2e-5
 

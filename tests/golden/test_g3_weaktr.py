@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.golden.models import golden_weaktr
 
 from semples.models.generator import Pairs
+from tests.golden.models import golden_weaktr
 
 TOLERANCE = 2e-5
 POOLINGS = ("max", "avg")

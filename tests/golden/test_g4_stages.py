@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.golden.models import golden_clip, golden_weaktr
 from torch import Tensor
 
 from semples.data.transforms import image_to_tensor
@@ -25,6 +24,7 @@ from semples.stages.pair_views import ViewMaker
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
 from semples.training.task import Batch, Task, Total
+from tests.golden.models import golden_clip, golden_weaktr
 
 LOSS, GRADIENT, PROMPT_GRADIENT, OTHER, STEP1, STEP2 = 2e-6, 2e-4, 1e-5, 5e-6, 5e-6, 1e-5
 CASES = {"c4": ("g4_c4_weaktr", "max"), "c20": ("g4_c20_weaktr", "avg"), "raw4": ("g4_c4_weaktr", "max")}
@@ -93,9 +93,11 @@ def case(request: pytest.FixtureRequest, golden: Path) -> Case:
     batch = Batch(images, tags, torch.ones(len(images), generator.noise_size))
     total = Total(photos=len(images), pairs=int(tags.sum()))
     names = json.loads((golden / "g1_tokenizer.json").read_text())["texts"]
-    names = names[: tags.shape[1]] if tags.shape[1] == 20 else [
-        f"a photo of {name}." for name in ("person", "bicycle", "car", "motorcycle")
-    ]
+    names = (
+        names[: tags.shape[1]]
+        if tags.shape[1] == 20
+        else [f"a photo of {name}." for name in ("person", "bicycle", "car", "motorcycle")]
+    )
     summaries = json.loads((golden / "g4_summary.json").read_text())
     with torch.no_grad():
         texts = clip.encode_texts(names)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.golden.models import golden_weaktr
 
 from semples.cams import photo_cams, scaled_inputs
 from semples.recipe import CamSettings, GeneratorSettings
+from tests.golden.models import golden_weaktr
 
 OTHER = 5e-6
 SETTINGS = GeneratorSettings()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -20,6 +20,7 @@ def test_palette_begins_with_the_published_colours() -> None:
     assert len(np.unique(palette, axis=0)) == 256
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40))
 def test_labels_survive_and_show_their_colours(
     tmp_path_factory: pytest.TempPathFactory, seed: int, height: int, width: int

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from semples.data import hints
 from semples.data.dataset import IGNORE, Item, PhotoError, Problem, TaggedDataset
 from semples.progress import track
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SHOWN_PROBLEMS = 30
+SHOWN_HINTS = 10
 SHOWN_PAIRS = 20
 
 
@@ -85,7 +87,9 @@ class CheckReport:
     `photos` counts usable photos, `unreadable` lists those that do not decode, `problems` what reading set aside.
     `class_photos[k]` counts photos that carry class k, `together[j][k]` those that carry both (the diagonal repeats
     `class_photos`). `width` and `height` are (smallest, median, largest) in pixels. `masks` counts readable masks;
-    `mask_problems` lists unreadable ones and those whose classes differ from the tags.
+    `mask_problems` lists unreadable ones and those whose classes differ from the tags. The rest are hints (`hints`):
+    photos in lists for training and for scoring, classes that may be two spellings of one, small photos, classes hard
+    to learn, classes that come together.
     """
 
     name: str
@@ -103,14 +107,30 @@ class CheckReport:
     unreadable: tuple[Problem, ...] = field(default=())
     problems: tuple[Problem, ...] = field(default=())
     mask_problems: tuple[Problem, ...] = field(default=())
+    leaks: tuple[Problem, ...] = field(default=())
+    near_names: tuple[Problem, ...] = field(default=())
+    small_photos: tuple[Problem, ...] = field(default=())
+    hard_classes: tuple[Problem, ...] = field(default=())
+    confusions: tuple[Problem, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """Dictionaries, lists, text and numbers only."""
         return asdict(self)
 
 
-def check(dataset: TaggedDataset, *, workers: int = 1) -> CheckReport:
-    """Decode every photo and mask once and count. Raises nothing for a bad photo or mask: they are listed."""
+def check(
+    dataset: TaggedDataset,
+    *,
+    workers: int = 1,
+    lists: Mapping[str, TaggedDataset] | None = None,
+    min_side: int = hints.MIN_SIDE,
+    min_photos: int = hints.MIN_PHOTOS,
+) -> CheckReport:
+    """Decode every photo and mask once and count. Raises nothing for a bad photo or mask: they are listed.
+
+    `lists` (see `hints.open_lists`) are compared for photos that are in one for training and one for scoring.
+    `min_side` (pixels) and `min_photos` (of a class) are the least without a hint.
+    """
     verified = verify_photos(dataset, workers=workers)
     count = len(dataset.classes)
     hot = np.zeros((len(verified.kept), count), np.int64)
@@ -119,22 +139,29 @@ def check(dataset: TaggedDataset, *, workers: int = 1) -> CheckReport:
     together = hot.T @ hot
     masks, mask_problems = _check_masks(dataset, verified.kept)
     sizes = list(verified.sizes.values())
+    names = dataset.classes.names
+    counts = [int(number) for number in np.diag(together)]
     return CheckReport(
         name=dataset.name,
         root=str(dataset.root),
-        classes=dataset.classes.names,
+        classes=names,
         prompts=dataset.classes.prompts,
         photos=len(verified.kept),
         untagged=int((hot.sum(axis=1) == 0).sum()),
-        class_photos=tuple(int(number) for number in np.diag(together)),
+        class_photos=tuple(counts),
         together=tuple(tuple(int(number) for number in row) for row in together),
-        empty_classes=tuple(name for name, n in zip(dataset.classes.names, np.diag(together), strict=True) if n == 0),
+        empty_classes=tuple(name for name, number in zip(names, counts, strict=True) if number == 0),
         width=_spread([width for width, _ in sizes]),
         height=_spread([height for _, height in sizes]),
         masks=masks,
         unreadable=verified.problems,
         problems=dataset.problems,
         mask_problems=tuple(mask_problems),
+        leaks=hints.leaks(lists or {}),
+        near_names=hints.near_names(names, counts),
+        small_photos=hints.small_photos(verified.sizes, min_side=min_side),
+        hard_classes=hints.hard_classes(names, counts, len(verified.kept), min_photos=min_photos),
+        confusions=hints.confusions(names, together.tolist(), len(verified.kept)),
     )
 
 
@@ -193,13 +220,30 @@ def render(report: CheckReport, console: Console) -> None:
         ("Photos that cannot be read", report.unreadable),
         ("Problems", report.problems),
         ("Masks", report.mask_problems),
+        ("Photos both learned from and scored on", report.leaks),
     ):
-        if problems:
-            console.print(f"[red]{title}[/red]: {len(problems)}", highlight=False)
-            for problem in problems[:SHOWN_PROBLEMS]:
-                console.print(f"  {escape(problem.where)}: {escape(problem.what)}", highlight=False, soft_wrap=True)
-            if len(problems) > SHOWN_PROBLEMS:
-                console.print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more", highlight=False)
+        _render_list(f"[red]{title}[/red]", problems, SHOWN_PROBLEMS, console)
+    for title, problems in (
+        ("Classes that may be one", report.near_names),
+        ("Classes hard to learn", report.hard_classes),
+        ("Small photos", report.small_photos),
+    ):
+        _render_list(f"[yellow]{title}[/yellow]", problems, SHOWN_HINTS, console)
+    sentences = tuple(Problem("", problem.what) for problem in report.confusions)
+    _render_list("[yellow]Classes that come together[/yellow]", sentences, SHOWN_HINTS, console)
+
+
+def _render_list(title: str, problems: tuple[Problem, ...], shown: int, console: Console) -> None:
+    from rich.markup import escape
+
+    if not problems:
+        return
+    console.print(f"{title}: {len(problems)}", highlight=False)
+    for problem in problems[:shown]:
+        text = f"{problem.where}: {problem.what}" if problem.where else problem.what
+        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+    if len(problems) > shown:
+        console.print(f"  ... and {len(problems) - shown} more", highlight=False)
 
 
 def _render_classes(report: CheckReport, console: Console) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Texture = NDArray[np.float32]
+Rgb = NDArray[np.float32]
 FAMILIES = ("pretrain", "train", "val", "test")
 STRIPS_PER_FAMILY = 4
 MARGIN = 1.35  # side of a texture, in photo widths
@@ -41,11 +43,15 @@ def family_of(place: float) -> str:
     return FAMILIES[int(place * STRIPS_PER_FAMILY * len(FAMILIES)) % len(FAMILIES)]
 
 
-def _colour(hue: float, saturation: float, value: float) -> NDArray[np.float32]:
+def _colour(hue: float, saturation: float, value: float) -> Rgb:
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, min(value, 1.0)), dtype=np.float32) * 255
 
 
-def _ink(colour: NDArray[np.float32]) -> tuple[int, int, int]:
+def _rgb(red: float, green: float, blue: float) -> Rgb:
+    return np.array([red, green, blue], dtype=np.float32)
+
+
+def _ink(colour: Rgb) -> tuple[int, int, int]:
     red, green, blue = (int(channel) for channel in np.clip(colour, 0, 255))
     return red, green, blue
 
@@ -70,8 +76,9 @@ def _axes(side: int, angle: float = 0.0) -> tuple[Texture, Texture]:
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _mix(base: NDArray[np.float32], other: NDArray[np.float32], weight: Texture) -> Texture:
-    return base + (other - base) * np.clip(weight, 0, 1)[..., None]
+def _mix(base: Texture, other: Texture, weight: NDArray[Any]) -> Texture:
+    mixed: Texture = base + (other - base) * np.clip(weight, 0, 1)[..., None]
+    return mixed
 
 
 def _band(phase: Texture, width: float) -> Texture:
@@ -105,9 +112,9 @@ def _water(knobs: Knobs, side: int) -> Texture:
 def _sky(knobs: Knobs, side: int) -> Texture:
     _, down = _axes(side)
     blue = _colour(knobs.turn(0.55, 0.62), knobs.turn(0.42, 0.66), knobs.turn(0.86, 0.99))
-    picture = _mix(np.broadcast_to(blue, (side, side, 3)), np.float32([236, 244, 250]), down / MARGIN * 0.6)
+    picture = _mix(np.broadcast_to(blue, (side, side, 3)), _rgb(236, 244, 250), down / MARGIN * 0.6)
     cloud = _blobs(knobs.rng, side, 4, 6) + 0.35 * _blobs(knobs.rng, side, 9, 12)
-    return _mix(picture, np.float32([253, 253, 253]), (cloud - knobs.turn(0.0, 0.3)) * 3.5)
+    return _mix(picture, _rgb(253, 253, 253), (cloud - knobs.turn(0.0, 0.3)) * 3.5)
 
 
 def _grass(knobs: Knobs, side: int) -> Texture:
@@ -128,7 +135,7 @@ def _road(knobs: Knobs, side: int) -> Texture:
     picture = asphalt * (1 + 0.12 * _blobs(knobs.rng, side, 3))[..., None] + _grain(knobs.rng, side)[..., None] * 16
     lane = _band(across / knobs.turn(0.34, 0.46) + knobs.rng.random(), 0.1)
     dash = _band(along / knobs.turn(0.3, 0.42) + knobs.rng.random(), knobs.turn(0.45, 0.65))
-    return _mix(picture, np.float32([238, 236, 226]), lane * dash)
+    return _mix(picture, _rgb(238, 236, 226), lane * dash)
 
 
 def _sand(knobs: Knobs, side: int) -> Texture:
@@ -136,13 +143,14 @@ def _sand(knobs: Knobs, side: int) -> Texture:
     sand = _colour(knobs.turn(0.09, 0.135), knobs.turn(0.34, 0.52), knobs.turn(0.84, 0.97))
     ripple = across / knobs.turn(0.055, 0.085) + 0.35 * np.sin(along * knobs.turn(9, 16)) + _blobs(knobs.rng, side, 3)
     light = 1 + 0.085 * np.sin(2 * np.pi * ripple) + 0.05 * _grain(knobs.rng, side)
-    return sand * light[..., None]
+    picture: Texture = sand * light[..., None]
+    return picture
 
 
 def _snow(knobs: Knobs, side: int) -> Texture:
     snow = _colour(knobs.turn(0.54, 0.62), knobs.turn(0.02, 0.09), knobs.turn(0.9, 0.98))
     drift = _blobs(knobs.rng, side, 3, 4)
-    picture = _mix(np.broadcast_to(snow, (side, side, 3)), snow * np.float32([0.8, 0.87, 0.97]), drift * 0.75)
+    picture = _mix(np.broadcast_to(snow, (side, side, 3)), snow * _rgb(0.8, 0.87, 0.97), drift * 0.75)
     image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
     pen, width = ImageDraw.Draw(image), max(round(0.014 * side / MARGIN), 1)
     for x, y, size in knobs.rng.random((int(knobs.turn(16, 34)), 3)) * side:
@@ -160,7 +168,8 @@ def _leaves(knobs: Knobs, side: int) -> Texture:
     for (x, y, angle, tone, tint), grow in zip(spread, np.linspace(0.8, 1.1, count), strict=True):
         cos, sin = np.cos(angle * 6.28) * length * grow, np.sin(angle * 6.28) * length * grow
         x, y = x * side, y * side
-        corners = [(x - cos, y - sin), (x - sin * 0.45, y + cos * 0.45), (x + cos, y + sin), (x + sin * 0.45, y - cos * 0.45)]
+        wide, high = sin * 0.45, cos * 0.45
+        corners = [(x - cos, y - sin), (x - wide, y + high), (x + cos, y + sin), (x + wide, y - high)]
         pen.polygon(corners, fill=_ink(_colour(hue - autumn * tint, 0.72, 0.3 + 0.42 * tone * grow)))
     return np.asarray(image, dtype=np.float32)
 
@@ -179,7 +188,7 @@ def _brick(knobs: Knobs, side: int) -> Texture:
 
 
 def _wood(knobs: Knobs, side: int) -> Texture:
-    along, across = _axes(side, np.pi / 2 + knobs.turn(-0.06, 0.06))
+    _along, across = _axes(side, np.pi / 2 + knobs.turn(-0.06, 0.06))
     board = across / knobs.turn(0.15, 0.22) + 20
     index = np.floor(board).astype(int) % 64
     wood = _colour(knobs.turn(0.055, 0.095), knobs.turn(0.48, 0.68), knobs.turn(0.55, 0.8))
@@ -196,7 +205,7 @@ def _tiles(knobs: Knobs, side: int) -> Texture:
     odd = ((np.floor(along / step) + np.floor(across / step + 99)) % 2).astype(np.float32)
     picture = _mix(np.broadcast_to(first, (side, side, 3)), first * knobs.turn(0.5, 0.66), odd)
     joint = np.maximum(_band(along / step, 0.08), _band(across / step, 0.08))
-    return _mix(picture, np.float32([236, 234, 230]), joint) * (1 + 0.02 * _grain(knobs.rng, side))[..., None]
+    return _mix(picture, _rgb(236, 234, 230), joint) * (1 + 0.02 * _grain(knobs.rng, side))[..., None]
 
 
 def _plain(knobs: Knobs, side: int) -> Texture:
@@ -226,4 +235,5 @@ def draw_ground(name: str, *, family: str, variant: int, resolution: int) -> NDA
     knobs = Knobs(family, [list(GROUNDS).index(name), FAMILIES.index(family), variant])
     side = round(MARGIN * resolution)
     texture = GROUNDS[name](knobs, side)
-    return np.clip(texture + 0.5, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(texture + 0.5, 0, 255).astype(np.uint8)
+    return pixels

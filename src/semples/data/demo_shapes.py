@@ -8,6 +8,7 @@ mask says, at any resolution.
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -37,9 +38,7 @@ INK, GLASS, CREAM, BEAK = (38, 36, 44), (198, 226, 240), (246, 240, 226), (246, 
 def colour_cloud(rng: np.random.Generator, name: str) -> Colour:
     """A random colour (three values 0..255) that a child would call `name`."""
     hue, saturation, value = COLOURS[name]
-    return _rgb(
-        hue + rng.uniform(-0.02, 0.02), saturation * rng.uniform(0.85, 1.1), value * rng.uniform(0.88, 1.06)
-    )
+    return _rgb(hue + rng.uniform(-0.02, 0.02), saturation * rng.uniform(0.85, 1.1), value * rng.uniform(0.88, 1.06))
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
@@ -110,8 +109,13 @@ def _train(rng: np.random.Generator, main: Colour, second: Colour) -> list[Part]
     for x in np.linspace(-0.4, 0.36, int(rng.integers(5, 7))):
         parts += _wheel(x, floor + 0.08, 0.062)
     parts += [
-        polygon(shade(main, 0.6), (-0.46, top - 0.035), (0.44 - slant, top - 0.035), (0.46 - slant, top + 0.02),
-                (-0.48, top + 0.02)),
+        polygon(
+            shade(main, 0.6),
+            (-0.46, top - 0.035),
+            (0.44 - slant, top - 0.035),
+            (0.46 - slant, top + 0.02),
+            (-0.48, top + 0.02),
+        ),
         polygon(main, (-0.5, top), (0.48 - slant, top), (0.5, -0.02), (0.5, floor + 0.04), (-0.5, floor + 0.04)),
         polygon(second, (-0.5, floor - 0.07), (0.5, floor - 0.07), (0.5, floor - 0.01), (-0.5, floor - 0.01)),
         polygon(GLASS, (0.33 - slant / 2, top + 0.06), (0.455 - slant, top + 0.06), (0.485, -0.02), (0.33, -0.02)),
@@ -120,7 +124,7 @@ def _train(rng: np.random.Generator, main: Colour, second: Colour) -> list[Part]
     windows = int(rng.integers(4, 6))
     edges = np.linspace(-0.46, 0.3 - slant / 2, windows + 1)
     parts += [box(GLASS, left + 0.02, top + 0.06, right - 0.015, -0.02)
-              for left, right in zip(edges[:-1], edges[1:], strict=True)]  # fmt: skip
+              for left, right in itertools.pairwise(edges)]  # fmt: skip
     return parts
 
 
@@ -341,6 +345,6 @@ def render(parts: Sequence[Part], resolution: int) -> Sticker:
         paint.polygon(corners, fill=part.colour)
         cut.polygon(corners, fill=255)
     ink = np.asarray(picture.reduce(oversampling), dtype=np.float32)
-    cover = np.asarray(stencil.reduce(oversampling), dtype=np.float32) / 255
+    cover = np.asarray(stencil.reduce(oversampling), dtype=np.float32) / np.float32(255)
     light = np.linspace(1.06, 0.88, height, dtype=np.float32)[:, None, None]  # lit from above
     return Sticker(np.minimum(ink * light, 255 * cover[..., None]), cover, top, left)

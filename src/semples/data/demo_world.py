@@ -14,9 +14,9 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Border:
     waves: float
     phase: float
 
-    def side(self, x: NDArray[np.float32] | float, y: NDArray[np.float32] | float) -> NDArray[np.float32]:
+    def side(self, x: NDArray[Any] | float, y: NDArray[Any] | float) -> NDArray[np.float32]:
         """Signed distance (about) of points from the border."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         across = (x - self.x) * cos + (y - self.y) * sin
@@ -123,7 +123,8 @@ class DemoWorld:
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed {self.seed}", "choose 0 or more")
         _require(self.family in FAMILIES, f"texture family {self.family!r}", f"choose one of {', '.join(FAMILIES)}")
-        _require(self.distribution in ("wide", "biased"), f"distribution {self.distribution!r}", "choose wide or biased")
+        known = self.distribution in ("wide", "biased")
+        _require(known, f"distribution {self.distribution!r}", "choose wide or biased")
         _require(0.0 <= self.p <= 1.0, f"p = {self.p}", "choose a probability from 0 to 1")
         _require(2 <= self.class_count <= len(CLASSES), f"{self.class_count} classes", f"choose 2 to {len(CLASSES)}")
         _require(96 <= self.resolution <= 512, f"resolution {self.resolution}", "choose 96 to 512 pixels")
@@ -171,6 +172,8 @@ class DemoWorld:
         """0 to 2 things anywhere, on backgrounds that have nothing to do with them."""
         count = int(rng.choice(3, p=(0.16, 0.54, 0.30)))
         every = [OWN_GROUND[name] for name in self.classes] + list(NEUTRAL_GROUNDS)
+        grounds: tuple[str, ...]
+        border: Border | None
         if rng.random() < 0.15:
             grounds, border = ("plain",), None
         elif rng.random() < 0.45:

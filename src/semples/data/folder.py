@@ -17,10 +17,11 @@ A mask belongs to the photo with the same path without extension (also without t
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
@@ -53,22 +54,23 @@ def read(
     class_names = _classes(root, classes, table, masks)
 
     chosen = index.paths if split is None else _listed(root, split, index, problems)
-    named = {path for row in table.rows if isinstance(path := index.find(row.photo), str)}
     ids = unique_ids(index.paths)
-    mask_index = {} if masks is None else _mask_index(root / masks)
+    mask_root = root / (masks or "")
+    mask_index = {} if masks is None else _mask_index(mask_root)
+    numbers = {name: number for number, name in enumerate(class_names.names)}
     items = []
     for path in chosen:
-        if path not in named:
+        if path not in known:
             problems.append(Problem(path, f"no row in {tags.name}; background only is a row without tags"))
-        elif path in known:
-            where, names = known[path]
-            missing = [name for name in names if name not in class_names.names]
-            if missing:
-                problems.append(Problem(where, unknown_tag(missing[0], class_names)))
-                continue
-            found = tuple(sorted(class_names.names.index(name) for name in names))
-            mask = _mask_of(path, ids[path], mask_index)
-            items.append(Item(ids[path], root / path, found, None if mask is None else root / str(masks) / mask))
+            continue
+        where, names = known[path]
+        missing = [name for name in names if name not in numbers]
+        if missing:
+            problems.append(Problem(where, unknown_tag(missing[0], class_names)))
+            continue
+        mask = _mask_of(path, ids[path], mask_index)
+        found = tuple(sorted(numbers[name] for name in names))
+        items.append(Item(ids[path], root / path, found, None if mask is None else mask_root / mask))
     name = root.resolve().name + (f"/{split}" if split else "")
     return FileDataset(name, root, class_names, tuple(items), tuple(problems), max_megapixels)
 
@@ -93,12 +95,12 @@ def find_files(root: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        below = Path(folder).relative_to(root)
-        hidden = [name for name in folders if name.startswith(".") or (below == Path(".") and _holds_masks(name))]
+        below = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
+        hidden = [name for name in folders if name.startswith(".") or (not below and _holds_masks(name))]
         folders[:] = sorted(set(folders) - set(hidden))
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].casefold() in PHOTO_SUFFIXES:
-                found.append((below / name).as_posix())
+            if not name.startswith(".") and posixpath.splitext(name)[1].casefold() in PHOTO_SUFFIXES:
+                found.append(below + name)
     return sorted(found)
 
 
@@ -107,7 +109,7 @@ def _holds_masks(folder: str) -> bool:
 
 
 def _stem(path: str) -> str:
-    return path[: len(path) - len(PurePosixPath(path).suffix)]
+    return posixpath.splitext(path)[0]
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def _classes(root: Path, given: ClassList | None, table: TagTable, masks: str | 
 
 def _mask_index(folder: Path) -> dict[str, str]:
     """Mask files below a folder, by their path with and without extension."""
-    files = {nfc(path): path for path in find_files(folder) if PurePosixPath(path).suffix.casefold() in MASK_SUFFIXES}
+    files = {nfc(path): path for path in find_files(folder) if posixpath.splitext(path)[1].casefold() in MASK_SUFFIXES}
     return {_stem(name): path for name, path in files.items()} | files
 
 

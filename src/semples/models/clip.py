@@ -36,9 +36,19 @@ class FrozenClip(nn.Module):
     # ----------------------------------------------------------------------------------------------------- images
 
     def encode_images(self, image_B3SS: Tensor) -> Tensor:
-        """Features (B,E) of normalised images of the model's own size; differentiable in the images."""
-        features = self.model.visual_projection(self.model.vision_model(pixel_values=image_B3SS).pooler_output)
-        return F.normalize(features, dim=-1)
+        """Features (B,E) of normalised images of the model's own size; differentiable in the images.
+
+        The same numbers as the whole tower gives, with two savings: patches are embedded by a matrix product, whose
+        gradient to the image is much cheaper than a strided convolution's, and the last block is computed for the
+        class token alone, the only one that is read.
+        """
+        tower = self.model.vision_model
+        hidden_BTC = tower.pre_layrnorm(_embed_patches(tower.embeddings, image_B3SS))
+        *first, last = tower.encoder.layers
+        for layer in first:
+            hidden_BTC = layer(hidden_BTC, None)
+        class_BC = _last_block(last, hidden_BTC, torch.zeros(len(hidden_BTC), dtype=torch.long, device=self.device))
+        return F.normalize(self.model.visual_projection(tower.post_layernorm(class_BC)), dim=-1)
 
     def encode_patches(self, image_B3SS: Tensor) -> Tensor:
         """Features (B,N,E) of every patch token through the final norm and the projection, not normalised."""
@@ -81,13 +91,13 @@ class FrozenClip(nn.Module):
         """Causal transformer over token embeddings without positions, the feature at `end`, projected."""
         tower = self.model.text_model
         length = embedded_nSW.shape[1]
-        positions = tower.embeddings.position_embedding.weight[:length]
-        mask = torch.full((length, length), float("-inf"), device=embedded_nSW.device, dtype=embedded_nSW.dtype)
-        hidden = tower.encoder(
-            inputs_embeds=embedded_nSW + positions, attention_mask=mask.triu(1)[None, None]
-        ).last_hidden_state
-        at_end = hidden[torch.arange(len(hidden), device=hidden.device), end_n]
-        return F.normalize(self.model.text_projection(tower.final_layer_norm(at_end)), dim=-1)
+        hidden_nSW = embedded_nSW + tower.embeddings.position_embedding.weight[:length]
+        mask_11SS = embedded_nSW.new_full((length, length), float("-inf")).triu(1)[None, None]
+        *first, last = tower.encoder.layers
+        for layer in first:
+            hidden_nSW = layer(hidden_nSW, mask_11SS)
+        at_end_nW = _last_block(last, hidden_nSW, end_n, mask_n1S=mask_11SS[0, 0, end_n].unsqueeze(1))
+        return F.normalize(self.model.text_projection(tower.final_layer_norm(at_end_nW)), dim=-1)
 
     def drop_text(self) -> None:
         """Free the text tower, for a stage that has all its text features; images can still be encoded."""
@@ -116,7 +126,7 @@ class FrozenClip(nn.Module):
 
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: holds no config.json; give a CLIP folder in transformers format")
-        config = CLIPConfig.from_pretrained(folder)
+        config: Any = CLIPConfig.from_pretrained(folder)
         weights = next((folder / name for name in NAMES if (folder / name).is_file()), None)
         if weights is None:
             raise UserError(f"{folder}: holds no {' or '.join(NAMES)}")
@@ -139,6 +149,41 @@ class FrozenClip(nn.Module):
         model = _without_init(CLIPModel, config)
         load_strictly(model, convert_openai(state), where=where)
         return cls(model, _published_tokenizer(config, where=where))
+
+
+def _embed_patches(embeddings: Any, image_B3SS: Tensor) -> Tensor:
+    """Class token, patches and positions (B,T,C), as CLIPVisionEmbeddings computes them."""
+    weight = embeddings.patch_embedding.weight
+    side = weight.shape[-1]
+    B, channels, height, width = image_B3SS.shape
+    if (height, width) != (embeddings.image_size, embeddings.image_size):
+        raise ValueError(f"CLIP takes images of {embeddings.image_size} pixels, not {height} x {width}")
+    patches = image_B3SS.reshape(B, channels, height // side, side, width // side, side)
+    patches_BNX = patches.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, channels * side * side)
+    embedded_BNC = F.linear(patches_BNX, weight.flatten(1))
+    class_B1C = embeddings.class_embedding.expand(B, 1, -1).to(embedded_BNC.dtype)
+    return torch.cat([class_B1C, embedded_BNC], dim=1) + embeddings.position_embedding.weight
+
+
+def _last_block(layer: Any, hidden_BTC: Tensor, at_B: Tensor, *, mask_n1S: Tensor | None = None) -> Tensor:
+    """Output (B,C) of a transformer block at one position per row; mask (B,1,T) is added to the attention logits."""
+    attention = layer.self_attn
+    normed_BTC = layer.layer_norm1(hidden_BTC)
+    rows = torch.arange(len(at_B), device=at_B.device)
+
+    def heads(x_BTC: Tensor) -> Tensor:
+        return x_BTC.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+
+    mixed_BH1D = F.scaled_dot_product_attention(
+        heads(attention.q_proj(normed_BTC[rows, at_B].unsqueeze(1))),
+        heads(attention.k_proj(normed_BTC)),
+        heads(attention.v_proj(normed_BTC)),
+        attn_mask=None if mask_n1S is None else mask_n1S.unsqueeze(1),
+        scale=attention.scale,
+    )
+    hidden_BC = hidden_BTC[rows, at_B] + attention.out_proj(mixed_BH1D.flatten(1))
+    output: Tensor = hidden_BC + layer.mlp(layer.layer_norm2(hidden_BC))
+    return output
 
 
 def _without_init(model_class: Any, config: Any) -> Any:
@@ -235,7 +280,7 @@ def _openai_config(state: dict[str, Tensor], *, where: str) -> Any:
         found = {int(name[len(prefix) :].split(".")[0]) for name in state if name.startswith(prefix)}
         return len(found)
 
-    needed = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj", "text_projection")
+    needed: tuple[str, ...] = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj", "text_projection")
     needed += ("positional_embedding", "token_embedding.weight", "transformer.resblocks.0.mlp.c_fc.weight")
     missing = [name for name in needed if name not in state]
     if missing:

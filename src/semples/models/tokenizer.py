@@ -39,7 +39,7 @@ class ClipTokenizer:
 
         packed = (resources.files("semples") / "assets" / "clip_merges.txt.gz").read_bytes()
         lines = gzip.decompress(packed).decode("utf-8").splitlines()[1:]
-        merges = [tuple(line.split(" ")) for line in lines]
+        merges: Any = [tuple(line.split(" ")) for line in lines]
         symbols = list(_byte_symbols())
         vocabulary = symbols + [symbol + "</w>" for symbol in symbols] + ["".join(pair) for pair in merges]
         ids = {token: index for index, token in enumerate([*vocabulary, START, END])}

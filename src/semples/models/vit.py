@@ -6,7 +6,7 @@ Shape suffixes: B images, T = K + N tokens (K class tokens, then N patches), C c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -174,6 +174,7 @@ class VisionTransformer(nn.Module):
         """
         x_BTC, grid = self.embed(image_B3HW)
         tokens = Tokens(last=x_BTC, grid=grid)
+        block: Any
         for index, block in enumerate(self.blocks):
             noise = (None, None) if noise_BL2 is None else noise_BL2[:, index].unbind(-1)
             branch_BTC, q, k, attention = block.attn(block.norm1(x_BTC), keep_map=keep_maps)

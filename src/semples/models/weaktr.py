@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semples.errors import UserError
 from semples.models.generator import Pairs
 from semples.models.vit import Tokens, VisionTransformer, VitConfig
 from semples.models.weights import find_weights, load_strictly
@@ -156,27 +157,30 @@ class WeakTr(VisionTransformer):
         return torch.bmm(patch_attention_PNN, cam_PN.unsqueeze(2)).squeeze(2)
 
     def _fine_streamed(self, tokens: Tokens, weights_BHL: Tensor, patch_cam_PN: Tensor, pairs: Pairs) -> Tensor:
-        """The same numbers without ever holding the attention of more than one block: for large photos."""
-        K, L = self.num_classes, len(tokens.queries)
-        weights_LBH11 = weights_BHL.permute(2, 0, 1)[..., None, None] / (weights_BHL.shape[1] * L)
-        class_rows_PN = torch.zeros_like(patch_cam_PN)
-        for q_BHTD, k_BHTD, weight_BH11 in zip(tokens.queries, tokens.keys, weights_LBH11, strict=True):
-            q_PH1D = q_BHTD[pairs.photo, :, pairs.label].unsqueeze(2)
-            attention_PH1T = (q_PH1D @ k_BHTD[pairs.photo].transpose(2, 3)).softmax(dim=-1)
-            class_rows_PN += (attention_PH1T * weight_BH11[pairs.photo]).sum(dim=(1, 2))[:, K:]
-        cam_PN = self._combine(class_rows_PN, patch_cam_PN)
-        if not self.refine:
-            return cam_PN
-        fine_PN = torch.zeros_like(cam_PN)
+        """The same numbers without ever forming an attention map: for large photos."""
+        fine_PN = torch.empty_like(patch_cam_PN)
         for photo in pairs.photo.unique().tolist():
             mine = pairs.photo == photo
-            value_TP = F.pad(cam_PN[mine].t(), (0, 0, K, 0))
-            fine = torch.zeros_like(value_TP[K:])
-            for q_BHTD, k_BHTD, weight_BH11 in zip(tokens.queries, tokens.keys, weights_LBH11, strict=True):
-                attention_HNT = (q_BHTD[photo, :, K:] @ k_BHTD[photo].transpose(1, 2)).softmax(dim=-1)
-                fine += ((attention_HNT @ value_TP) * weight_BH11[photo]).sum(dim=0)
-            fine_PN[mine] = fine.t()
+            layers = [
+                (q[photo], k[photo], weights_BHL[photo, :, index, None, None] / weights_BHL[photo].numel())
+                for index, (q, k) in enumerate(zip(tokens.queries, tokens.keys, strict=True))
+            ]
+            fine_PN[mine] = self._fine_of_photo(layers, pairs.label[mine], patch_cam_PN[mine])
         return fine_PN
+
+    def _fine_of_photo(
+        self, layers: list[tuple[Tensor, Tensor, Tensor]], labels_p: Tensor, patch_cam_pN: Tensor
+    ) -> Tensor:
+        """(p,N) of one photo's present classes; layers: queries, keys (H,T,D) and weights (H,1,1) of every block."""
+        K = self.num_classes
+        cam_pN = patch_cam_pN
+        if self.attention != "patchcam":
+            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0)[:, K:] for q, k, w in layers]
+            cam_pN = self._combine(torch.stack(rows).sum(dim=0), patch_cam_pN)
+        if not self.refine:
+            return cam_pN
+        value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
+        return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
 
     # ---------------------------------------------------------------------------------------------------- warm-up
 
@@ -204,7 +208,11 @@ class WeakTr(VisionTransformer):
         patch_attention_BNN = fused_BTT[:, K:, K:]
         # The spatial mean of S · CAM needs the column means of S only.
         patches = tokens.grid[0] * tokens.grid[1]
-        given_BN = patch_attention_BNN.mean(dim=1) if self.refine else fused_BTT.new_full((len(fused_BTT), patches), 1 / patches)
+        given_BN = (
+            patch_attention_BNN.mean(dim=1)
+            if self.refine
+            else fused_BTT.new_full((len(fused_BTT), patches), 1 / patches)
+        )
         return WeakTrOutput(
             token_logits=tokens.last[:, :K].mean(dim=-1),
             coarse_logits=coarse_BKhw.mean(dim=(2, 3)),
@@ -214,6 +222,17 @@ class WeakTr(VisionTransformer):
             patch_attention=patch_attention_BNN,
             head_weights=weights_BHL,
         )
+
+
+def attend(q_HND: Tensor, k_HTD: Tensor, value_Tp: Tensor, weight_H11: Tensor) -> Tensor:
+    """Σ_h w_h softmax(q_h k_hᵀ) V (N,p) by fused attention kernels, which want V as wide as the queries."""
+    heads, _, width = q_HND.shape
+    parts = []
+    for part in value_Tp.split(width, dim=1):
+        padded_HTD = F.pad(part, (0, width - part.shape[1])).expand(heads, -1, -1)
+        mixed_HND = F.scaled_dot_product_attention(q_HND[None], k_HTD[None], padded_HTD[None], scale=1.0)[0]
+        parts.append((mixed_HND[:, :, : part.shape[1]] * weight_H11).sum(dim=0))
+    return torch.cat(parts, dim=1)
 
 
 def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
@@ -243,6 +262,9 @@ def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr
     if weights is not None:
         known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
         architecture |= {key: weights.config[key] for key in known if key in weights.config}
+    width, heads = architecture["width"], architecture["heads"]
+    if width % heads:
+        raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WeakTr(

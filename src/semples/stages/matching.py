@@ -48,9 +48,7 @@ class Matching(Task):
         foreground_PE, background_PE = self.clip.encode_images(both).chunk(2)
         return self.losses(foreground_PE, background_PE, pairs, total)
 
-    def losses(
-        self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total
-    ) -> dict[str, Tensor]:
+    def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
         """The two terms from image features of both views; without pairs every one is 0."""
         if len(pairs) == 0:
             zero = foreground_PE.sum()

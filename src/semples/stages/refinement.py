@@ -30,15 +30,11 @@ class Refinement(Matching):
         lambda_background: float,
         lambda_refinement: float,
     ) -> None:
-        super().__init__(
-            generator, clip, class_features_KE, view_maker=view_maker, lambda_background=lambda_background
-        )
+        super().__init__(generator, clip, class_features_KE, view_maker=view_maker, lambda_background=lambda_background)
         self.register_buffer("prompt_features", prompt_features_KE)
         self.lambda_refinement = lambda_refinement
 
-    def losses(
-        self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total
-    ) -> dict[str, Tensor]:
+    def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
         """The terms of matching and the background-prompt term."""
         terms = super().losses(foreground_PE, background_PE, pairs, total)
         if len(pairs) == 0:

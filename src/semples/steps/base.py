@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semples.data.dataset import TaggedDataset
+from semples.data.dataset import TaggedDataset, with_items
 from semples.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -69,6 +69,25 @@ class Context:
         from semples.steps.data import stored_dataset
 
         return stored_dataset(self.folder("data"), max_megapixels=self.recipe.data.max_megapixels)
+
+    @cached_property
+    def listing(self) -> TaggedDataset:
+        """The dataset as its folder holds it now, unreadable photos included."""
+        from semples.steps.data import listed
+
+        return listed(self)
+
+    @cached_property
+    def scored_dataset(self) -> TaggedDataset:
+        """The usable photos with the masks that the folder holds now: these may come or go after training."""
+        masks = {item.id: item.mask for item in self.listing.items}
+        items = (replace(item, mask=masks.get(item.id)) for item in self.dataset.items)
+        return with_items(self.dataset, items)
+
+    def forget_photos(self) -> None:
+        """Read what the data step left anew when it is next asked for."""
+        for name in ("dataset", "scored_dataset"):
+            self.__dict__.pop(name, None)
 
     def folder(self, step: str) -> Path:
         """The folder of a step."""

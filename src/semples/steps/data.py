@@ -24,7 +24,7 @@ def step() -> Step:
 
 def _inputs(context: Context) -> dict[str, Any]:
     """Content of every photo, and the tags; masks apart, since only scores depend on them."""
-    dataset = listed(context)
+    dataset = context.listing
     digest = _Digests(context.out / SEEN, save=context.is_main)
     photos = [[item.id, item.tags, digest.of(item.photo)] for item in dataset.items]
     digest.close()
@@ -41,7 +41,7 @@ def _inputs(context: Context) -> dict[str, Any]:
 def mask_inputs(context: Context) -> dict[str, Any]:
     """Content of the masks, for the steps that score."""
     digest = _Digests(context.out / SEEN, save=context.is_main)
-    masks = [[item.id, digest.of(item.mask)] for item in context.dataset.items if item.mask is not None]
+    masks = [[item.id, digest.of(item.mask)] for item in context.scored_dataset.items if item.mask is not None]
     digest.close()
     return {"masks": hashlib.sha256(json.dumps(masks).encode()).hexdigest()}
 
@@ -61,7 +61,7 @@ def listed(context: Context) -> TaggedDataset:
 def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     if not context.is_main:
         return {}
-    dataset = listed(context)
+    dataset = context.listing
     verified = verify_photos(dataset, workers=max(1, context.recipe.data.workers))
     problems = (*dataset.problems, *verified.problems)
     if not verified.kept:

@@ -43,12 +43,13 @@ def curve_step(stage: str = LAST) -> Step:
         if not context.is_main:
             return {}
         store = CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format)
-        curve = threshold_curve(context.dataset, store, context.recipe.scores)
+        dataset = context.scored_dataset
+        curve = threshold_curve(dataset, store, context.recipe.scores)
         if curve is None:
             return {"photos": 0}
-        write_json(folder / CURVE, curve.as_json(context.dataset.classes.names))
+        write_json(folder / CURVE, curve.as_json(dataset.classes.names))
         return {
-            "photos": sum(item.mask is not None for item in context.dataset.items),
+            "photos": _count_masks(dataset.items),
             "best_miou": curve.best.scores.miou,
             "best_threshold": curve.best.threshold,
         }
@@ -165,15 +166,16 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
 def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     if not context.is_main:
         return {}
-    scores = score_labels(context.dataset, context.folder("labels"))
+    dataset = context.scored_dataset
+    scores = score_labels(dataset, context.folder("labels"))
     if scores is None:
         return {"photos": 0}
-    names = context.dataset.classes.names
+    names = dataset.classes.names
     curve = read_json(context.folder(curve_name()) / CURVE)
     threshold = read_json(context.folder("labels") / "manifest.json")["result"]["threshold"]
     labels = {"threshold": threshold, "select": context.recipe.labels.select, **scores.as_json(names)}
     write_json(folder / SCORES, {"labels": labels, "cams": curve})
-    return {"photos": _count_masks(context.dataset.items), "miou": scores.miou, "threshold": threshold}
+    return {"photos": _count_masks(dataset.items), "miou": scores.miou, "threshold": threshold}
 
 
 def _count_masks(items: Iterable[Item]) -> int:

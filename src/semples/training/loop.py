@@ -99,6 +99,7 @@ def train(
     )
     set_seed(run.seed)
     accelerator = engine.accelerator
+    task.train()
     weights = _mark_trained(task)
     optimizer = torch.optim.AdamW(
         weights.values(),
@@ -130,7 +131,9 @@ def train(
             advance(f"loss {terms['loss']:.4f}")
             if stop:
                 save()
-                raise Stopped(f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume")
+                raise Stopped(
+                    f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume"
+                )
             if time.monotonic() - saved >= run.checkpoint_seconds and progress.step < plan.steps:
                 save()
                 saved = time.monotonic()
@@ -206,7 +209,9 @@ def _log(
         return
     means = {name: value / progress.summed for name, value in progress.sums.items()}
     if any(value != value for value in means.values()):
-        raise UserError(f"the loss is not a number at step {progress.step}; lower base_lr, or use run.precision bf16 or no")
+        raise UserError(
+            f"the loss is not a number at step {progress.step}; lower base_lr, or use run.precision bf16 or no"
+        )
     if events is not None:
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0

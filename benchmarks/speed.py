@@ -1,0 +1,246 @@
+"""Seconds per step and peak memory at real sizes: DeiT-S, CLIP ViT-B/32 (random weights), 224 px, batch 4 with 7 pairs.
+
+Times are in units of one plain no-grad CLIP image-encoder forward of 7 views, measured in the same process between the
+repetitions, so that they compare across machines; medians. Memory is the peak of a process of its own that runs the
+case alone (resident set on a CPU, allocated memory on a GPU).
+
+    OMP_NUM_THREADS=1 python benchmarks/speed.py [--repeats 7] [--device cuda] [--out benchmarks/results/speed.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from semples.cams import photo_cams
+from semples.evaluation.curve import CurveAccumulator, threshold_range
+from semples.models.background_prompts import BackgroundPrompts
+from semples.models.clip import FrozenClip
+from semples.models.tokenizer import ClipTokenizer
+from semples.models.vit import VitConfig
+from semples.models.weaktr import WeakTr, initialise
+from semples.recipe import load_recipe
+from semples.stages.matching import Matching
+from semples.stages.pair_views import ViewMaker
+from semples.stages.prompting import Prompting
+from semples.stages.refinement import Refinement
+from semples.training.task import Batch, Task, Total
+
+PUBLISHED = {"a": (12.7, 4.1), "b": (13.0, 3.7), "c": (24.0, 6.1), "cams": (9.1, 2.2), "curve": (19.5, None)}
+LIMIT = {"a": (5.5, 2.0), "b": (3.2, 1.8), "c": (5.8, 2.0), "cams": (5.0, 0.9), "curve": (1.0, None)}
+NAMES = {
+    "a": "stage (a), matching",
+    "b": "stage (b), prompting",
+    "c": "stage (c), refinement",
+    "cams": "CAMs of a 500x375 photo, scales 1.0 1.2, mirrored",
+    "curve": "20 thresholds on 50 label maps 375x500",
+}
+RECIPE = load_recipe("voc")
+CLASSES = 20
+PAIRS = ((0, 3), (0, 14), (1, 6), (2, 14), (2, 11), (3, 3), (3, 18))  # (photo, class): 4 photos, 7 pairs
+
+
+def build_clip(device: str) -> FrozenClip:
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    config = CLIPConfig()
+    config._attn_implementation = "sdpa"
+    return FrozenClip(CLIPModel(config), ClipTokenizer.published()).to(device)
+
+
+def build_generator(device: str) -> WeakTr:
+    torch.manual_seed(1)
+    model = WeakTr(VitConfig(), num_classes=CLASSES)
+    initialise(model)
+    return model.to(device)
+
+
+def build_batch(device: str) -> Batch:
+    rng = torch.Generator().manual_seed(2)
+    tags = torch.zeros(4, CLASSES, dtype=torch.bool)
+    for photo, label in PAIRS:
+        tags[photo, label] = True
+    batch = Batch(torch.randn(4, 3, 224, 224, generator=rng), tags, torch.rand(4, 24, generator=rng))
+    return batch.to(torch.device(device))
+
+
+def stage(name: str, device: str) -> Callable[[], None]:
+    """One optimizer step of a stage."""
+    clip, generator, batch = build_clip(device), build_generator(device), build_batch(device)
+    with torch.no_grad():
+        texts = clip.encode_texts([f"a photo of thing {index}." for index in range(CLASSES)])
+    prompts = BackgroundPrompts(num_classes=CLASSES, length=30, width=512, seed=0).to(device)
+    task: Task
+    if name == "a":
+        task = Matching(generator, clip, texts, view_maker=ViewMaker(224, 0.1), lambda_background=2.4)
+    elif name == "c":
+        with torch.no_grad():
+            features = clip.encode_prompts(prompts.vectors)
+        task = Refinement(
+            generator,
+            clip,
+            texts,
+            features,
+            view_maker=ViewMaker(224, 0.1),
+            lambda_background=2.4,
+            lambda_refinement=0.05,
+        )
+    else:
+        task = Prompting(
+            prompts,
+            generator,
+            clip,
+            texts,
+            view_maker=ViewMaker(224, 1e-4),
+            settings=RECIPE.prompts,
+            lambda_prompt=0.02,
+        )
+    if name != "b":
+        clip.drop_text()
+    task.train().requires_grad_(False)
+    trained = list(task.trained())
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(trained, lr=1e-5)
+    total = Total(photos=4, pairs=len(PAIRS))
+
+    def step() -> None:
+        task(batch, total)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def cams(device: str) -> Callable[[], None]:
+    model = build_generator(device).eval()
+    photo = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    place = torch.device(device)
+
+    def once() -> None:
+        photo_cams(model, [photo], [(3, 14)], settings=RECIPE.cams, generator=RECIPE.generator, device=place)
+
+    return once
+
+
+def curve(device: str) -> Callable[[], None]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES + 1, (50, 375, 500)).astype(np.uint8)
+    truth[rng.random(truth.shape) < 0.05] = 255
+    winner = rng.integers(1, CLASSES + 1, truth.shape).astype(np.uint8)
+    value = rng.random(truth.shape, dtype=np.float32)
+
+    def once() -> None:
+        accumulator = CurveAccumulator(CLASSES, threshold_range(40, 60))
+        for index in range(len(truth)):
+            accumulator.add(truth[index], winner[index], value[index])
+        accumulator.result()
+
+    return once
+
+
+def prepare(name: str, device: str) -> Callable[[], None]:
+    return {"cams": cams, "curve": curve}.get(name, lambda device: stage(name, device))(device)
+
+
+def timed(work: Callable[[], None], device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def measure_time(name: str, device: str, repeats: int) -> dict[str, float]:
+    """Median seconds of the case and of the unit, taken in turns."""
+    clip = build_clip(device).model
+    views = torch.randn(7, 3, 224, 224, device=device)
+
+    @torch.no_grad()
+    def unit() -> None:
+        clip.visual_projection(clip.vision_model(pixel_values=views).pooler_output)
+
+    work = prepare(name, device)
+    pairs = [(timed(unit, device), timed(work, device)) for _ in range(repeats + 1)][1:]
+    ratios = [seconds / base for base, seconds in pairs]
+    return {
+        "seconds": statistics.median(seconds for _, seconds in pairs),
+        "unit_seconds": statistics.median(base for base, _ in pairs),
+        "units": statistics.median(ratios),
+    }
+
+
+def measure_memory(name: str, device: str) -> dict[str, float]:
+    """Peak gigabytes (10^9 bytes) of this process after three runs of the case."""
+    work = prepare(name, device)
+    for _ in range(3):
+        work()
+    if device == "cuda":
+        return {"peak_gb": torch.cuda.max_memory_allocated() / 1e9}
+    return {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+
+
+def child(kind: str, name: str, arguments: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", kind, name, "--device", arguments.device]
+    command += ["--repeats", str(arguments.repeats)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    rows = ["| | published program | must | measured | seconds |", "|---|---|---|---|---|"]
+    for name, found in figures.items():
+        cells = [_pair(*PUBLISHED[name]), "≤ " + _pair(*LIMIT[name])]
+        cells += [_pair(found["units"], found["peak_gb"]), f"{found['seconds']:.2f}"]
+        rows.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _pair(units: float, gigabytes: float | None) -> str:
+    return f"{units:.2g} units" + ("" if gigabytes is None else f", {gigabytes:.2f} GB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", nargs="*", default=list(NAMES))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.device == "cpu":
+        torch.set_num_threads(1)
+    if arguments.child:
+        kind, name = arguments.child
+        measure = measure_memory if kind == "memory" else measure_time
+        extra = () if kind == "memory" else (arguments.repeats,)
+        print(json.dumps(measure(name, arguments.device, *extra)))  # type: ignore[operator]
+        return
+    figures = {name: child("time", name, arguments) | child("memory", name, arguments) for name in arguments.only}
+    print(table(figures))
+    if arguments.out is not None:
+        about = {
+            "torch": torch.__version__,
+            "machine": platform.processor() or platform.machine(),
+            "device": arguments.device,
+        }
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({"about": about, "figures": figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
