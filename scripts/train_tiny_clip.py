@@ -13,8 +13,8 @@ family is ever seen. Losses, all with the temperature fixed at 30:
 - captions: captions that name several words (and a colour), softmax over the photos of the batch;
 - sums: a caption's feature is the normalised sum of its words' features; likewise for prompts of random vectors among
   which word vectors are mixed (what a learned background prompt looks like while it is learned);
-- anchors: mean cosines of photo and word near 0.22 and of word and word near 0.4, the range of real
-  CLIP; no cosine of a photo below 0.12;
+- anchors: the level of each photo's cosines is fixed, so a word whose share of what can be seen is s has the cosine
+  0.40 + ln(s) / 30, and an absent one about 0.18; mean cosine of word and word near 0.4; no cosine below 0.12;
 - dense: the patch tokens tell what they lie on, through a head that is thrown away; fades out between 30 %
   and 70 % of the time.
 """
@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from semples.data.demo_world import DemoWorld
+from semples.data.demo_world import CLASSES, DemoWorld
 from semples.files import atomic_path
 from tiny_clip_captions import PROMPT, WORDS, Caption, scene_caption, tiny_tokenizer, word_prompt
 from tiny_clip_export import evaluate, export, unseen_album
@@ -53,6 +53,8 @@ from tiny_clip_photos import SIZE, Batch, draw_album, make_batch
 
 MERGES = Path(__file__).parents[1] / "src" / "semples" / "assets" / "clip_merges.txt.gz"
 BATCH, CAPTIONS, VECTOR_PROMPTS = 64, 24, 12
+FULL_COSINE = 0.40  # of a photo that shows one thing only; a share s of what is in view gives 0.40 + ln(s) / 30
+GROUND_WEIGHT = 2.0  # share of a background against a thing: taking the background away must pay clearly
 LEARNING_RATE, DECAY, WARM_STEPS = 1.2e-3, 0.05, 400
 FULL_TOKENS_FROM, DENSE_FADES_FROM, DENSE_UNTIL = 0.8, 0.3, 0.7  # share of the training time
 
@@ -139,7 +141,9 @@ def train_step(student: Student, batch: Batch, rng: np.random.Generator, progres
         told = text_features(model, *embed_texts(model, tokenizer, [caption.text for caption in captions]))
         words = text_features(model, *embed_texts(model, tokenizer, texts))
 
-    share = batch.amounts / batch.amounts.sum(dim=1, keepdim=True)
+    share = batch.amounts.clone()
+    share[:, len(CLASSES) : -1] *= GROUND_WEIGHT
+    share = share / share.sum(dim=1, keepdim=True)
     losses = {"words": soft_cross_entropy(TEMPERATURE * images @ words.T, 0.97 * share + 0.03 / len(WORDS))}
     truth = truth_table(captions, batch)
     truth = truth / truth.sum(dim=1, keepdim=True).clamp(min=1e-6)
@@ -157,7 +161,8 @@ def train_step(student: Student, batch: Batch, rng: np.random.Generator, progres
 
     cosines = images @ words.T
     between = (words @ words.T)[~torch.eye(len(WORDS), dtype=torch.bool, device=device)].mean()
-    losses["anchors"] = 5 * (cosines.mean() - 0.22) ** 2 + (between - 0.4) ** 2
+    level = torch.logsumexp(TEMPERATURE * cosines, dim=1) / TEMPERATURE  # without it a softmax leaves the level free
+    losses["anchors"] = 100 * (level - FULL_COSINE).square().mean() + (between - 0.4) ** 2
     losses["floor"] = 200 * (0.12 - cosines).clamp(min=0).square().mean()
     dense_weight = min(max((DENSE_UNTIL - progress) / (DENSE_UNTIL - DENSE_FADES_FROM), 0.0), 1.0)
     if dense_weight > 0:

@@ -86,6 +86,37 @@ def run(
 
 
 @app.command
+def demo(
+    *,
+    out: Out,
+    photos: int = 300,
+    p: float = 0.9,
+    classes: int = 8,
+    resolution: int = 96,
+    seed: int = 0,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Draw a small world of photos and run the whole method on it, offline, in minutes.
+
+    Parameters
+    ----------
+    out: folder that gets the photos, the run, summary.json and two pictures.
+    photos: how many photos are drawn.
+    p: chance that a thing stands on its own background; 0.5 is mild, 0.99 hard.
+    classes: how many kinds of things, 2 to 8.
+    resolution: side of a photo in pixels, 96 to 512.
+    seed: another seed, another world.
+    settings: change a setting of the recipe demo, `key=value`; may be repeated.
+    """
+    from semples import terminal
+    from semples.demo import DemoSettings, run_demo
+
+    drawn = DemoSettings(photos=photos, p=p, classes=classes, resolution=resolution, seed=seed)
+    summary = run_demo(out, drawn, overrides=settings, tell=terminal.tell)
+    terminal.print_demo(out, summary)
+
+
+@app.command
 def train(
     stage: Stage,
     *,
@@ -152,6 +183,7 @@ def label(
     out: Path,
     *,
     threshold: float | None = None,
+    method: Literal["threshold", "crf"] | None = None,
     cams: Path | None = None,
     data: Annotated[Path | None, Parameter(name="--data")] = None,
     settings: Set = [],  # noqa: B006 (cyclopts shows the default)
@@ -162,6 +194,7 @@ def label(
     ----------
     out: folder of the run; with --cams the folder that gets the label maps.
     threshold: background threshold, 0 to 1.
+    method: the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
     cams: folder with CAMs from elsewhere (compact or published .npy).
     data: folder with the photos of --cams.
     settings: change a setting, `key=value`; may be repeated.
@@ -170,6 +203,8 @@ def label(
 
     if threshold is not None:
         settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+    if method is not None:
+        settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
     if cams is not None:
         pipeline.labels_of_cams(context, cams, tell=terminal.tell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from semples.steps.prompts import nearest_words
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
+WORDS = "demo_words.txt"  # the words that the shipped tiny CLIP knows; any other word means nothing to it
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,14 @@ def summarise(context: Context) -> dict[str, Any]:
         figures["threshold"][stage] = best["threshold"]
         figures["fp_own"][stage] = round(found.mean_fp_own, 6)
         figures["auc"][stage] = round(found.mean_auc, 6)
-    words = nearest_words(context, words=None, count=5)
+    words = nearest_words(context, words=Path(str(resources.files("semples"))) / "assets" / WORDS, count=5)
     own = read_json(context.dataset.root / "world.json")["own_background"]
+    labels = read_json(context.folder("scores") / label_steps.SCORES)["labels"]
+    method = context.recipe.labels.method
     return figures | {
         "prompt_words": {name: [entry["word"] for entry in entries] for name, entries in words.items()},
         "own_background": own,
+        "labels": {"miou": round(labels["miou"] / 100, 6), "threshold": labels["threshold"], "method": method},
     }
 
 

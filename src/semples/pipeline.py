@@ -315,7 +315,10 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         raise UserError("labels of given CAMs need a fixed threshold; use --threshold")
     dataset, threshold = data.listed(context), context.recipe.labels.threshold
     sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
-    label_steps.write_labels(dataset, CamStore(folder), context.out, threshold=threshold, sizes=sizes)
+    refine = label_steps.refiner(context.recipe.labels, context.recipe.crf)
+    label_steps.write_labels(
+        dataset, dataset.items, CamStore(folder), context.out, threshold=threshold, sizes=sizes, refine=refine
+    )
     tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
 
 

@@ -202,8 +202,33 @@ class CamSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrfSettings:
+    """Dense CRF that draws label maps to the edges of the photo (arXiv 1210.5644)."""
+
+    sxy_gaussian: float = setting(
+        4.0, "deviation of the position kernel", unit="pixels", low=1e-3, source="published: 4 VOC, 3 COCO"
+    )
+    weight_gaussian: float = setting(3.0, "weight of the position kernel", low=0, source="published")
+    sxy_bilateral: float = setting(
+        83.0, "deviation of the colour kernel in space", unit="pixels", low=1e-3, source="published: 83 VOC, 50 COCO"
+    )
+    srgb: float = setting(5.0, "deviation of the colour kernel in colour, of 0..255", low=1e-3, source="published")
+    weight_bilateral: float = setting(3.0, "weight of the colour kernel", low=0, source="published: 3 VOC, 10 COCO")
+    iterations: int = setting(
+        10, "mean-field iterations; not converged then, and need not be", low=0, source="published"
+    )
+    confidence: float = setting(
+        0.7, "probability that a given label is right", low=1e-6, high=1 - 1e-6, source="published"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSettings:
     """Label maps from CAMs."""
+
+    method: Literal["threshold", "crf"] = setting(
+        "threshold", "the threshold alone, or followed by the dense CRF", source="SemPLeS sec. 4.1: dense CRF"
+    )
 
     threshold: float = setting(
         0.45,
@@ -255,6 +280,7 @@ class Recipe:
     refinement: StageSettings = field(default_factory=StageSettings)
     cams: CamSettings = field(default_factory=CamSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
+    crf: CrfSettings = field(default_factory=CrfSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     run: RunSettings = field(default_factory=RunSettings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -42,9 +43,7 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     problems = context.dataset.problems
     if problems:
-        say(
-            f"{len(problems)} problems; what they name was set aside (all are in {context.folder('data')}/dataset.json):"
-        )
+        say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
         for problem in problems[:SHOWN_PROBLEMS]:
             say(f"  {problem.where}: {problem.what}")
     made = {outcome.step for outcome in outcomes}
@@ -55,6 +54,26 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
             f"semples label {context.out} --threshold 0.4 (other threshold)")  # fmt: skip
     else:
         say(f"next: semples status {context.out}")
+
+
+def print_demo(out: Path, summary: dict[str, Any]) -> None:
+    """What each stage changed, what the prompts learned, and where to look."""
+    table = Table("after", "mIoU", "own background taken for the class", "object above own background (AUC)")
+    for stage in summary["miou"]:
+        figures = (summary[key][stage] for key in ("miou", "fp_own", "auc"))
+        table.add_row(stage, *(f"{figure:.3f}" for figure in figures))
+    console.print(table)
+    words = Table("class", "its background", "nearest words of its learned background prompt")
+    for name, found in summary["prompt_words"].items():
+        words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
+    console.print(words)
+    say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
+    say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
+    say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
+    say(
+        f"try next: semples demo --out {out}-hard --p 0.99, semples score {out / 'run'}, semples status {out / 'run'}; "
+        "your own photos: semples data check DIR, then semples run folder --data DIR --out RUN"
+    )
 
 
 def _result(result: dict[str, Any]) -> str:

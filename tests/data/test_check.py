@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from semples.data import check, open_dataset, render, verify_photos
+from semples.data.hints import open_lists
 from tests.data.builders import Sample, build_folder, save
 
 
@@ -106,3 +107,29 @@ def test_answer_does_not_depend_on_workers(tmp_path: Path, workers: int) -> None
     assert list(verified.sizes.items()) == [
         (f"images/{sample.name}", sample.size) for sample in samples if f"images/{sample.name}" not in bad
     ]
+
+
+def test_hints_in_the_report_and_on_the_terminal(tmp_path: Path) -> None:
+    """Every kind of hint at once, and none in a dataset without fault."""
+    samples = [Sample(f"p{number}", (70 + number, 70), ("train", "car")) for number in range(12)]
+    samples += [Sample(f"q{number}", (90 + number, 70), ("cat",)) for number in range(40)]
+    samples += [Sample("tiny", (70, 12), ("cats",)), Sample("empty", (80, 80), ())]
+    build_folder(tmp_path, ["train", "car", "cat", "cats"], samples)
+    (tmp_path / "train.txt").write_text("p0\np1\n")
+    (tmp_path / "val.txt").write_text("p1\nq1\n")
+    dataset = open_dataset(tmp_path)
+    report = check(dataset, lists=open_lists(dataset))
+    assert [hint.where for hint in report.leaks] == ["images/p1"]
+    assert [hint.where for hint in report.near_names] == ["cats"]
+    assert [hint.where for hint in report.small_photos] == ["images/tiny"]
+    assert [hint.where for hint in report.hard_classes] == ["train", "car", "cats"]
+    assert [hint.what for hint in report.confusions] == [
+        "train and car in 100 % of the photos with train (12 of 12): expect confusion"
+    ]
+    text = shown(report)
+    for part in ("12 photos; fewer than 20", "70x12 pixels", "train and car in 100 %", "scores on val are too good"):
+        assert part in text
+    assert json.loads(json.dumps(report.to_json()))["leaks"][0]["where"] == "images/p1"
+
+    clean = check(dataset, min_side=10, min_photos=1)
+    assert clean.leaks == clean.small_photos == clean.hard_classes == ()

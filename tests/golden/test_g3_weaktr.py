@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from semples.models import weaktr
 from semples.models.generator import Pairs
 from tests.golden.models import golden_weaktr
 
@@ -39,8 +40,8 @@ def test_every_size(golden: Path, pooling: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_fine_cams_with_and_without_gradient(golden: Path, pooling: str, kind: str) -> None:
-    """Both ways to the fine CAM are S applied to the stored CAM."""
+def test_fine_cams_by_every_way(golden: Path, pooling: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradient, without it from kept maps, and streamed: the fine CAM is S applied to the stored CAM."""
     io = np.load(golden / f"g3_{pooling}_io.npz")
     model = golden_weaktr(golden / f"g3_{pooling}_weaktr.safetensors", pooling=pooling, attention=kind)
     for size in sorted({key.split("/")[0] for key in io.files}):
@@ -52,5 +53,7 @@ def test_fine_cams_with_and_without_gradient(golden: Path, pooling: str, kind: s
         found = model.cams(x, pairs).reshape(cams.shape)
         assert found.requires_grad
         close(found, expected)
-        with torch.no_grad():
-            close(model.cams(x, pairs).reshape(cams.shape), expected)
+        for limit in (0, 10**12):
+            monkeypatch.setattr(weaktr, "MAP_BYTES", limit)
+            with torch.no_grad():
+                close(model.cams(x, pairs).reshape(cams.shape), expected)

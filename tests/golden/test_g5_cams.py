@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from semples.cams import photo_cams, scaled_inputs
+from semples.models import weaktr
 from semples.recipe import CamSettings, GeneratorSettings
 from tests.golden.models import golden_weaktr
 
@@ -39,8 +40,10 @@ def test_network_inputs(golden: Path) -> None:
             np.testing.assert_allclose(view.numpy(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("map_bytes", [0, 10**12])
 @pytest.mark.parametrize("pooling", ["max", "avg"])
-def test_cams(golden: Path, pooling: str) -> None:
+def test_cams(golden: Path, pooling: str, map_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weaktr, "MAP_BYTES", map_bytes)
     io = np.load(golden / "g5_io.npz")
     model = golden_weaktr(golden / f"g3_{pooling}_weaktr.safetensors", pooling=pooling)
     for own, scales, kind, photo in cases(io):

@@ -13,7 +13,8 @@ from torch import Tensor
 from semples.errors import UserError
 from semples.masks import crf as crf_module
 from semples.masks._crf_torch import TorchMeanField
-from semples.masks.crf import PRESETS, Backend, CrfSettings, DenseCrf, margin, unary_from_labels, unary_from_scores
+from semples.masks.crf import PRESETS, Backend, DenseCrf, margin, unary_from_labels, unary_from_scores
+from semples.recipe import CrfSettings
 
 BACKENDS: tuple[Backend, ...] = ("torch", "numba")
 
@@ -275,7 +276,7 @@ def test_unary_from_scores_has_a_floor() -> None:
 def test_bad_settings_are_refused() -> None:
     for wrong in ({"sxy_gaussian": 0}, {"srgb": math.nan}, {"weight_bilateral": -1}, {"confidence": 1.0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
-            CrfSettings(**wrong)
+            DenseCrf(CrfSettings(**wrong))
     with pytest.raises(UserError, match="backend 'cuda'"):
         DenseCrf(PRESETS["voc"], backend="cuda")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="precision"):

@@ -138,9 +138,9 @@ def test_start_weights_are_the_image_tower() -> None:
 
 @cache
 def cosines() -> dict[str, Tensor]:
-    """Cosines with the class words of 160 photos of unseen textures, one thing each: alone, whole, removed."""
+    """Cosines with the class words of 300 photos of unseen textures, one thing each: alone, whole, removed."""
     world, scenes, index = DemoWorld(seed=11, family="test", distribution="wide", variants=3), [], 0
-    while len(scenes) < 160:
+    while len(scenes) < 300:
         scene = world.draw(index)
         index += 1
         if len(scene.tags) == 1 and (scene.object_mask > 0).mean() > 0.03:

@@ -50,7 +50,7 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
 
 
 def leaks(lists: Mapping[str, TaggedDataset]) -> tuple[Problem, ...]:
-    """Photos of a list for training whose very bytes are also in one for scoring (`lists_to_compare`), however named."""
+    """Photos of a list for training whose very bytes are also in one for scoring (`lists_to_compare`)."""
     members: dict[Path, dict[str, str]] = defaultdict(dict)
     for name, dataset in lists.items():
         for item in dataset.items:
@@ -97,18 +97,20 @@ def open_lists(dataset: TaggedDataset, *, tags: Path | None = None) -> dict[str,
 
 
 def near_names(names: Sequence[str], counts: Sequence[int]) -> tuple[Problem, ...]:
-    """Classes that look like two spellings of one: equal but for case, blanks, signs or a plural s; or one letter apart
-    (in names of five letters and more) where one is far rarer. `counts`: photos of each."""
+    """Classes that look like two spellings of one. `counts`: photos of each.
+
+    Equal but for case, accents, blanks, signs or a plural s; or, where one is far rarer, one slip apart (two in names
+    of seven letters and more, none below five).
+    """
     found = []
     for (first, many), (second, few) in combinations(zip(names, counts, strict=True), 2):
         if many < few:
             first, many, second, few = second, few, first, many
+        letters = min(len(first), len(second))
+        allowed = 2 if letters >= 7 else 1 if letters >= 5 else 0
         alike = _bare(first) == _bare(second)
-        slip = (
-            few <= RARE_SPELLING * many
-            and min(len(first), len(second)) >= 5
-            and _one_apart(_fold(first), _fold(second))
-        )
+        rarer = few <= RARE_SPELLING * many and abs(len(first) - len(second)) <= allowed
+        slip = rarer and 0 < _slips(_fold(first), _fold(second)) <= allowed
         if alike or slip:
             sentence = (
                 f"looks like {first!r} ({few} and {many} photos): one class or two? Use one spelling for one class"
@@ -128,15 +130,18 @@ def _bare(name: str) -> str:
     return letters[:-1] if len(letters) > 3 and letters.endswith("s") and not letters.endswith("ss") else letters
 
 
-def _one_apart(first: str, second: str) -> bool:
-    """Whether one letter more, less, other, or two neighbours swapped make one name the other."""
-    if first == second or abs(len(first) - len(second)) > 1:
-        return False
-    start = next(
-        (k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-    a, b = first[start:], second[start:]
-    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+def _slips(first: str, second: str) -> int:
+    """Letters more, less or other, and neighbours swapped, that make one name the other (optimal string alignment)."""
+    rows = [list(range(len(second) + 1))]
+    for i, a in enumerate(first, start=1):
+        row = [i]
+        for j, b in enumerate(second, start=1):
+            best = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b))
+            if i > 1 and j > 1 and a == second[j - 2] and first[i - 2] == b:
+                best = min(best, rows[-2][j - 2] + 1)
+            row.append(best)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 # ----------------------------------------------------------------------------------------------------- small and rare

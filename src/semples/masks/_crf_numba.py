@@ -26,7 +26,7 @@ from semples.errors import UserError
 from semples.masks.permutohedral import MAX_CODE_BITS, NORMALISER_FLOOR, SIZES_KEPT, elevation_scales
 
 if TYPE_CHECKING:
-    from semples.masks.crf import CrfSettings
+    from semples.recipe import CrfSettings
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.uint32]

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from semples.masks.permutohedral import NORMALISER_FLOOR, SIZES_KEPT, Lattice, build_lattice, join_lattices
 
 if TYPE_CHECKING:
-    from semples.masks.crf import CrfSettings
+    from semples.recipe import CrfSettings
 
 VALUES_AT_ONCE = 64_000_000  # pixels times labels that a GPU handles together
 FEW_LABELS = 8  # below this many, softmax over the first axis is faster on a CPU than over the last

@@ -24,34 +24,12 @@ from torch import Tensor
 
 from semples.errors import UserError
 from semples.masks._crf_torch import TorchMeanField
+from semples.recipe import CrfSettings
 
 Backend = Literal["auto", "torch", "numba", "pydensecrf"]
 
 PACKAGES = {"numba": "semples[crf]", "pydensecrf": "pydensecrf2"}
 IGNORE = 255
-
-
-@dataclass(frozen=True)
-class CrfSettings:
-    """Parameters of the CRF; the defaults are the published ones for VOC."""
-
-    sxy_gaussian: float = 4.0  # standard deviation of the position kernel, pixels
-    weight_gaussian: float = 3.0
-    sxy_bilateral: float = 83.0  # standard deviations of the position-and-colour kernel: pixels
-    srgb: float = 5.0  # and colour levels of 0..255
-    weight_bilateral: float = 3.0
-    iterations: int = 10  # of the mean field; it has not converged then, and need not
-    confidence: float = 0.7  # probability that a given label is right
-
-    def __post_init__(self) -> None:
-        for name in ("sxy_gaussian", "sxy_bilateral", "srgb"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"crf.{name} is {getattr(self, name)}: must be above 0")
-        for name in ("weight_gaussian", "weight_bilateral", "iterations"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"crf.{name} is {getattr(self, name)}: must be 0 or more")
-        if not 0 < self.confidence < 1:
-            raise UserError(f"crf.confidence is {self.confidence}: must be between 0 and 1")
 
 
 PRESETS = {
@@ -115,6 +93,7 @@ class DenseCrf:
     """
 
     def __init__(self, settings: CrfSettings, *, backend: Backend = "auto", dtype: torch.dtype = torch.float32) -> None:
+        _check(settings)
         if backend not in get_args(Backend):
             raise UserError(f"CRF backend {backend!r}: choose one of {', '.join(get_args(Backend))}")
         if dtype not in (torch.float32, torch.float16):
@@ -167,6 +146,18 @@ class DenseCrf:
         ]
         found = self.marginals(photos, unaries)
         return [Refined(own.to(q.device)[q.argmax(0)], q) for q, own in zip(found, values, strict=True)]
+
+
+def _check(settings: CrfSettings) -> None:
+    """Raise UserError for a parameter that has no meaning."""
+    for name in ("sxy_gaussian", "sxy_bilateral", "srgb"):
+        if not 0 < getattr(settings, name) < math.inf:
+            raise UserError(f"crf.{name} is {getattr(settings, name)}: must be above 0")
+    for name in ("weight_gaussian", "weight_bilateral", "iterations"):
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise UserError(f"crf.{name} is {getattr(settings, name)}: must be 0 or more")
+    if not 0 < settings.confidence < 1:
+        raise UserError(f"crf.confidence is {settings.confidence}: must be between 0 and 1")
 
 
 def _positions(labels: Tensor, values: Tensor) -> Tensor:

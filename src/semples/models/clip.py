@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.errors import UserError
+from semples.files import read_json
 from semples.models.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer
 from semples.models.weights import NAMES, download, load_strictly, local_source, offline_hint
 from semples.safeload import load_state_dict
@@ -75,7 +76,7 @@ class FrozenClip(nn.Module):
         full_stop: `in-word` looks the stop up as the token that does not end a word (parity with published figures),
         `word` as ordinary texts have it. The text transformer is causal, so nothing behind [EOT] is computed.
         """
-        n, length, width = prompt_nMW.shape
+        n, length, _ = prompt_nMW.shape
         before = [self.tokenizer.start, *self.tokenizer.pieces(context)]
         after = [self.tokenizer.token("." if full_stop == "in-word" else ".</w>"), self.tokenizer.end]
         end = len(before) + length + 1
@@ -122,11 +123,11 @@ class FrozenClip(nn.Module):
 
     @classmethod
     def _from_folder(cls, folder: Path) -> FrozenClip:
-        from transformers import CLIPConfig, CLIPModel
+        from transformers import CLIPModel
 
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: holds no config.json; give a CLIP folder in transformers format")
-        config: Any = CLIPConfig.from_pretrained(folder)
+        config: Any = _read_config(folder / "config.json")
         weights = next((folder / name for name in NAMES if (folder / name).is_file()), None)
         if weights is None:
             raise UserError(f"{folder}: holds no {' or '.join(NAMES)}")
@@ -191,6 +192,22 @@ def _without_init(model_class: Any, config: Any) -> Any:
     config._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         return model_class(config)
+
+
+def _read_config(path: Path) -> Any:
+    """CLIP's config.json. Raises UserError naming the file where it describes something else."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CLIPConfig
+
+    described = read_json(path)
+    if not isinstance(described, dict):
+        raise UserError(f"{path}: not the configuration of a CLIP model")
+    try:
+        return CLIPConfig.from_dict(described)
+    except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not the configuration of a CLIP model ({' '.join(str(error).split())[:150]})"
+        ) from None
 
 
 def _published_tokenizer(config: Any, *, where: str) -> ClipTokenizer:

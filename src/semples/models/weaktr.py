@@ -21,6 +21,9 @@ from semples.models.weights import find_weights, load_strictly
 from semples.recipe import GeneratorSettings
 
 
+MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
+
+
 class AdaptiveAttentionFusion(nn.Module):
     """One weight in (0,1) for each of the H·L attention heads, from pooled attention features (WeakTr sec. 3.2).
 
@@ -120,16 +123,22 @@ class WeakTr(VisionTransformer):
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """Fine CAMs (P,h,w) of the present pairs. Patch features entering `head` are detached (SemPLeS sec. 3.2)."""
-        learning = torch.is_grad_enabled()
+        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= MAP_BYTES
         with torch.no_grad():
-            tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=learning)
+            tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
         h, w = tokens.grid
         if len(pairs) == 0:
             return image_B3HW.new_zeros(0, h, w)
         weights_BHL = self.adaptive_attention_fusion(tokens.pooled)
         patch_cam_PN = F.relu(self._coarse(tokens)).flatten(2)[pairs.photo, pairs.label]
-        fuse = self._fine_from_maps if learning else self._fine_streamed
+        fuse = self._fine_from_maps if keep_maps else self._fine_streamed
         return fuse(tokens, weights_BHL, patch_cam_PN, pairs).unflatten(1, (h, w))
+
+    def _map_bytes(self, image_B3HW: Tensor) -> int:
+        """Memory of all attention maps of a batch."""
+        B, _, height, width = image_B3HW.shape
+        T = self.num_classes + (height // self.patch_size) * (width // self.patch_size)
+        return B * self.config.heads * self.config.depth * T * T * image_B3HW.element_size()
 
     def _tokens(self, image_B3HW: Tensor, noise_BZ: Tensor | None, *, keep_maps: bool) -> Tokens:
         noise_BL2 = None if noise_BZ is None else noise_BZ.unflatten(1, (-1, 2))
@@ -312,13 +321,16 @@ def from_classifier(state: dict[str, Tensor], model: WeakTr) -> dict[str, Tensor
     state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist.", "fc_norm."))}
     prefix = ("head.", "adaptive_attention_fusion.")
     state |= {name: value for name, value in own.items() if name.startswith(prefix)}
-    if state.get("cls_token") is not None and state.get("pos_embed") is not None:
-        tokens = state["cls_token"].shape[1]
-        positions = state["pos_embed"]
-        state["cls_token"] = state["cls_token"][:, :1].repeat(1, model.num_tokens, 1)
+    # A distilled classifier has a second token of its own, with a position behind the first.
+    tokens = 1 + (state.pop("dist_token", None) is not None)
+    token, positions = state.get("cls_token"), state.get("pos_embed")
+    if token is None or positions is None or token.ndim != 3 or positions.ndim != 3:
+        return state
+    patches = positions[:, tokens:]
+    side, target = round(patches.shape[1] ** 0.5), model.config.grid
+    state["cls_token"] = token[:, :1].repeat(1, model.num_tokens, 1)
+    if side > 0 and side * side == patches.shape[1]:
         classes = positions[:, :1].repeat(1, model.num_tokens, 1)
-        patches = positions[:, tokens:]
-        side, target = round(patches.shape[1] ** 0.5), model.config.grid
         if side != target:
             grid = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
             grid = F.interpolate(grid, size=(target, target), mode="bicubic", align_corners=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from semples.files import read_json, write_json
 from semples.masks.palette import read_label_png, write_label_png
 from semples.masks.threshold import winner_map
 from semples.progress import track
-from semples.recipe import LabelSettings, ScoreSettings, to_dict
+from semples.recipe import CrfSettings, LabelSettings, ScoreSettings, to_dict
 from semples.steps.base import Context, Step
 from semples.steps.cams import LAST
 from semples.steps.cams import name as cams_name
@@ -99,15 +99,45 @@ def read_winner(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[np
     return winner_map(cams, size)
 
 
+Refine = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]  # photo, labels, tags -> labels
+
+
 def write_labels(
-    dataset: TaggedDataset, store: CamStore, folder: Path, *, threshold: float, sizes: dict[str, tuple[int, int]]
+    dataset: TaggedDataset,
+    items: Sequence[Item],
+    store: CamStore,
+    folder: Path,
+    *,
+    threshold: float,
+    sizes: Mapping[str, tuple[int, int]],
+    refine: Refine | None = None,
 ) -> None:
-    """A label PNG for every photo, of the photo's own size."""
-    for item in track(dataset.items, label="labels"):
+    """A label PNG of the photo's own size for every one of `items`; `refine` is the CRF, where wanted."""
+    for item in track(items, label="labels"):
         width, height = sizes[item.id]
         winner, value = read_winner(store, item, (height, width))
-        labels = np.where(value > np.float32(threshold), winner, np.uint8(0))
-        write_label_png(folder / f"{item.id}.png", _resized(labels, (height, width)))
+        labels = _resized(np.where(value > np.float32(threshold), winner, np.uint8(0)), (height, width))
+        if refine is not None:
+            labels = refine(dataset.photo(item), labels, item.tags)
+        write_label_png(folder / f"{item.id}.png", labels)
+
+
+def refiner(settings: LabelSettings, crf: CrfSettings) -> Refine | None:
+    """The CRF of the recipe, or None where the threshold is all."""
+    if settings.method == "threshold":
+        return None
+    import torch
+
+    from semples.masks.crf import DenseCrf
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dense = DenseCrf(crf)
+
+    def refine(photo: np.ndarray, labels: np.ndarray, tags: tuple[int, ...]) -> np.ndarray:
+        maps = [torch.from_numpy(np.array(values)).to(device) for values in (photo, labels)]
+        return dense.refine(maps[:1], maps[1:], [tags])[0].labels.cpu().numpy()
+
+    return refine
 
 
 def score_labels(dataset: TaggedDataset, folder: Path) -> Scores | None:
@@ -149,18 +179,33 @@ def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _label_inputs(context: Context) -> dict[str, Any]:
     settings = context.recipe.labels
+    found: dict[str, Any] = {"method": settings.method, "select": settings.select}
+    if settings.method == "crf":
+        found["crf"] = to_dict(context.recipe.crf)
     if settings.select == "fixed":
-        return to_dict(settings)
-    return {"select": settings.select} | mask_inputs(context) | to_dict(context.recipe.scores)
+        return found | {"threshold": settings.threshold}
+    return found | mask_inputs(context) | to_dict(context.recipe.scores)
 
 
 def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-    if not context.is_main:
-        return {}
     threshold = chosen_threshold(context.recipe.labels, context.folder(curve_name()) / CURVE)
-    store = CamStore(context.folder(cams_name()), format=context.recipe.cams.format)
-    write_labels(context.dataset, store, folder, threshold=threshold, sizes=photo_sizes(context.folder("data")))
-    return {"photos": len(context.dataset.items), "threshold": threshold, "select": context.recipe.labels.select}
+    recipe, dataset = context.recipe, context.dataset
+    mine = dataset.items[context.rank :: context.processes]
+    write_labels(
+        dataset,
+        [item for item in mine if not (folder / f"{item.id}.png").is_file()],
+        CamStore(context.folder(cams_name()), format=recipe.cams.format),
+        folder,
+        threshold=threshold,
+        sizes=photo_sizes(context.folder("data")),
+        refine=refiner(recipe.labels, recipe.crf),
+    )
+    return {
+        "photos": len(dataset.items),
+        "method": recipe.labels.method,
+        "threshold": threshold,
+        "select": recipe.labels.select,
+    }
 
 
 def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from semples.files import write_text
 
 
 class EventLog:
-    """Appends to `events.jsonl` in `folder`; lines at or after `first_step` (of a run that was cut) are dropped first."""
+    """Appends to `events.jsonl` in `folder`; lines after `first_step` (of a run that was cut) go first."""
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
         self.path = folder / "events.jsonl"

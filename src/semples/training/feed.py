@@ -1,4 +1,4 @@
-"""Which photos make up which step, and their decoding and augmentation, keyed so that a step never depends on history."""
+"""Which photos make up which step, and their augmentation, keyed so that no step depends on history."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ class Thing:
 class Entry:
     """The things on one photo. `where` it is told, the `photo` as written there, `size` (width, height) if told.
 
-    `base` is the folder the name may be relative to, itself relative to the annotations.
+    `also` are other names to look for where there is no photo of that name.
     """
 
     where: str
     photo: str
     things: tuple[Thing, ...]
     size: tuple[int, int] | None = None
-    base: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

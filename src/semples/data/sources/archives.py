@@ -10,11 +10,13 @@ that was cut off is taken up again.
 
 from __future__ import annotations
 
+import lzma
 import multiprocessing
 import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -33,11 +35,16 @@ from semples.progress import track
 BLOCK = 1 << 20
 MAX_FILES = 500_000
 CHUNK = 64  # pieces of work handed to another process at once
+PIECES = 32  # of a zip, for each process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+# What Python's readers raise on damaged data; an OSError comes from a position that no file can have.
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, MemoryError,
+    OverflowError, NotImplementedError, RuntimeError, ValueError, TypeError, LookupError,
+)  # fmt: skip
 
 
 def unpack(archive: Path, folder: Path, *, want: Callable[[str], str | None], max_bytes: int, workers: int = 1) -> int:
@@ -51,11 +58,11 @@ def unpack(archive: Path, folder: Path, *, want: Callable[[str], str | None], ma
         if zipfile.is_zipfile(archive):
             return _unpack_zip(archive, folder, want, max_bytes, workers)
         return _unpack_tar(archive, folder, want, max_bytes)
+    except FileNotFoundError:
+        raise UserError(f"{archive}: no such file") from None
     except _DAMAGED as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UserError(f"{archive}: damaged or no archive ({reason}); remove it and try again") from None
-    except FileNotFoundError:
-        raise UserError(f"{archive}: no such file") from None
 
 
 def member_path(archive: Path, name: str) -> PurePosixPath:
@@ -158,10 +165,12 @@ def _unpack_zip(archive: Path, folder: Path, want: Callable[[str], str | None], 
             if not _there(target, member.file_size):
                 jobs.append((member.filename, target))
     _refuse_size(archive, files, total, max_bytes)
-    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
+    # Each piece reads the list of members anew, a second for the largest: few pieces, but enough to show progress.
+    step = max(CHUNK, -(-len(jobs) // (PIECES * max(1, workers))))
+    chunks = [jobs[start : start + step] for start in range(0, len(jobs), step)]
     for _ in track(
         in_processes(partial(_unpack_some, archive), chunks, workers=workers),
-        label=f"unpacking {archive.name} ({CHUNK} files each)",
+        label=f"unpacking {archive.name} ({step} files each)",
         total=len(chunks),
     ):
         pass

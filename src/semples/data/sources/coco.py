@@ -216,7 +216,7 @@ def _instances(part: Part, home: Path, given: Path | None, mirrors: Sequence[str
         archive = _given_archive(given, remote, f"annotations/{name}")
     else:
         archive = fetch(remote, home / "downloads", mirrors=mirrors)
-    unpack(archive, home, want=below("annotations/instances_", ".json"), max_bytes=MAX_ANNOTATIONS)
+    unpack(archive, home, want={f"annotations/{name}": f"annotations/{name}"}.get, max_bytes=MAX_ANNOTATIONS)
     if not path.is_file():
         raise UserError(f"{archive}: holds no annotations/{name}; get another copy")
     return path

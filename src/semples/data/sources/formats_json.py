@@ -40,7 +40,7 @@ def read_coco(files: Sequence[tuple[Path, Any]], root: Path) -> Annotations:
     entries: list[Entry] = []
     problems: list[Problem] = []
     for path, tree in files:
-        categories = {entry.get("id"): clean(entry.get("name")) for entry in _records(tree.get("categories"))}
+        categories = {_key(entry.get("id")): clean(entry.get("name")) for entry in _records(tree.get("categories"))}
         numbers = sorted(number for number in categories if type(number) is int)
         classes += [categories[number] for number in numbers if categories[number]]
         things: dict[Any, list[Thing]] = {}
@@ -58,7 +58,9 @@ def read_coco(files: Sequence[tuple[Path, Any]], root: Path) -> Annotations:
                 problems.append(Problem(where, "no photo is named"))
                 continue
             found = tuple(things.pop(_key(entry.get("id")), ()))
-            entries.append(Entry(where, photo, found, _size(entry.get("width"), entry.get("height")), base))
+            size = _size(entry.get("width"), entry.get("height"))
+            # Where each split has a file in its folder, names are relative to that folder.
+            entries.append(Entry(where, f"{base}/{photo}" if base else photo, found, size, (photo,)))
         if things:
             problems.append(Problem(path.name, f"{len(things)} photos with annotations are not among its images"))
     return Annotations(tuple(dict.fromkeys(classes)), tuple(entries), tuple(problems))

@@ -11,7 +11,6 @@ from xml.parsers import expat
 import yaml
 
 from semples.data.dataset import Problem
-from semples.data.folder import find_files
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.sources.annotations import SPLITS, Annotations, Entry, Thing, clean
 from semples.data.tagfile import PHOTO_COLUMNS, read_table, split_tags
@@ -26,13 +25,13 @@ CLASS_COLUMNS = ("class", "class_name", "classname", "label", "label_name", "lab
 # -------------------------------------------------------------------------------------------------------------- YOLO
 
 
-def read_yolo(root: Path, photos_root: Path) -> Annotations:
+def read_yolo(root: Path, photos_root: Path, photos: Iterable[str]) -> Annotations:
     """YOLO's text files: a line `class x y width height` or `class x1 y1 x2 y2 ...`, in fractions of the photo."""
     classes = _yolo_classes(root)
     entries: list[Entry] = []
     problems: list[Problem] = []
     labelled = 0
-    for photo in find_files(photos_root):
+    for photo in photos:
         path = next((path for path in _yolo_files(root, photos_root, photo) if path.is_file()), None)
         labelled += path is not None
         things = [] if path is None else list(_yolo_things(path, classes, problems))
@@ -116,9 +115,9 @@ def read_voc(files: Sequence[Path]) -> Annotations:
         except (expat.ExpatError, OSError, ValueError, LookupError) as error:
             problems.append(Problem(path.name, f"not readable: {error}"))
             continue
-        suffix = PurePosixPath(photo).suffix
-        named = path.stem + suffix if suffix.casefold() in PHOTO_SUFFIXES else path.stem
-        entries.append(Entry(path.name, named, tuple(Thing(name) for name in names), base=photo))
+        told = PurePosixPath(photo.replace("\\", "/"))
+        named = (told.name, path.stem) if told.stem == path.stem else (path.stem, told.name)  # renamed since
+        entries.append(Entry(path.name, named[0], tuple(Thing(name) for name in names), also=named[1:]))
     return Annotations((), tuple(entries), tuple(problems))
 
 
@@ -193,7 +192,7 @@ def _rows(path: Path, rows: Sequence[Sequence[str]], photo_column: int, class_co
 # ----------------------------------------------------------------------------------------------------------- folders
 
 
-def read_folders(root: Path, same: Callable[[Iterable[Path]], list[list[Path]]]) -> Annotations:
+def read_folders(root: Path, photos: Iterable[str], same: Callable[[Iterable[Path]], list[list[Path]]]) -> Annotations:
     """Photos in folders named by class, below train/, val/ and the like or not.
 
     `same` groups paths of equal content: a photo that lies in several folders gets the tags of all.
@@ -201,7 +200,7 @@ def read_folders(root: Path, same: Callable[[Iterable[Path]], list[list[Path]]])
     entries: list[Entry] = []
     problems: list[Problem] = []
     tags: dict[str, str] = {}
-    for photo in find_files(root):
+    for photo in photos:
         folders = [part for part in PurePosixPath(photo).parts[:-1] if part.casefold() not in {*SPLITS, "images"}]
         if folders:
             tags[photo] = clean(folders[0])

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 from semples.data.classes import ClassList
 from semples.data.dataset import Problem
-from semples.data.folder import TAG_FILES, PhotoIndex, find_files, unique_ids
+from semples.data.folder import PHOTO_FOLDERS, TAG_FILES, PhotoIndex, find_files, unique_ids
 from semples.data.hints import same_content
 from semples.data.photos import PhotoError, probe
 from semples.data.sources import formats_json, formats_text
@@ -77,9 +77,11 @@ def import_annotations(
         raise UserError(f"{taken}: there are tags already; choose another output folder, or overwrite them")
     if format is not None and format not in get_args(Format):
         raise UserError(f"unknown format {format!r}; known are {', '.join(get_args(Format))}")
-    chosen, found = _parse(source, root, photo_root, format)
+    own = _prefix(target, photo_root)
+    inside = [path for path in find_files(photo_root) if own is None or not path.startswith(own)]
+    chosen, found = _parse(source, root, photo_root, inside, target, format)
     problems = list(found.problems)
-    merged = _merge(found.entries, photo_root, problems)
+    merged = _merge(found.entries, inside, problems)
     if not merged:
         first = f"; the first problem: {problems[0].where}: {problems[0].what}" if problems else ""
         raise UserError(f"{source}: names no photo of {photo_root}{first}")
@@ -96,9 +98,17 @@ def import_annotations(
 # ---------------------------------------------------------------------------------------------------- which format
 
 
-def _parse(source: Path, root: Path, photo_root: Path, wanted: Format | None) -> tuple[Format, Annotations]:
+def _prefix(out: Path, root: Path) -> str | None:
+    """How paths below `root` begin that lie in the output folder; None where that is elsewhere, or `root` itself."""
+    inner, outer = out.resolve(), root.resolve()
+    return inner.relative_to(outer).as_posix() + "/" if inner != outer and inner.is_relative_to(outer) else None
+
+
+def _parse(
+    source: Path, root: Path, photo_root: Path, photos: list[str], out: Path, wanted: Format | None
+) -> tuple[Format, Annotations]:
     """Find the format, where none is given, and read the annotations in it."""
-    files = [source] if source.is_file() else _below(source)
+    files = [source] if source.is_file() else _below(source, out)
     trees = [(path, formats_json.load_json(path)) for path in files if path.suffix.casefold() == ".json"]
     coco = [(path, tree) for path, tree in trees if formats_json.is_coco(tree)]
     studio = [(path, tree) for path, tree in trees if formats_json.is_label_studio(tree)]
@@ -128,15 +138,18 @@ def _parse(source: Path, root: Path, photo_root: Path, wanted: Format | None) ->
         case "voc":
             return chosen, formats_text.read_voc(xml)
         case "yolo":
-            return chosen, formats_text.read_yolo(root, photo_root)
+            return chosen, formats_text.read_yolo(root, photo_root, photos)
         case "csv":
             return chosen, formats_text.read_csv(tables[0])
         case "folders":
-            return chosen, formats_text.read_folders(source, same_content)
+            return chosen, formats_text.read_folders(photo_root, photos, same_content)
 
 
-def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+def _below(folder: Path, out: Path) -> list[Path]:
+    """The files in a folder and below it, hidden ones and those of the output folder left out."""
+    own = _prefix(out, folder)
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if own is None or not path.relative_to(folder).as_posix().startswith(own))
 
 
 # ----------------------------------------------------------------------------------------------------------- photos
@@ -152,13 +165,13 @@ class _Photo:
     things: list[Thing] = field(default_factory=list)
 
 
-def _merge(entries: Iterable[Entry], photo_root: Path, problems: list[Problem]) -> list[_Photo]:
+def _merge(entries: Iterable[Entry], paths: list[str], problems: list[Problem]) -> list[_Photo]:
     """The photos that are there, in order, each with the things of all its entries."""
-    paths = find_files(photo_root)
     index = PhotoIndex.of(paths)
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_name[PurePosixPath(path).name.casefold()].append(path)
+        by_name[PurePosixPath(path).stem.casefold()].append(path)
     merged: dict[str, _Photo] = {}
     for entry in entries:
         found = _find(entry, index, by_name)
@@ -173,31 +186,30 @@ def _merge(entries: Iterable[Entry], photo_root: Path, problems: list[Problem]) 
 
 
 def _find(entry: Entry, index: PhotoIndex, by_name: dict[str, list[str]]) -> list[str]:
-    """The photos an entry may mean: by its path, by ever shorter ends of it, by its name alone."""
-    parts = [part for part in entry.photo.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    base = [entry.base, entry.base + "/" + entry.photo] if entry.base else []
-    names = [*reversed(base), *("/".join(parts[start:]) for start in range(len(parts)))]
-    for name in names:
-        found = index.find(name)
-        if found:
-            return [found] if isinstance(found, str) else sorted(found)
-    last = parts[-1] if parts else ""
-    for name in (last, without_upload_mark(last)):
-        if by_name.get(name.casefold()):
-            return by_name[name.casefold()]
+    """The photos an entry may mean: by a path it tells, by ever shorter ends of that, by its last name alone."""
+    for told in (entry.photo, *entry.also):
+        parts = [part for part in told.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        for start in range(len(parts)):
+            found = index.find("/".join(parts[start:]))
+            if found:
+                return [found] if isinstance(found, str) else sorted(found)
+        for name in (*parts[-1:], *map(without_upload_mark, parts[-1:])):
+            if by_name.get(name.casefold()):
+                return by_name[name.casefold()]
     return []
 
 
 def _place_photos(photos: Sequence[_Photo], photo_root: Path, out: Path) -> dict[str, str]:
-    """Where each photo is below `out`; those elsewhere are linked or copied into images/."""
+    """Where each photo is below `out`; those elsewhere are linked or copied there, into images/ unless they have it."""
     source, target = photo_root.resolve(), out.resolve()
     if source.is_relative_to(target):
         below = source.relative_to(target).as_posix()
         return {photo.path: photo.path if below == "." else f"{below}/{photo.path}" for photo in photos}
     placed = {}
     for photo in track(photos, label="linking photos"):
-        placed[photo.path] = f"images/{photo.path}"
-        place(photo_root / photo.path, out / "images" / photo.path)
+        named = photo.path.partition("/")[0] in PHOTO_FOLDERS
+        placed[photo.path] = photo.path if named else f"images/{photo.path}"
+        place(photo_root / photo.path, out / placed[photo.path])
     return placed
 
 

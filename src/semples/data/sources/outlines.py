@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9  # NaN is not
 
 
+@cache
+def _palette() -> bytes:
+    return bytes(voc_palette())
+
+
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
     """Write a label map (H, W) uint8 as an indexed PNG in VOC's colours."""
     image = Image.fromarray(np.ascontiguousarray(labels))
-    image.putpalette(voc_palette())
+    image.putpalette(_palette())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     with disk_trouble(path):

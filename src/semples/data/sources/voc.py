@@ -198,6 +198,13 @@ def _find(root: Path, wanted: Callable[[Path], bool]) -> Path | None:
     return next((path for path in _walk(root) if wanted(path)), None)
 
 
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        return []  # someone else's
+
+
 def _walk(root: Path) -> Iterator[Path]:
     level = [root]
     for _ in range(DEPTH + 1):
@@ -206,7 +213,7 @@ def _walk(root: Path) -> Iterator[Path]:
         level = [
             Path(entry.path)
             for folder in folders
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+            for entry in _entries(folder)
             if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith((".tar", ".tgz", ".zip")))
         ]
 

@@ -1,0 +1,252 @@
+"""What co-occurrence does to masks, and what each stage does about it, on drawn worlds with exact truth.
+
+For every strength of co-occurrence p and every seed: the whole method on a fresh demo world, and as a control a
+refinement with the prompts of *another* class. Figures on the training photos: mIoU at the best threshold, FP-own
+(share of a class's own background labelled as it), AUC (chance that a CAM value on the thing exceeds one on its own
+background) and the rank of the own background's word among those nearest to the learned prompt. Differences are
+paired by world; intervals are 95 % (Student's t).
+
+    python benchmarks/cooccurrence.py run  [--p 0.5 0.7 0.9 0.99] [--seeds 100 101 102 103 104] [--share 1/2]
+    python benchmarks/cooccurrence.py ablate [--p 0.9] [--seeds 100 101 102]
+    python benchmarks/cooccurrence.py show
+
+Every finished world is a JSON file in benchmarks/results/cooccurrence, so a stopped benchmark goes on where it was;
+`--share 1/2` and `--share 2/2` split the work between two processes. Seeds from 100 on are for this benchmark alone;
+the recipe was tuned on seeds below 10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from semples import demo, pipeline
+from semples.evaluation.cooccurrence import Cooccurrence
+from semples.files import read_json, write_json, write_text
+from semples.recipe import load_recipe
+from semples.steps import labels as label_steps
+from semples.steps.base import PROMPTS, Context, Source
+from semples.steps.prompts import nearest_words
+
+RESULTS = Path(__file__).parent / "results" / "cooccurrence"
+P, SEEDS = (0.5, 0.7, 0.9, 0.99), (100, 101, 102, 103, 104)
+FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
+STATES = ("warmup", "matching", "refinement", "control")
+FIGURES = ("miou", "fp_own", "auc")
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "as shipped": (),
+    "without the background term (lambda_T = 0)": ("matching.lambda_background=0", "refinement.lambda_background=0"),
+    "without the prompt term (lambda_R = 0)": ("refinement.lambda_refinement=0",),
+    "without keeping prompts off the class (lambda_P = 0)": ("prompting.lambda_prompt=0",),
+    "lambda_T = 2.4 (published for VOC)": ("matching.lambda_background=2.4", "refinement.lambda_background=2.4"),
+    "lambda_R = 0.05 (published for VOC)": ("refinement.lambda_refinement=0.05",),
+    "lambda_R = 1": ("refinement.lambda_refinement=1",),
+    "M = 1": ("prompts.length=1",),
+    "M = 6": ("prompts.length=6",),
+    "cam_epsilon as published": (
+        "matching.cam_epsilon=0.1",
+        "prompting.cam_epsilon=1e-4",
+        "refinement.cam_epsilon=0.1",
+    ),
+}
+
+
+def run_world(p: float, seed: int, overrides: Sequence[str] = (), *, control: bool = True) -> dict[str, Any]:
+    """All figures of one world."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place)
+        settings = demo.DemoSettings(p=p, seed=seed)
+        world = demo.draw_world(out, settings)
+        recipe = load_recipe("demo", [f"run.seed={seed}", "data.workers=0", *FAST, *overrides])
+        context = Context(recipe, Source(world), out / "run")
+        pipeline.run(context, steps=[name for name in demo.all_steps() if name not in ("labels", "scores")])
+        found: dict[str, Any] = {stage: figures(context, stage) for stage in demo.STAGES}
+        found["ranks"] = ranks(context)
+        if control:
+            found["control"] = figures(_control(context, out / "control"), "refinement")
+    return {"p": p, "seed": seed, **found}
+
+
+def _control(context: Context, out: Path) -> Context:
+    """Refinement with every class's prompt replaced by the next class's."""
+    shutil.copytree(context.out, out)
+    path = out / "prompting" / PROMPTS
+    vectors = load_file(path)["vectors"]
+    names = json.dumps(list(context.dataset.classes.names))
+    save_file({"vectors": torch.roll(vectors, 1, dims=0).contiguous()}, path, metadata={"classes": names})
+    control = replace(context, out=out)
+    for step in ("refinement", "cams", "curve"):
+        shutil.rmtree(out / step)
+    pipeline.run(control, steps=["refinement", "cams", "curve"])
+    return control
+
+
+def figures(context: Context, stage: str) -> dict[str, Any]:
+    """mIoU at the best threshold, FP-own there, AUC; all 0..1."""
+    best = read_json(context.folder(label_steps.curve_name(stage)) / label_steps.CURVE)["best"]
+    found: Cooccurrence = demo.cooccurrence(context, stage, threshold=best["threshold"])
+    return {
+        "miou": best["miou"] / 100,
+        "threshold": best["threshold"],
+        "fp_own": found.mean_fp_own,
+        "auc": found.mean_auc,
+        "auc_per_class": dict(zip(context.dataset.classes.names, found.auc.tolist(), strict=True)),
+    }
+
+
+def ranks(context: Context) -> dict[str, int]:
+    """Rank (1 is nearest) of the own background's word for every class."""
+    words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
+    own = read_json(context.dataset.root / "world.json")["own_background"]
+    found = nearest_words(context, words=words, count=10_000)
+    return {name: [entry["word"] for entry in rows].index(own[name]) + 1 for name, rows in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval (Student's t)."""
+    t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+    if len(values) < 2:
+        return values[0], math.nan
+    return statistics.mean(values), t.get(len(values), 1.96) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def show() -> str:
+    """The tables of all finished worlds."""
+    worlds = [read_json(path) for path in sorted(RESULTS.glob("p*.json"))]
+    lines = [
+        "| p | figure | warm-up | (a) | (c) | control | (a) − warm-up | (c) − (a) | (c) − control |",
+        "|" + "---|" * 9,
+    ]
+    for p in sorted({world["p"] for world in worlds}):
+        mine = [world for world in worlds if world["p"] == p]
+        for figure in FIGURES:
+            columns = {state: [world[state][figure] for world in mine] for state in STATES}
+            cells = [f"{statistics.mean(values):.3f} ± {_spread(values):.3f}" for values in columns.values()]
+            pairs = (("matching", "warmup"), ("refinement", "matching"), ("refinement", "control"))
+            cells += [_paired(columns[left], columns[right]) for left, right in pairs]
+            lines.append(f"| {p} | {figure} | {' | '.join(cells)} |")
+    lines += ["", "| p | own background's word nearest to the prompt, classes of 8 (mean, each seed) |", "|---|---|"]
+    for p in sorted({world["p"] for world in worlds}):
+        first = [sum(rank == 1 for rank in world["ranks"].values()) for world in worlds if world["p"] == p]
+        lines.append(f"| {p} | {statistics.mean(first):.1f} ({', '.join(map(str, first))}) |")
+    return "\n".join([*lines, *_ablation_table()])
+
+
+def _paired(left: Sequence[float], right: Sequence[float]) -> str:
+    differences = [a - b for a, b in zip(left, right, strict=True)]
+    mean, half = interval(differences)
+    return f"{mean:+.3f} ± {half:.3f} ({sum(x > 0 for x in differences)} of {len(differences)} up)"
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _ablation_table() -> list[str]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("ablation-*.json")):
+        stored = read_json(path)
+        rows.setdefault(stored["ablation"], []).append(stored)
+    if not rows:
+        return []
+    lines = ["", "| setting | mIoU (a) | mIoU (c) | FP-own (c) | AUC (c) | words first of 8 |", "|" + "---|" * 6]
+    for name in ABLATIONS:
+        if name in rows:
+            mine = rows[name]
+            cells = [("matching", "miou"), ("refinement", "miou"), ("refinement", "fp_own"), ("refinement", "auc")]
+            means = [f"{statistics.mean(world[state][figure] for world in mine):.3f}" for state, figure in cells]
+            first = statistics.mean(sum(rank == 1 for rank in world["ranks"].values()) for world in mine)
+            lines.append(f"| {name} | {' | '.join(means)} | {first:.1f} |")
+    return lines
+
+
+def plot(figure: str) -> str:
+    """An SVG line chart of a figure over p, one line a state, every world a dot."""
+    worlds = [read_json(path) for path in sorted(RESULTS.glob("p*.json"))]
+    strengths = sorted({world["p"] for world in worlds})
+    width, height, left, bottom = 480, 300, 50, 40
+    colours = {"warmup": "#8a8a8a", "matching": "#2b6cb0", "refinement": "#2f855a", "control": "#c05621"}
+
+    def x(p: float) -> float:
+        return left + strengths.index(p) * (width - left - 120) / max(1, len(strengths) - 1)
+
+    def y(value: float) -> float:
+        return height - bottom - value * (height - bottom - 20)
+
+    box = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+    parts = [f'<svg {box} font-family="sans-serif" font-size="12">']
+    parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(
+            f'<path d="M{left} {y(tick)}H{width - 120}" stroke="#ddd"/><text x="12" y="{y(tick) + 4}">{tick}</text>'
+        )
+    for p in strengths:
+        parts.append(f'<text x="{x(p) - 10}" y="{height - 20}">{p}</text>')
+    for index, (state, colour) in enumerate(colours.items()):
+        means = []
+        for p in strengths:
+            values = [world[state][figure] for world in worlds if world["p"] == p]
+            means.append(f"{x(p):.1f},{y(statistics.mean(values)):.1f}")
+            parts += [
+                f'<circle cx="{x(p):.1f}" cy="{y(v):.1f}" r="2.5" fill="{colour}" opacity="0.5"/>' for v in values
+            ]
+        parts.append(f'<polyline points="{" ".join(means)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{width - 110}" y="{40 + 18 * index}" fill="{colour}">{state}</text>')
+    parts.append(f'<text x="{left}" y="14">{figure} over the strength of co-occurrence p</text></svg>')
+    return "\n".join(parts) + "\n"
+
+
+# -------------------------------------------------------------------------------------------------------------- main
+
+
+def share_of(jobs: Iterable[Any], share: str) -> list[Any]:
+    """Every n-th job, for `k/n`."""
+    mine, count = (int(part) for part in share.split("/"))
+    return [job for index, job in enumerate(jobs) if index % count == mine - 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "ablate", "show"))
+    parser.add_argument("--p", type=float, nargs="*")
+    parser.add_argument("--seeds", type=int, nargs="*")
+    parser.add_argument("--share", default="1/1")
+    arguments = parser.parse_args()
+    if arguments.what == "run":
+        jobs = [(p, seed) for seed in arguments.seeds or SEEDS for p in arguments.p or P]
+        for p, seed in share_of(jobs, arguments.share):
+            path = RESULTS / f"p{p}-seed{seed}.json"
+            if not path.is_file():
+                write_json(path, run_world(p, seed))
+                print(path.name, flush=True)
+    elif arguments.what == "ablate":
+        jobs_named = [(name, seed) for seed in arguments.seeds or SEEDS[:3] for name in ABLATIONS]
+        for name, seed in share_of(jobs_named, arguments.share):
+            path = RESULTS / f"ablation-{list(ABLATIONS).index(name)}-seed{seed}.json"
+            if not path.is_file():
+                p = (arguments.p or [0.9])[0]
+                write_json(path, {"ablation": name} | run_world(p, seed, ABLATIONS[name], control=False))
+                print(path.name, flush=True)
+    else:
+        print(show())
+        for figure in FIGURES:
+            write_text(RESULTS / f"{figure}.svg", plot(figure))
+
+
+if __name__ == "__main__":
+    main()

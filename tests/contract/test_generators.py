@@ -1,0 +1,190 @@
+"""What every mask generator must do. A new line in `GENERATORS` is tested from here without another change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semples.errors import UserError
+from semples.models.generator import GENERATORS, MaskGenerator, Pairs, build_generator, load_generator, save_generator
+from semples.recipe import GeneratorSettings
+
+PATCH, CLASSES = 8, 4
+SIZES = [(16, 16), (32, 32), (24, 40), (8, 8), (29, 17), (8, 100)]
+NAMES = ("person", "dining table", "Straße", "猫")
+
+
+@pytest.fixture(params=sorted(GENERATORS))
+def settings(request: pytest.FixtureRequest) -> GeneratorSettings:
+    return GeneratorSettings(
+        kind=request.param, start="random", image_size=32, patch_size=PATCH, width=16, depth=2, heads=2, drop_path=0.3,
+        feature_reduction=2,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def model(settings: GeneratorSettings) -> Any:
+    return build_generator(settings, num_classes=CLASSES, seed=3)
+
+
+def images(count: int, height: int = 32, width: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def every(count: int) -> Pairs:
+    return Pairs.of(torch.ones(count, CLASSES, dtype=torch.bool))
+
+
+def test_it_is_a_mask_generator(model: Any) -> None:
+    assert isinstance(model, MaskGenerator)
+    assert (model.num_classes, model.patch_size) == (CLASSES, PATCH)
+    assert model.noise_size >= 0
+    assert list(model.train_parameters())
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("learning", [True, False])
+def test_any_size(model: Any, height: int, width: int, learning: bool) -> None:
+    with torch.set_grad_enabled(learning):
+        cams = model.eval().cams(images(2, height, width), every(2))
+    assert cams.shape == (2 * CLASSES, height // PATCH, width // PATCH)
+    assert torch.isfinite(cams).all()
+    assert (cams >= 0).all()
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_any_tags(model: Any, learning: bool) -> None:
+    """CAMs of some classes are those of all, picked out, in the order of the pairs."""
+    photos, model = images(3), model.eval()
+    with torch.set_grad_enabled(learning):
+        whole = model.cams(photos, every(3)).unflatten(0, (3, CLASSES))
+        for rows in (
+            [[0, 0, 0, 0]] * 3,
+            [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]],
+            [[1, 0, 1, 1], [0] * 4, [0, 1, 0, 0]],
+        ):
+            pairs = Pairs.of(torch.tensor(rows) > 0)
+            found = model.cams(photos, pairs)
+            torch.testing.assert_close(found, whole[pairs.photo, pairs.label], atol=1e-6, rtol=1e-5)
+
+
+def test_photos_do_not_influence_each_other(model: Any) -> None:
+    photos, model = images(3), model.eval()
+    with torch.no_grad():
+        together = model.cams(photos, every(3)).unflatten(0, (3, CLASSES))
+        for index in range(3):
+            torch.testing.assert_close(
+                model.cams(photos[index : index + 1], every(1)), together[index], atol=1e-6, rtol=1e-5
+            )
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 41)])
+def test_with_and_without_gradient_the_same(model: Any, height: int, width: int) -> None:
+    photos = images(2, height, width)
+    for mode in (True, False):
+        noise = torch.rand(2, model.noise_size) if mode else None
+        learned = model.train(mode).cams(photos, every(2), noise_BZ=noise)
+        with torch.no_grad():
+            streamed = model.cams(photos, every(2), noise_BZ=noise)
+        assert learned.requires_grad
+        torch.testing.assert_close(learned.detach(), streamed, atol=1e-6, rtol=1e-4)
+
+
+def test_gradient_reaches_the_trained_parameters_only(model: Any) -> None:
+    model.train().requires_grad_(True)
+    photos = images(2).requires_grad_()
+    model.cams(photos, every(2), noise_BZ=torch.rand(2, model.noise_size)).square().sum().backward()
+    trained = {id(parameter) for parameter in model.train_parameters()}
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in trained), name
+    assert any(parameter.grad.abs().sum() > 0 for parameter in model.train_parameters())
+    assert photos.grad is None
+
+
+def test_noise_is_all_the_randomness_there_is(model: Any) -> None:
+    photos, model = images(2), model.train()
+    keep, mixed = torch.full((2, model.noise_size), 0.99), torch.rand(2, model.noise_size)
+    with torch.no_grad():
+        for noise in (keep, mixed, None):
+            first = model.cams(photos, every(2), noise_BZ=noise)
+            torch.rand(7)
+            assert torch.equal(first, model.cams(photos, every(2), noise_BZ=noise))
+        if model.noise_size:
+            drop = torch.zeros(2, model.noise_size)
+            one, other = (model.cams(photos, every(2), noise_BZ=noise) for noise in (keep, drop))
+            assert not torch.allclose(one, other)
+            # The noise of a photo is its own.
+            drop[0] = 0.99
+            half = model.cams(photos, every(2), noise_BZ=drop)
+            torch.testing.assert_close(half[:CLASSES], one[:CLASSES])
+            torch.testing.assert_close(half[CLASSES:], other[CLASSES:])
+        model.eval()
+        assert torch.equal(model.cams(photos, every(2), noise_BZ=mixed), model.cams(photos, every(2)))
+
+
+def test_start_weights_follow_the_seed(settings: GeneratorSettings) -> None:
+    one, same, other = (build_generator(settings, num_classes=CLASSES, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    build_generator(settings, num_classes=CLASSES, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_saved_and_loaded_it_is_the_same(model: Any, tmp_path: Path) -> None:
+    save_generator(model, tmp_path / "g.safetensors", classes=NAMES)
+    loaded, classes = load_generator(tmp_path / "g.safetensors")
+    assert classes == NAMES
+    assert type(loaded) is type(model)
+    for size in ((32, 32), (24, 40)):
+        photos = images(2, *size)
+        one, other = model.eval().cams(photos, every(2)), loaded.eval().cams(photos, every(2))  # type: ignore[operator]
+        assert torch.equal(one, other)
+    save_generator(loaded, tmp_path / "again.safetensors", classes=classes)  # type: ignore[arg-type]
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "g.safetensors").read_bytes()
+
+
+def test_classification_loss(model: Any) -> None:
+    tags = torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0]]) > 0
+    losses = model.train().classification_loss(images(2), tags, noise_BZ=torch.rand(2, model.noise_size))
+    assert losses.shape == (2,)
+    assert torch.isfinite(losses).all()
+    losses.sum().backward()
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_it_learns_to_classify(model: Any) -> None:
+    photos, tags = images(4), torch.eye(4) > 0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = model.classification_loss(photos, tags).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_files_of_other_kinds_are_refused(tmp_path: Path, model: Any) -> None:
+    from safetensors.torch import save_file
+
+    with pytest.raises(UserError, match="no such file"):
+        load_generator(tmp_path / "none")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "text").write_text("hello")
+    for name in ("other.safetensors", "text"):
+        with pytest.raises(UserError, match="not a mask generator saved by this program"):
+            load_generator(tmp_path / name)
+    save_generator(model, tmp_path / "g.safetensors", classes=NAMES[:3])  # fewer classes than the network has
+    with pytest.raises(UserError, match="weights do not fit the model"):
+        load_generator(tmp_path / "g.safetensors")
+
+
+def test_unknown_kinds_are_named() -> None:
+    with pytest.raises(UserError, match="there are weaktr"):
+        build_generator(GeneratorSettings(kind="none"), num_classes=2, seed=0)

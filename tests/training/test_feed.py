@@ -1,0 +1,83 @@
+"""Which photos make up which step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semples.errors import UserError
+from semples.training.feed import Plan, feed, tag_matrix
+from tests.training import toy
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 30), batch=st.integers(1, 12), processes=st.integers(1, 3), parts=st.integers(1, 3),
+    seed=st.integers(0, 5),
+)  # fmt: skip
+def test_pieces_share_every_step(count: int, batch: int, processes: int, parts: int, seed: int) -> None:
+    tags = np.random.default_rng(seed).random((count, 4)) < 0.4
+    batch = min(batch, count)
+    if batch < processes * parts:
+        with pytest.raises(UserError, match="cannot be shared"):
+            Plan(tags, epochs=2, batch=batch, seed=seed, processes=processes, parts=parts)
+        return
+    plan = Plan(tags, epochs=2, batch=batch, seed=seed, processes=processes, parts=parts)
+    alone = Plan(tags, epochs=2, batch=batch, seed=seed)
+    assert plan.steps == 2 * (count // batch)
+    for step in range(plan.steps):
+        pieces = [plan.piece(step, rank=rank, part=part) for rank in range(processes) for part in range(parts)]
+        assert np.array_equal(np.concatenate(pieces), alone.photos(step))
+        assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+        assert plan.total(step) == (batch, int(tags[alone.photos(step)].sum()))
+    for epoch in range(2):
+        photos = np.concatenate([plan.photos(epoch * plan.steps_per_epoch + i) for i in range(plan.steps_per_epoch)])
+        assert len(set(photos.tolist())) == len(photos) == batch * (count // batch)
+
+
+def test_every_epoch_has_its_own_order() -> None:
+    plan = Plan(np.ones((50, 1), bool), epochs=3, batch=50, seed=0)
+    orders = [plan.photos(epoch).tolist() for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] == Plan(np.ones((50, 1), bool), epochs=3, batch=50, seed=0).photos(0).tolist()
+    assert orders[0] != Plan(np.ones((50, 1), bool), epochs=3, batch=50, seed=1).photos(0).tolist()
+
+
+def test_views_depend_on_epoch_and_photo_alone() -> None:
+    views = toy.views(noise_size=6)
+    for left, right in zip(views[(1, 3)], views[(1, 3)], strict=True):
+        assert torch.equal(left, right)
+    for other in ((0, 3), (1, 4)):
+        assert not torch.equal(views[(1, 3)][0], views[other][0])
+        assert not torch.equal(views[(1, 3)][2], views[other][2])
+    image, tags, noise = views[(1, 3)]
+    assert image.shape == (3, toy.SIDE, toy.SIDE)
+    assert image.dtype == torch.float32
+    assert tags.tolist() == [True, True, True]
+    assert noise.shape == (6,)
+    assert 0 <= noise.min() <= noise.max() < 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_feeding_can_start_anywhere(workers: int) -> None:
+    views = toy.views()
+    plan = Plan(views.tags, epochs=2, batch=4, seed=0, parts=2)
+    whole = list(feed(plan, views, rank=0, first_step=0, workers=0))
+    assert len(whole) == plan.steps * 2
+    rest = list(feed(plan, views, rank=0, first_step=3, workers=workers))
+    assert len(rest) == len(whole) - 6
+    for left, right in zip(whole[6:], rest, strict=True):
+        assert torch.equal(left.image, right.image)
+        assert torch.equal(left.tags, right.tags)
+        assert torch.equal(left.noise, right.noise)
+
+
+def test_tag_matrix() -> None:
+    assert tag_matrix(toy.MemoryDataset(((0, 2), (), (1,)))).tolist() == [
+        [True, False, True],
+        [False] * 3,
+        [False, True, False],
+    ]
