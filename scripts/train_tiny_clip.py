@@ -1,6 +1,6 @@
 """Train the tiny CLIP of the demo world, and export it with the start weights of the demo's mask generator.
 
-    python scripts/train_tiny_clip.py --out work/tiny-clip --minutes 90 --threads 2          # start, or add --resume
+    python scripts/train_tiny_clip.py --out work/tiny-clip --minutes 60 --threads 2          # start, or add --resume
     python scripts/train_tiny_clip.py --out work/tiny-clip --export src/semples/assets       # newest checkpoint
     python scripts/train_tiny_clip.py --evaluate src/semples/assets/demo_clip                # figures, unseen textures
 
@@ -236,7 +236,7 @@ def read_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("work/tiny-clip"), help="folder of the run")
-    parser.add_argument("--minutes", type=float, default=90, help="training time; the schedule follows it")
+    parser.add_argument("--minutes", type=float, default=60, help="training time; the schedule follows it")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)

@@ -35,7 +35,8 @@ SMALL = [
     "code",
     [
         "import semples",
-        "import sys; sys.argv = ['semples', '--help']\nfrom semples.cli import main\ntry: main()\nexcept SystemExit: pass",
+        "import sys; sys.argv = ['semples', '--help']\nfrom semples.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
         "import sys; sys.argv = ['semples', 'recipes', 'show', 'voc']\nfrom semples.cli import main\n"
         "try: main()\nexcept SystemExit: pass",
         "import semples.data, semples.evaluation.curve, semples.cam_store, semples.recipe",

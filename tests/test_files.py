@@ -14,12 +14,17 @@ from semples.files import atomic_path, is_unfinished, read_json, sha256_file, wr
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.json"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.suffix == ".json"
-        assert is_unfinished(temporary)
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            assert temporary.parent == path.parent
+            assert temporary.suffix == ".json"
+            assert is_unfinished(temporary)
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
     write_bytes(path, b"new")

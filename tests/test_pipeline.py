@@ -148,7 +148,8 @@ def test_only_what_depends_on_a_change_is_redone(toy: tuple[Context, list[str], 
     context, log, values = toy
     for change, forced, expected in (
         ({}, None, ["a", "b", "c"]), ({}, None, []), ({"b": 1}, None, ["b", "c"]), ({"c": 1}, None, ["c"]),
-        ({"b": None, "c": None}, None, ["b", "c"]), ({}, "b", ["b", "c"]), ({}, None, []), ({"a": 5}, None, ["a", "b", "c"]),
+        ({"b": None, "c": None}, None, ["b", "c"]), ({}, "b", ["b", "c"]), ({}, None, []),
+        ({"a": 5}, None, ["a", "b", "c"]),
     ):  # fmt: skip
         values |= change
         log.clear()

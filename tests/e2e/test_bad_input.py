@@ -28,7 +28,8 @@ def wreck(folder: Path) -> Path:
     (folder / "text.jpg").write_text("no photo at all")
     rows = [
         "image,tags", "one.jpg,disc;square", "two words.jpg,square", "ünï.png,disc", "deep/er.jpg,square",
-        "untagged.jpg,", "tiny.png,disc", "cut.jpg,disc", "empty.jpg,disc", "text.jpg,square", "gone.jpg,disc", "beast.jpg,disc;dragon",
+        "untagged.jpg,", "tiny.png,disc", "cut.jpg,disc", "empty.jpg,disc", "text.jpg,square", "gone.jpg,disc",
+        "beast.jpg,disc;dragon",
         "one.jpg,disc;square", "../outside.jpg,disc", "",
     ]  # fmt: skip
     (folder / "tags.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())

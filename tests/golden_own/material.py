@@ -58,7 +58,8 @@ def generator_weights() -> Arrays:
     """WeakTr under the published names."""
     shapes = {
         "cls_token": (1, K, C), "pos_embed": (1, K + GRID**2, C), "patch_embed.proj.weight": (C, 3, PATCH, PATCH),
-        "patch_embed.proj.bias": (C,), "norm.weight": (C,), "norm.bias": (C,), "head.weight": (K, C, 3, 3), "head.bias": (K,),
+        "patch_embed.proj.bias": (C,), "norm.weight": (C,), "norm.bias": (C,),
+        "head.weight": (K, C, 3, 3), "head.bias": (K,),
         "adaptive_attention_fusion.attn_feat_ffn.0.weight": (3, C // H),
         "adaptive_attention_fusion.attn_feat_ffn.0.bias": (3,),
         "adaptive_attention_fusion.attn_feat_ffn.1.weight": (1, 3),
@@ -97,7 +98,8 @@ def clip_weights() -> Arrays:
         for index in range(2):
             prefix = f"{tower}.resblocks.{index}"
             for part, shape in {
-                "ln_1.weight": (W,), "ln_1.bias": (W,), "attn.in_proj_weight": (3 * W, W), "attn.in_proj_bias": (3 * W,),
+                "ln_1.weight": (W,), "ln_1.bias": (W,), "attn.in_proj_weight": (3 * W, W),
+                "attn.in_proj_bias": (3 * W,),
                 "attn.out_proj.weight": (W, W), "attn.out_proj.bias": (W,), "ln_2.weight": (W,), "ln_2.bias": (W,),
                 "mlp.c_fc.weight": (4 * W, W), "mlp.c_fc.bias": (4 * W,), "mlp.c_proj.weight": (W, 4 * W),
                 "mlp.c_proj.bias": (W,),

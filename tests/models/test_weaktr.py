@@ -16,9 +16,16 @@ from semples.models.vit import VitConfig
 from semples.models.weaktr import WeakTr, attend, build, fuse_maps, initialise
 from semples.recipe import GeneratorSettings
 
-SETTINGS = dict(
-    start="random", image_size=16, patch_size=4, width=12, depth=2, heads=2, feature_reduction=2, head_reduction=2
-)
+SETTINGS = {
+    "start": "random",
+    "image_size": 16,
+    "patch_size": 4,
+    "width": 12,
+    "depth": 2,
+    "heads": 2,
+    "feature_reduction": 2,
+    "head_reduction": 2,
+}
 CLASSES = 3
 
 

@@ -182,7 +182,8 @@ def test_mixed_precision_runs(tmp_path: Path) -> None:
     from tests import tiny
 
     code = (
-        "import sys; from pathlib import Path; from dataclasses import replace; from tests.training import test_loop as t\n"
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from tests.training import test_loop as t\n"
         "task = t.run(Path(sys.argv[1]), settings=replace(t.RUN, precision='bf16'))\n"
         "assert all(v.dtype == t.torch.float32 and t.torch.isfinite(v).all() for v in t.weights(task).values())"
     )

@@ -82,6 +82,9 @@ class PairTask(Task):
     def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
         self.modes.append(self.training)
         self.seen.append((len(batch.image), int(batch.tags.sum())))
+        if not batch.tags.any():  # no parameter in the graph, as in the stages
+            zero = batch.image.new_zeros(())
+            return {"loss": zero, "half": zero}
         values = (self.net(batch.image) + batch.noise.mean(1, keepdim=True))[batch.tags].square()
         loss = share(values, total.pairs)
         return {"loss": loss, "half": loss.detach() / 2}

@@ -20,7 +20,6 @@ from semples.models.vit import Tokens, VisionTransformer, VitConfig
 from semples.models.weights import find_weights, load_strictly
 from semples.recipe import GeneratorSettings
 
-
 MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
 
 

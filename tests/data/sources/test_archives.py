@@ -132,6 +132,22 @@ def test_zip_that_lies_about_sizes(tmp_path: Path) -> None:
     assert tree(tmp_path / "o") == {}
 
 
+def test_member_without_end_is_stopped_at_its_size(tmp_path: Path) -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            self.given += size
+            assert self.given < 100, "reads on"
+            return b"x" * size
+
+    with pytest.raises(ValueError, match="larger than"):
+        archives._write(tmp_path / "a", Endless(), 10)
+    with pytest.raises(ValueError, match="cut off"):
+        archives._write(tmp_path / "a", io.BytesIO(b"123"), 10)
+    assert tree(tmp_path) == {}
+
+
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_FILES", 2)
     for kind, maker in MAKERS.items():

@@ -124,6 +124,17 @@ def test_coco_sizes_must_fit_and_codes_are_read(tmp_path: Path) -> None:
     assert "does not fill its photo" in where_and_what(result)[2]
 
 
+def test_one_box_among_outlines_of_its_class_leaves_no_mask(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    notes = [
+        {"image_id": 1, "category_id": 7, "segmentation": square(0, 0, 9)},
+        {"image_id": 1, "category_id": 7, "bbox": [20, 20, 5, 5]},
+    ]
+    result = import_annotations(write(tmp_path / "x.json", coco_tree(annotations=notes)), tmp_path / "out")
+    assert result.masks == 0
+    assert "not everything on it has an outline" in where_and_what(result)[-1]
+
+
 def test_coco_in_the_folders_of_its_splits(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         photo(tmp_path / f"in/{split}/a.jpg", colour=len(split))

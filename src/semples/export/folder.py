@@ -1,0 +1,123 @@
+"""The folder an export goes to, photos in it, and archives that are equal byte by byte."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+
+from PIL import Image
+
+from semples.data.dataset import Item, TaggedDataset
+from semples.data.photos import ORIENTATION_TAG
+from semples.errors import UserError
+from semples.files import atomic_path, write_bytes
+
+Photos = Literal["none", "copy", "link"]
+
+# Formats that every program reads, and the extensions it knows them by.
+COMMON = {
+    "JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"),
+}  # fmt: skip
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that becomes `out` on success and is removed on failure.
+
+    Raises UserError where `out` holds something, or nothing can be written there.
+    """
+    try:
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise UserError(f"{out}: there is something already; choose another --out or delete it")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:50]}.", suffix=".tmp"))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        if out.is_dir():
+            out.rmdir()
+        os.replace(folder, out)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG):
+            raise
+        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}; choose another --out") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def place_photo(dataset: TaggedDataset, item: Item, stem: Path, how: Photos) -> Path:
+    """Put a photo at `stem` and an extension; where it lies then.
+
+    An upright photo in a common format stays as it is: copied, or hard-linked where `how` is "link" and the disk
+    allows it. Any other is written upright as JPEG of quality 95, since many programs ignore the turn in its EXIF data.
+    """
+    if not _is_plain(item.photo):
+        target = stem.with_name(f"{stem.name}.jpg")
+        buffer = io.BytesIO()
+        Image.fromarray(dataset.photo(item)).save(buffer, format="JPEG", quality=95)
+        write_bytes(target, buffer.getvalue())
+        return target
+    target = stem.with_name(f"{stem.name}{item.photo.suffix.lower()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if how == "link":
+        try:
+            os.link(item.photo.resolve(), target)
+            return target
+        except OSError:  # another disk, or one without hard links: a copy serves as well
+            pass
+    with atomic_path(target) as temporary:
+        shutil.copyfile(item.photo, temporary)
+    return target
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a photo is upright, and of a common format that its extension tells."""
+    try:
+        with Image.open(path) as image:
+            fitting = path.suffix.casefold() in COMMON.get(image.format or "", ())
+            return fitting and image.getexif().get(ORIENTATION_TAG, 1) == 1
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError):
+        return False  # damaged EXIF data; whether the photo itself is readable, its decoding tells
+
+
+def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
+    """Write a zip archive, members in the order of their names; equal members give equal bytes."""
+    with atomic_path(path) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for name in sorted(members):
+                info = zipfile.ZipInfo(PurePosixPath(name).as_posix(), date_time=EPOCH)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.create_system = 3  # the same on every system
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, members[name])
+
+
+def check_choice(option: str, value: str, choices: object) -> None:
+    """Raises UserError where an option is not one of the values of a Literal."""
+    if value not in get_args(choices):
+        raise UserError(f"{option} {value!r}: choose one of {', '.join(get_args(choices))}")
+
+
+def check_range(option: str, value: float, *, low: float, high: float = float("inf")) -> None:
+    """Raises UserError where an option is out of its range."""
+    if not low <= value <= high:
+        limits = f"{low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise UserError(f"{option} {value:g}: must be {limits}")

@@ -1,0 +1,113 @@
+"""Gallery: every photo under its label map, and one page that shows them all, offline.
+
+index.html      the page, with a legend and each class's share of the photo
+pictures/       overlays as PNG, at most `max_side` pixels long
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semples.data.dataset import IGNORE
+from semples.data.photos import resize_photo
+from semples.export.folder import check_range
+from semples.export.source import ExportSource
+from semples.files import write_bytes, write_text
+from semples.masks.palette import colour, voc_palette
+from semples.progress import track
+
+STYLE = """\
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }
+ul, main { display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; list-style: none; padding: 0 }
+i { display: inline-block; width: .9em; height: .9em; margin-right: .3em; border: 1px solid #888 }
+figure { margin: 0; width: 20rem } img { max-width: 100%; background: #ddd }
+figcaption { overflow-wrap: anywhere } small { display: block; color: #555 }
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """max_side: longest side of a picture, pixels; opacity of the labels, 0 to 1."""
+
+    max_side: int = 480
+    opacity: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_range("max_side", self.max_side, low=16)
+        check_range("opacity", self.opacity, low=0, high=1)
+
+
+def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+    """Write the pictures and the page."""
+    figures = []
+    for item in track(source.dataset.items, label="export"):
+        labels = source.label_map(item)
+        picture = overlay(source.dataset.photo(item), labels, options)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, format="PNG")
+        write_bytes(folder / "pictures" / f"{item.id}.png", buffer.getvalue())
+        figures.append(_figure(item.id, labels, source.dataset.classes.names, picture.shape))
+    write_text(folder / "index.html", _page(source, figures))
+    return ("open index.html in a browser",)
+
+
+def overlay(photo: NDArray[np.uint8], labels: NDArray[np.uint8], options: Options) -> NDArray[np.uint8]:
+    """The photo (H, W, 3) uint8, made smaller where it is long, with the labels' colours (H, W) over it."""
+    height, width = labels.shape
+    factor = min(1.0, options.max_side / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size != (width, height):
+        photo = resize_photo(photo, *size)
+        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    share = np.where(labels > 0, options.opacity, 0.0)[..., None]
+    mixed: NDArray[np.uint8] = np.rint(photo * (1 - share) + colour(labels) * share).astype(np.uint8)
+    return mixed
+
+
+def _figure(id: str, labels: NDArray[np.uint8], names: tuple[str, ...], shape: tuple[int, ...]) -> str:
+    counts = np.bincount(labels.ravel(), minlength=256)
+    shares = [
+        f"{escape(name)} {_percent(counts[index + 1], labels.size)}"
+        for index, name in enumerate(names)
+        if counts[index + 1]
+    ]
+    if counts[IGNORE]:
+        shares.append(f"ignored {_percent(counts[IGNORE], labels.size)}")
+    about = ", ".join(shares) or "background only"
+    return (
+        f'<figure><img src="pictures/{quote(id)}.png" width="{shape[1]}" height="{shape[0]}" loading="lazy" alt="">'
+        f"<figcaption>{escape(id)}<small>{about}</small></figcaption></figure>"
+    )
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %"
+
+
+def _page(source: ExportSource, figures: list[str]) -> str:
+    palette = voc_palette()
+    entries = [*enumerate(source.dataset.classes.names, start=1), (IGNORE, "ignored")]
+    legend = [
+        f'<li><i style="background: rgb({", ".join(map(str, palette[label].tolist()))})"></i>{escape(name)}</li>'
+        for label, name in entries
+    ]
+    title = escape(source.dataset.name)
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title}: label maps</title><style>\n{STYLE}</style></head><body>",
+            f"<h1>{title}</h1><p>{len(figures)} photos with their label maps</p>",
+            f"<ul>{''.join(legend)}</ul><main>",
+            *figures,
+            "</main></body></html>\n",
+        ]
+    )

@@ -1,0 +1,69 @@
+"""PASCAL VOC tree: label maps as palette PNG, exact, with ignored pixels.
+
+SegmentationClass/              NAME.png: 0 background, class k as k + 1, 255 ignore
+ImageSets/Segmentation/         train.txt, one name a line
+classes.txt                     the classes in order
+names.csv                       the photos' ids, where a name is not the id (VOC knows no folders)
+JPEGImages/                     the photos, where wanted
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semples.data.classes import ClassList
+from semples.export.folder import Photos, check_choice, place_photo
+from semples.export.source import ExportSource
+from semples.files import write_text
+from semples.masks.palette import write_label_png
+from semples.progress import track
+
+
+@dataclass(frozen=True)
+class Options:
+    """photos: put into JPEGImages, or not."""
+
+    photos: Photos = "none"
+
+    def __post_init__(self) -> None:
+        check_choice("photos", self.photos, Photos)
+
+
+def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+    """Write the tree."""
+    names = source.flat_names
+    for item in track(source.dataset.items, label="export"):
+        name = names[item.id]
+        write_label_png(folder / "SegmentationClass" / f"{name}.png", source.label_map(item))
+        if options.photos != "none":
+            place_photo(source.dataset, item, folder / "JPEGImages" / name, options.photos)
+    write_text(folder / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{name}\n" for name in names.values()))
+    write_classes(folder / "classes.txt", source.dataset.classes)
+    return write_names(folder / "names.csv", names)
+
+
+def write_classes(path: Path, classes: ClassList) -> None:
+    """A class list that this program reads: `name`, or `name,prompt word` where that differs, a line."""
+    rows = [
+        (name,) if name == prompt else (name, prompt)
+        for name, prompt in zip(classes.names, classes.prompts, strict=True)
+    ]
+    write_text(path, _csv(rows))
+
+
+def write_names(path: Path, names: dict[str, str]) -> tuple[str, ...]:
+    """A table of names and ids where any differ, and the remark that tells of it."""
+    if all(id == name for id, name in names.items()):
+        return ()
+    write_text(path, _csv([("name", "id"), *((name, id) for id, name in names.items())]))
+    return (f"the format knows no folders, so photos have shorter names; {path.name} tells which is which",)
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
