@@ -41,7 +41,7 @@ from semples.steps.base import PROMPTS, Context, Source
 from semples.steps.prompts import nearest_words
 
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
-P, SEEDS = (0.5, 0.7, 0.9, 0.99), (100, 101, 102, 103, 104)
+P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
 STATES = ("warmup", "matching", "refinement", "control")
 FIGURES = ("miou", "fp_own", "auc")
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--share", default="1/1")
     arguments = parser.parse_args()
     if arguments.what == "run":
-        jobs = [(p, seed) for seed in arguments.seeds or SEEDS for p in arguments.p or P]
+        jobs = [(p, seed) for p in arguments.p or P for seed in arguments.seeds or SEEDS]
         for p, seed in share_of(jobs, arguments.share):
             path = RESULTS / f"p{p}-seed{seed}.json"
             if not path.is_file():

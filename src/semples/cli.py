@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from semples import __version__
+from semples.cli_data import data_app
 from semples.errors import UserError
 
 app = App(
@@ -17,7 +18,6 @@ app = App(
     help="Photos that only carry tags in; segmentation masks, and a network that segments new photos, out.",
     version=__version__,
 )
-data_app = App(name="data", help="Look at photos and tags.")
 recipes_app = App(name="recipes", help="Shipped settings: list them, show one.")
 app.command(data_app)
 app.command(recipes_app)
@@ -35,7 +35,7 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"semples: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         print("semples: interrupted; run the same command to go on", file=sys.stderr)
         sys.exit(130)
@@ -65,14 +65,22 @@ def run(
 
     Parameters
     ----------
-    recipe: shipped recipe (voc, coco, folder, demo) or a YAML file.
-    data: folder with the photos: VOC layout, or photos with a tags file.
-    out: folder of the run.
-    settings: change a setting, `key=value`, for example matching.epochs=10; may be repeated.
-    from_: make this step and all after it anew.
-    until: stop after this step.
-    tags: tags file (CSV or JSON) in place of the one in the folder.
-    classes: class list, `name` or `name,prompt word` a line.
+    recipe
+        shipped recipe (voc, coco, folder, demo) or a YAML file.
+    data
+        folder with the photos: VOC layout, or photos with a tags file.
+    out
+        folder of the run.
+    settings
+        change a setting, `key=value`, for example matching.epochs=10; may be repeated.
+    from_
+        make this step and all after it anew.
+    until
+        stop after this step.
+    tags
+        tags file (CSV or JSON) in place of the one in the folder.
+    classes
+        class list, `name` or `name,prompt word` a line.
     """
     from semples import pipeline, terminal
     from semples.recipe import load_recipe
@@ -100,13 +108,20 @@ def demo(
 
     Parameters
     ----------
-    out: folder that gets the photos, the run, summary.json and two pictures.
-    photos: how many photos are drawn.
-    p: chance that a thing stands on its own background; 0.5 is mild, 0.99 hard.
-    classes: how many kinds of things, 2 to 8.
-    resolution: side of a photo in pixels, 96 to 512.
-    seed: another seed, another world.
-    settings: change a setting of the recipe demo, `key=value`; may be repeated.
+    out
+        folder that gets the photos, the run, summary.json and two pictures.
+    photos
+        how many photos are drawn.
+    p
+        chance that a thing stands on its own background; 0.5 is mild, 0.99 hard.
+    classes
+        how many kinds of things, 2 to 8.
+    resolution
+        side of a photo in pixels, 96 to 512.
+    seed
+        another seed, another world.
+    settings
+        change a setting of the recipe demo, `key=value`; may be repeated.
     """
     from semples import terminal
     from semples.demo import DemoSettings, run_demo
@@ -129,11 +144,16 @@ def train(
 
     Parameters
     ----------
-    stage: which one.
-    out: folder of the run.
-    data: folder with the photos; not needed in a folder that has been used before.
-    recipe: recipe; not needed in a folder that has been used before.
-    settings: change a setting, `key=value`; may be repeated.
+    stage
+        which one.
+    out
+        folder of the run.
+    data
+        folder with the photos; not needed in a folder that has been used before.
+    recipe
+        recipe; not needed in a folder that has been used before.
+    settings
+        change a setting, `key=value`; may be repeated.
     """
     from semples import pipeline, terminal
 
@@ -157,13 +177,20 @@ def cams(
 
     Parameters
     ----------
-    out: folder of the run; with --weights the folder that gets the maps.
-    stage: which stage's generator makes them.
-    weights: weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
-    data: folder with the photos; not needed in a run's folder.
-    recipe: recipe; not needed in a run's folder.
-    settings: change a setting, `key=value`; may be repeated.
-    format_: compact, or npy for the published float32 dictionaries.
+    out
+        folder of the run; with --weights the folder that gets the maps.
+    stage
+        which stage's generator makes them.
+    weights
+        weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
+    data
+        folder with the photos; not needed in a run's folder.
+    recipe
+        recipe; not needed in a run's folder.
+    settings
+        change a setting, `key=value`; may be repeated.
+    format_
+        compact, or npy for the published float32 dictionaries.
     """
     from semples import pipeline, terminal
     from semples.steps import cams as step
@@ -192,12 +219,18 @@ def label(
 
     Parameters
     ----------
-    out: folder of the run; with --cams the folder that gets the label maps.
-    threshold: background threshold, 0 to 1.
-    method: the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
-    cams: folder with CAMs from elsewhere (compact or published .npy).
-    data: folder with the photos of --cams.
-    settings: change a setting, `key=value`; may be repeated.
+    out
+        folder of the run; with --cams the folder that gets the label maps.
+    threshold
+        background threshold, 0 to 1.
+    method
+        the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
+    cams
+        folder with CAMs from elsewhere (compact or published .npy).
+    data
+        folder with the photos of --cams.
+    settings
+        change a setting, `key=value`; may be repeated.
     """
     from semples import pipeline, terminal
 
@@ -228,13 +261,20 @@ def score(
 
     Parameters
     ----------
-    out: folder of the run.
-    cams: folder with CAMs from elsewhere, in place of the run's.
-    labels: folder with label PNGs from elsewhere, in place of the run's.
-    stage: whose CAMs are scored.
-    data: folder with the photos and masks of --cams or --labels.
-    settings: change a setting, `key=value`; may be repeated.
-    json: file that gets the figures too.
+    out
+        folder of the run.
+    cams
+        folder with CAMs from elsewhere, in place of the run's.
+    labels
+        folder with label PNGs from elsewhere, in place of the run's.
+    stage
+        whose CAMs are scored.
+    data
+        folder with the photos and masks of --cams or --labels.
+    settings
+        change a setting, `key=value`; may be repeated.
+    json
+        file that gets the figures too.
     """
     from semples import pipeline, terminal
     from semples.files import write_json
@@ -252,10 +292,14 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
 
     Parameters
     ----------
-    out: folder of the run.
-    words: text file with one word or phrase a line; default: a shipped list of things and scenes.
-    count: words per class.
-    json: file that gets them too.
+    out
+        folder of the run.
+    words
+        text file with one word or phrase a line; default: a shipped list of things and scenes.
+    count
+        words per class.
+    json
+        file that gets them too.
     """
     from semples import pipeline, terminal
     from semples.files import write_json
@@ -273,7 +317,8 @@ def status(out: Path) -> None:
 
     Parameters
     ----------
-    out: folder of the run.
+    out
+        folder of the run.
     """
     from semples import pipeline, terminal
 
@@ -282,38 +327,6 @@ def status(out: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- data, settings
-
-
-@data_app.command
-def check(
-    folder: Path,
-    *,
-    split: str | None = None,
-    tags: Path | None = None,
-    classes: Path | None = None,
-    json: Path | None = None,
-) -> None:
-    """Count photos and classes, show which classes occur together, and name every problem.
-
-    Parameters
-    ----------
-    folder: folder with the photos.
-    split: list of photos, for the VOC layout.
-    tags: tags file in place of the one in the folder.
-    classes: class list, `name` or `name,prompt word` a line.
-    json: file that gets the figures too.
-    """
-    from rich.console import Console
-
-    from semples.data.check import check as check_dataset
-    from semples.data.check import render
-    from semples.data.dataset import open_dataset
-    from semples.files import write_json
-
-    report = check_dataset(open_dataset(folder, split=split, tags=tags, classes=classes), workers=os.cpu_count() or 1)
-    if json is not None:
-        write_json(json, report.to_json())
-    render(report, Console())
 
 
 @recipes_app.command(name="list")
@@ -330,9 +343,12 @@ def show(recipe: str, *, settings: Set = [], yaml: bool = False) -> None:  # noq
 
     Parameters
     ----------
-    recipe: shipped recipe or YAML file.
-    settings: change a setting, `key=value`; may be repeated.
-    yaml: print YAML instead, ready to be saved and edited.
+    recipe
+        shipped recipe or YAML file.
+    settings
+        change a setting, `key=value`; may be repeated.
+    yaml
+        print YAML instead, ready to be saved and edited.
     """
     from semples import terminal
     from semples.recipe import load_recipe, to_yaml

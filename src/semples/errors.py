@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Something the user can mend: the message says what is wrong, where, and how to mend it, in one line."""
+
+    status = 2
+
+
+class Stopped(UserError):
+    """Long work was asked to stop and left everything ready to be resumed."""
+
+    status = 130

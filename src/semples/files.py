@@ -14,6 +14,8 @@ from typing import Any
 from semples.errors import UserError
 
 MARK = ".tmp"
+UMASK = os.umask(0o022)  # can only be read by setting it; once at import, since threads share it
+os.umask(UMASK)
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,12 +47,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def is_unfinished(path: Path) -> bool:
     """Whether the file is a temporary one of `atomic_path`; where nobody writes, the rest of a killed program."""
     return path.name.startswith(".") and MARK in (path.suffix, Path(path.stem).suffix) and path.is_file()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

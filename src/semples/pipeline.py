@@ -77,6 +77,8 @@ def run(
     """
     order = [step.name for step in run_steps()]
     chosen = _slice(list(steps) if steps is not None else order, start, until)
+    if "labels" in chosen:
+        label_steps.check_selection(context)
     outcomes = []
     with _lock(context):
         if context.is_main:
@@ -340,7 +342,7 @@ def score(
 ) -> Figures:
     """Scores of given folders, or of the run's own CAMs and label maps."""
     if cams is not None or labels is not None:
-        return _score_folders(context, cams, labels)
+        return _score_folders(context, cams, labels, tell)
     curve = label_steps.curve_name(stage)
     own = stage == "refinement" and _read_manifest(context.folder("labels")) is not None
     run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
@@ -354,10 +356,14 @@ def score(
     )
 
 
-def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
-    dataset = data.listed(context)
-    curve = None if cams is None else label_steps.threshold_curve(dataset, CamStore(cams), context.recipe.scores)
-    scores = None if labels is None else label_steps.score_labels(dataset, labels)
+def _score_folders(context: Context, cams: Path | None, labels: Path | None, tell: Tell) -> Figures:
+    dataset, unusable, settings = data.listed(context), list[str](), context.recipe.scores
+    curve = None
+    if cams is not None:
+        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=unusable)
+    scores = None if labels is None else label_steps.score_labels(dataset, labels, unusable=unusable)
+    for line in dict.fromkeys(unusable):
+        tell(line)
     names = dataset.classes.names
     return Figures(
         names, None if curve is None else curve.as_json(names), None if scores is None else scores.as_json(names)

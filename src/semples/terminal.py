@@ -46,6 +46,9 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
         for problem in problems[:SHOWN_PROBLEMS]:
             say(f"  {problem.where}: {problem.what}")
+    unusable = {line for outcome in outcomes for line in outcome.result.get("unusable_masks", ())}
+    for line in sorted(unusable)[:SHOWN_PROBLEMS]:
+        say(f"  not scored: {line}")
     made = {outcome.step for outcome in outcomes}
     say(f"run folder: {context.out}")
     if "labels" in made:
@@ -77,7 +80,8 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
 
 
 def _result(result: dict[str, Any]) -> str:
-    shown = {key: value for key, value in result.items() if value is not None}
+    shown = {key: len(value) if isinstance(value, list) else value for key, value in result.items()}
+    shown = {key: value for key, value in shown.items() if value is not None}
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,19 +88,33 @@ def test_nothing_readable_is_one_line(material: Material, tmp_path: Path) -> Non
     assert "a.jpg" in line
 
 
-def test_a_mask_that_cannot_be_used_is_named(material: Material, tmp_path: Path) -> None:
+UNTRAINED = [f"--set={stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
+
+
+def test_a_mask_that_cannot_be_used_is_named_and_left_out(material: Material, tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=3)
     tiny.save(photos / "masks/p01.png", np.zeros((3, 3), np.uint8))
-    settings = [f"--set={stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
-    line = tiny.refused("run", material.recipe, "--data", photos, "--out", tmp_path / "run", *settings)
-    assert "p01.png" in line
+    done = tiny.invoke("run", material.recipe, "--data", photos, "--out", tmp_path / "run", *UNTRAINED)
+    assert "not scored" in done.out
+    assert "p01.png" in done.out
+    scored = json.loads((tmp_path / "run/scores/manifest.json").read_text())["result"]
+    assert scored["photos"] == 2
+    assert len(list((tmp_path / "run/labels").glob("*.png"))) == 3
+
+
+def test_a_threshold_by_masks_that_are_not_there_is_refused_before_training(material: Material, tmp_path: Path) -> None:
+    photos = tiny.draw_photos(tmp_path / "photos", count=3)
+    shutil.rmtree(photos / "masks")
+    chosen = "--set=labels.select=ground-truth"
+    line = tiny.refused("run", material.recipe, "--data", photos, "--out", tmp_path / "run", *UNTRAINED, chosen)
+    assert "no photo has one" in line
+    assert not (tmp_path / "run/warmup").exists()
 
 
 def test_a_photo_larger_than_max_side_gets_labels_of_its_own_size(material: Material, tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=3)
-    settings = [f"--set={stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
     tiny.invoke(
-        "run", material.recipe, "--data", photos, "--out", tmp_path / "run", *settings, "--set=cams.max_side=20"
+        "run", material.recipe, "--data", photos, "--out", tmp_path / "run", *UNTRAINED, "--set=cams.max_side=20"
     )
     for path in photos.glob("p*.png"):
         assert tiny.pixels(tmp_path / "run/labels" / path.name).shape == tiny.pixels(path).shape[:2]

@@ -220,3 +220,25 @@ def test_fma_wsss_needs_cams_of_these_classes(tmp_path: Path) -> None:
     (tmp_path / "cams" / "a.npy").unlink()
     with pytest.raises(UserError, match="CAMs of this photo first"):
         export_labels("fma-wsss", source, tmp_path / "out")
+
+
+def test_the_code_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "fma-wsss.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) == 2
+    source = make_source(tmp_path, {"2007_000032": blobs(28, 50), "b": np.zeros((5, 5), np.uint8)})
+    export_labels("fma-wsss", source, tmp_path / "handover")
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block, {})
+    (tmp_path / "handover" / "cams" / "b.npy").unlink()
+    with pytest.raises(FileNotFoundError):
+        exec(blocks[1], {})
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    source = make_source(tmp_path, {"a": blobs(9, 9)})
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(UserError, match="choose another --out"):
+            export_labels("voc", source, out)

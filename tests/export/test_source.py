@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 
 from semples import pipeline
 from semples.cam_store import CamStore
+from semples.data.dataset import ClassList
 from semples.errors import UserError
-from semples.export import export_labels, source_of_run
+from semples.export import export_labels, source_of_photos, source_of_run
 from semples.files import write_json
 from semples.masks.palette import read_label_png, write_label_png
 from semples.recipe import Recipe
@@ -64,7 +67,7 @@ def test_the_threshold_is_that_of_the_label_maps(run: Context) -> None:
 def test_other_folders(run: Context, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match="empty/p00.png: no such label map"):
+    with pytest.raises(UserError, match=r"empty/p00\.png: no such label map"):
         export_labels("voc", source_of_run(run, labels=empty), tmp_path / "out")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         source_of_run(run, cams=tmp_path / "nowhere")
@@ -73,3 +76,18 @@ def test_other_folders(run: Context, tmp_path: Path) -> None:
 def test_a_run_without_photos(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not listed yet"):
         source_of_run(Context(Recipe(), Source(tmp_path), tmp_path / "run"))
+
+
+def test_predictions_are_exported(run: Context, tmp_path: Path) -> None:
+    photos = {item.id: item.photo for item in run.dataset.items}
+    source = source_of_photos(photos, run.folder("labels"), classes=ClassList(("disc", "square")), name="new")
+    export_labels("yolo", source, tmp_path / "out")
+    assert {path.stem for path in (tmp_path / "out/images/train").iterdir()} == set(photos)
+    with pytest.raises(UserError, match="folder with CAMs"):
+        export_labels("fma-wsss", source, tmp_path / "fma")
+
+
+def test_no_torch_is_loaded() -> None:
+    code = "import sys; from semples.export import EXPORTERS, about; [about(name) for name in EXPORTERS]; "
+    code += "import semples.steps.data; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -40,7 +40,14 @@ def make_run(
     if not masks:
         for path in (photos / "masks").iterdir():
             path.unlink()
-    chosen = ["clip.model=shipped:demo_clip", "generator.start=random", "scores.curve_start=0", "scores.curve_end=101", "data.workers=0", *settings]
+    chosen = [
+        "clip.model=shipped:demo_clip",
+        "generator.start=random",
+        "scores.curve_start=0",
+        "scores.curve_end=101",
+        "data.workers=0",
+        *settings,
+    ]
     context = Context(load_recipe("folder", chosen), Source(photos), folder / "run")
     pipeline.run(context, steps=["data"])
     for stage in stages:

@@ -114,9 +114,8 @@ def test_counts_of_classes_that_come_together(page: Page, whole_run: Context) ->
 
 
 def test_prompts_have_words_of_the_models_vocabulary(page: Page) -> None:
-    from semples.steps.prompts import read_words
-
     import semples
+    from semples.steps.prompts import read_words
 
     known = read_words(Path(semples.__file__).parent / "assets" / "demo_words.txt")
     words = [attrs for tag, attrs in page.tags if tag == "span" and (attrs.get("title") or "").startswith("cosine")]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from semples.errors import UserError
+from semples.errors import Stopped, UserError
 from semples.recipe import RunSettings, StageSettings
 from semples.training import loop
 from semples.training.feed import Plan
-from semples.training.loop import CHECKPOINT, Engine, Stopped, train
+from semples.training.loop import CHECKPOINT, Engine, train
 from tests.training import toy
 
 STAGE = StageSettings(epochs=3, batch=3, base_lr=0.1)

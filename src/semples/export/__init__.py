@@ -14,9 +14,9 @@ from typing import Any, Protocol, cast
 
 from semples.errors import UserError
 from semples.export.folder import new_folder
-from semples.export.source import ExportSource, source_of_run
+from semples.export.source import ExportSource, source_of_photos, source_of_run
 
-__all__ = ["EXPORTERS", "ExportSource", "Exported", "about", "export_labels", "source_of_run"]
+__all__ = ["EXPORTERS", "ExportSource", "Exported", "about", "export_labels", "source_of_photos", "source_of_run"]
 
 EXPORTERS: dict[str, str] = {
     "voc": "semples.export.voc",

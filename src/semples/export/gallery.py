@@ -28,7 +28,7 @@ STYLE = """\
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }
 ul, main { display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; list-style: none; padding: 0 }
 i { display: inline-block; width: .9em; height: .9em; margin-right: .3em; border: 1px solid #888 }
-figure { margin: 0; width: 20rem } img { max-width: 100%; background: #ddd }
+figure { margin: 0; width: 20rem } img { max-width: 100%; height: auto; background: #ddd }
 figcaption { overflow-wrap: anywhere } small { display: block; color: #555 }
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.cam_store import CamStore
-from semples.data.dataset import IGNORE, Item, TaggedDataset
+from semples.data.dataset import IGNORE, ClassList, FileDataset, Item, TaggedDataset
 from semples.data.photos import probe
 from semples.data.text import nfc
 from semples.errors import UserError
@@ -114,6 +114,12 @@ def source_of_run(context: Context, *, labels: Path | None = None, cams: Path | 
         cams=CamStore(cams or context.folder("cams")),
         threshold=_threshold(context),
     )
+
+
+def source_of_photos(photos: Mapping[str, Path], labels: Path, *, classes: ClassList, name: str) -> ExportSource:
+    """Photos by id with the label maps `ID.png` in the folder `labels`, for example predictions; no tags, no CAMs."""
+    items = tuple(Item(id, photo, ()) for id, photo in photos.items())
+    return ExportSource(FileDataset(name, labels, classes, items, ()), labels)
 
 
 def _threshold(context: Context) -> float:

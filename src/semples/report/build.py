@@ -57,7 +57,7 @@ def render(context: Context, *, limit: int) -> str:
     words, no_words = facts.prompt_words(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
-    best = found.get("refinement", {}).get("best")
+    best = found.get(next(reversed(stores), ""), {}).get("best")
     marks = [{"value": threshold["value"], "name": "used", "how": threshold["how"], "left": False}]
     if best is not None:
         how, left = "highest mIoU, found with pixel masks", best["threshold"] < threshold["value"]

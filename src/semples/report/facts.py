@@ -70,7 +70,7 @@ def _unfinished(found: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]
     """Names of the steps in each state other than done."""
     titles = {
         "outdated": "Made with other settings, photos or models than there are now",
-        "interrupted": "Interrupted",
+        "interrupted": "Interrupted or still running",
         "not run": "Not made yet",
     }
     groups = [(title, [entry.step for entry in found if entry.state == state]) for state, title in titles.items()]
@@ -161,15 +161,19 @@ def class_table(context: Context, found: dict[str, dict[str, Any]]) -> dict[str,
     elif found:
         stage, curve = list(found.items())[-1]
         scores = curve["at_best"]
-        of = f"CAMs {CAM_STAGES[stage]} at their best threshold {curve['best']['threshold']:.2f}, found with pixel masks"
+        of = (
+            f"CAMs {CAM_STAGES[stage]} at their best threshold {curve['best']['threshold']:.2f}, found with pixel masks"
+        )
     photos = [sum(index in item.tags for item in context.dataset.items) for index in range(len(names))]
     rows = []
     for value, name in enumerate(("background", *names)):
         figures = None if scores is None else scores["classes"][value]
         if value or figures:
-            rows.append({"value": value, "name": name, "photos": photos[value - 1] if value else None, "scores": figures})
+            rows.append(
+                {"value": value, "name": name, "photos": photos[value - 1] if value else None, "scores": figures}
+            )
     title = f"Scores of {of}, percent." if of else title
-    return {"title": title, "of": of, "rows": rows, "means": scores}
+    return {"title": title, "of": of, "best": not path.is_file(), "rows": rows, "means": scores}
 
 
 def together(context: Context) -> list[list[int]]:

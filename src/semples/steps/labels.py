@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from semples.cam_store import CamStore
-from semples.data.dataset import Item, TaggedDataset
+from semples.data.dataset import Item, PhotoError, TaggedDataset
 from semples.errors import UserError
 from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
@@ -26,6 +26,7 @@ from semples.steps.data import mask_inputs, photo_sizes
 
 CURVE = "curve.json"
 SCORES = "scores.json"
+NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select fixed"
 
 
 def curve_name(stage: str = LAST) -> str:
@@ -43,19 +44,24 @@ def curve_step(stage: str = LAST) -> Step:
         if not context.is_main:
             return {}
         store = CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format)
-        dataset = context.scored_dataset
-        curve = threshold_curve(dataset, store, context.recipe.scores)
+        dataset, unusable = context.scored_dataset, list[str]()
+        curve = threshold_curve(dataset, store, context.recipe.scores, unusable=unusable)
         if curve is None:
-            return {"photos": 0}
+            return _counted(dataset, unusable)
         write_json(folder / CURVE, curve.as_json(dataset.classes.names))
-        return {
-            "photos": _count_masks(dataset.items),
+        return _counted(dataset, unusable) | {
             "best_miou": curve.best.scores.miou,
             "best_threshold": curve.best.threshold,
         }
 
     about = f"scores of the CAMs after {stage} over background thresholds"
     return Step(curve_name(stage), about, ("data", cams_name(stage)), inputs, run)
+
+
+def check_selection(context: Context) -> None:
+    """Refuse before hours of training what cannot be answered after them."""
+    if context.recipe.labels.select == "ground-truth" and not any(item.mask for item in context.listing.items):
+        raise UserError(NEEDS_MASKS)
 
 
 def labels_step() -> Step:
@@ -75,19 +81,28 @@ def scores_step() -> Step:
 # -------------------------------------------------------------------------------------------------------------- work
 
 
-def threshold_curve(dataset: TaggedDataset, store: CamStore, settings: ScoreSettings) -> Curve | None:
-    """The threshold curve over all photos that have a mask; None where there is none."""
-    masked = [item for item in dataset.items if item.mask is not None]
-    if not masked:
-        return None
-    accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
-    for item in track(masked, label="scoring"):
-        truth = dataset.mask(item)
+def truths(dataset: TaggedDataset, unusable: list[str]) -> Iterator[tuple[Item, np.ndarray]]:
+    """Every photo with a mask, and the mask; what is wrong with a mask that cannot be used goes to `unusable`."""
+    for item in track([item for item in dataset.items if item.mask is not None], label="scoring"):
+        try:
+            truth = dataset.mask(item)
+        except PhotoError as error:
+            unusable.append(str(error))
+            continue
         assert truth is not None
+        yield item, truth
+
+
+def threshold_curve(
+    dataset: TaggedDataset, store: CamStore, settings: ScoreSettings, *, unusable: list[str]
+) -> Curve | None:
+    """The threshold curve over all photos with a usable mask; None where there is none."""
+    accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
+    for item, truth in truths(dataset, unusable):
         winner, value = read_winner(store, item, truth.shape)
         winner, value = _resized(winner, truth.shape), _resized(value, truth.shape)
         accumulator.add(truth, winner, value, where=str(item.mask))
-    return accumulator.result()
+    return accumulator.result() if accumulator.pixels else None
 
 
 def read_winner(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -140,22 +155,18 @@ def refiner(settings: LabelSettings, crf: CrfSettings) -> Refine | None:
     return refine
 
 
-def score_labels(dataset: TaggedDataset, folder: Path) -> Scores | None:
-    """Scores of a folder of label PNGs against the dataset's masks; None where no photo has a mask."""
-    masked = [item for item in dataset.items if item.mask is not None]
-    if not masked:
-        return None
+def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -> Scores | None:
+    """Scores of a folder of label PNGs over all photos with a usable mask; None where there is none."""
     classes = len(dataset.classes)
     confusion = np.zeros((classes + 1, classes + 2), np.int64)  # the last column: pixels that a label map leaves open
-    for item in track(masked, label="scoring"):
+    for item, truth in truths(dataset, unusable):
         path = folder / f"{item.id}.png"
         if not path.is_file():
             raise UserError(f"{path}: no such label map; make the labels of this photo first")
-        truth, labels = dataset.mask(item), read_label_png(path)
-        assert truth is not None
+        labels = read_label_png(path)
         check_same_size(truth, labels, where=str(path))
         confusion += confusion_matrix(truth, labels, num_classes=classes, where=str(path))
-    return scores_from_confusion(confusion)
+    return scores_from_confusion(confusion) if confusion.any() else None
 
 
 def chosen_threshold(settings: LabelSettings, curve: Path) -> float:
@@ -163,7 +174,7 @@ def chosen_threshold(settings: LabelSettings, curve: Path) -> float:
     if settings.select == "fixed":
         return settings.threshold
     if not curve.is_file():
-        raise UserError("labels.select ground-truth needs masks, and no photo has one; use labels.select fixed")
+        raise UserError(NEEDS_MASKS)
     return float(read_json(curve)["best"]["threshold"])
 
 
@@ -211,17 +222,19 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
 def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     if not context.is_main:
         return {}
-    dataset = context.scored_dataset
-    scores = score_labels(dataset, context.folder("labels"))
+    dataset, unusable = context.scored_dataset, list[str]()
+    scores = score_labels(dataset, context.folder("labels"), unusable=unusable)
     if scores is None:
-        return {"photos": 0}
+        return _counted(dataset, unusable)
     names = dataset.classes.names
     curve = read_json(context.folder(curve_name()) / CURVE)
     threshold = read_json(context.folder("labels") / "manifest.json")["result"]["threshold"]
     labels = {"threshold": threshold, "select": context.recipe.labels.select, **scores.as_json(names)}
     write_json(folder / SCORES, {"labels": labels, "cams": curve})
-    return {"photos": _count_masks(dataset.items), "miou": scores.miou, "threshold": threshold}
+    return _counted(dataset, unusable) | {"miou": scores.miou, "threshold": threshold}
 
 
-def _count_masks(items: Iterable[Item]) -> int:
-    return sum(item.mask is not None for item in items)
+def _counted(dataset: TaggedDataset, unusable: list[str]) -> dict[str, Any]:
+    """How many photos were scored, and which masks were of no use."""
+    masks = sum(item.mask is not None for item in dataset.items)
+    return {"photos": masks - len(unusable)} | ({"unusable_masks": unusable} if unusable else {})

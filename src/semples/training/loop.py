@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from semples.errors import UserError
+from semples.errors import Stopped, UserError
 from semples.progress import counter
 from semples.recipe import RunSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
@@ -26,10 +26,6 @@ from semples.training.schedule import learning_rate
 from semples.training.task import Batch, Task
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class Stopped(UserError):
-    """Training was asked to stop; a checkpoint was written."""
 
 
 @dataclass(frozen=True)

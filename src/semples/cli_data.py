@@ -1,0 +1,166 @@
+"""The commands of `semples data`: look at photos and tags, fetch the field's datasets, take in annotations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+data_app = App(name="data", help="Photos and tags: check them, fetch VOC and COCO, import annotations.")
+
+From = Annotated[Path | None, Parameter(name="--from")]
+Mirrors = Annotated[list[str], Parameter(name="--mirror", negative=(), consume_multiple=False)]
+
+
+@data_app.command
+def check(
+    folder: Path,
+    *,
+    split: str | None = None,
+    tags: Path | None = None,
+    classes: Path | None = None,
+    min_side: int = 64,
+    min_photos: int = 20,
+    max_megapixels: float = 100.0,
+    json: Path | None = None,
+) -> None:
+    """Count photos and classes, show which occur together, and name problems: unreadable photos, leaks, typos, rarity.
+
+    Parameters
+    ----------
+    folder
+        folder with the photos.
+    split
+        list of photos, for the VOC layout.
+    tags
+        tags file in place of the one in the folder.
+    classes
+        class list, `name` or `name,prompt word` a line.
+    min_side
+        photos with a shorter side, in pixels, are named as small.
+    min_photos
+        classes with fewer photos are named as rare.
+    max_megapixels
+        larger photos count as unreadable.
+    json
+        file that gets the figures too.
+    """
+    from rich.console import Console
+
+    from semples.data.check import check as check_dataset
+    from semples.data.check import render
+    from semples.data.dataset import open_dataset
+    from semples.data.hints import open_lists
+    from semples.files import write_json
+
+    dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels)
+    report = check_dataset(
+        dataset,
+        workers=os.cpu_count() or 1,
+        lists=open_lists(dataset, tags=tags),
+        min_side=min_side,
+        min_photos=min_photos,
+    )
+    if json is not None:
+        write_json(json, report.to_json())
+    render(report, Console())
+
+
+@data_app.command
+def voc(folder: Path, *, source: From = None, mirrors: Mirrors = []) -> None:  # noqa: B006 (cyclopts shows the default)
+    """Download PASCAL VOC 2012 and SBD and lay them out, with train_aug (10,582 photos) and its masks.
+
+    About 3.5 GB are downloaded. A second call goes on where the first was cut off.
+
+    Parameters
+    ----------
+    folder
+        folder that gets VOCdevkit/VOC2012.
+    source
+        folder with the files already there (archives or unpacked); nothing is downloaded.
+    mirrors
+        address of a folder with the archives, asked first; may be repeated.
+    """
+    from semples.data.sources import get_voc
+
+    made = get_voc(folder, source=source, mirrors=mirrors, workers=os.cpu_count() or 1)
+    print(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
+    if made.removable:
+        print("may be removed: " + ", ".join(map(str, made.removable)))
+    print(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
+
+
+@data_app.command
+def coco(
+    folder: Path,
+    *,
+    ids: Literal["contiguous", "published"] = "contiguous",
+    source: From = None,
+    mirrors: Mirrors = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Download MS COCO 2014 and lay it out with tags and masks by category.
+
+    About 20 GB are downloaded and as much again unpacked. A second call goes on where the first was cut off.
+
+    Parameters
+    ----------
+    folder
+        folder that gets the photos, tags and masks.
+    ids
+        labels in masks: 80 contiguous, or the published 1..90 with gaps, which published checkpoints need.
+    source
+        folder with the files already there (zips or unpacked); nothing is downloaded.
+    mirrors
+        address of a folder with the zips, asked first; may be repeated.
+    """
+    from semples.data.sources import get_coco
+
+    made = get_coco(folder, source=source, mirrors=mirrors, ids=ids, workers=os.cpu_count() or 1)
+    for split, photos in made.photos.items():
+        print(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
+    if made.removable:
+        print("may be removed: " + ", ".join(map(str, made.removable)))
+    print(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
+
+
+@data_app.command(name="import")
+def import_(
+    annotations: Path,
+    *,
+    out: Annotated[Path, Parameter(name="--out")],
+    photos: Path | None = None,
+    format_: Annotated[
+        Literal["coco", "yolo", "voc", "label-studio", "csv", "folders"] | None, Parameter(name="--format")
+    ] = None,
+    masks: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Turn annotations of other programs into tags, classes and, where things are outlined, masks.
+
+    Parameters
+    ----------
+    annotations
+        file or folder: COCO or Label Studio JSON, YOLO, VOC XML, CSV, or photos in folders named by class.
+    out
+        folder that gets tags.csv, classes.txt, masks/ and the photos (linked where the disk allows it).
+    photos
+        folder with the photos; default: where the annotations are.
+    format_
+        the annotations' format; default: recognised.
+    masks
+        draw masks from polygons and run-length codes.
+    overwrite
+        replace the tags file in the output folder.
+    """
+    from semples.data.sources import import_annotations
+
+    made = import_annotations(annotations, out, photos=photos, format=format_, masks=masks, overwrite=overwrite)
+    print(f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})")
+    for problem in made.problems[:20]:
+        print(f"  {problem.where}: {problem.what}", file=sys.stderr)
+    if len(made.problems) > 20:
+        print(f"  ... and {len(made.problems) - 20} more", file=sys.stderr)
+    print(f"next: semples data check {made.root}")
