@@ -25,6 +25,7 @@ import torch
 
 from semples.cams import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
+from semples.masks.threshold import winner_map
 from semples.models.background_prompts import BackgroundPrompts
 from semples.models.clip import FrozenClip
 from semples.models.tokenizer import ClipTokenizer
@@ -136,16 +137,19 @@ def cams(device: str) -> Callable[[], None]:
 
 
 def curve(device: str) -> Callable[[], None]:
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, CLASSES + 1, (50, 375, 500)).astype(np.uint8)
-    truth[rng.random(truth.shape) < 0.05] = 255
-    winner = rng.integers(1, CLASSES + 1, truth.shape).astype(np.uint8)
-    value = rng.random(truth.shape, dtype=np.float32)
+    """From the CAMs of 50 photos, 1 to 3 classes each, to all figures of 20 thresholds."""
+    photos = []
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        present = rng.choice(CLASSES, size=1 + seed % 3, replace=False)
+        cams = {int(index): rng.random((375, 500), dtype=np.float32) for index in present}
+        values = np.array([0, *(present + 1), 255], np.uint8)
+        photos.append((values[rng.integers(len(values), size=(375, 500))], cams))
 
     def once() -> None:
         accumulator = CurveAccumulator(CLASSES, threshold_range(40, 60))
-        for index in range(len(truth)):
-            accumulator.add(truth[index], winner[index], value[index])
+        for truth, cams in photos:
+            accumulator.add(truth, *winner_map(cams, (375, 500)))
         accumulator.result()
 
     return once

@@ -43,6 +43,12 @@ def test_names_without_folders_stay_apart(tmp_path: Path) -> None:
     assert {id: int(labels[0, 0]) for id, labels in found.items()} == {"x/a": 0, "y/A": 1, "x_a": 2, "b": 0}
 
 
+def test_names_stay_apart_where_case_does_not_count(tmp_path: Path) -> None:
+    items = tuple(Item(id, tmp_path / f"{id}.jpg", ()) for id in ("x/a", "X_A", "y/a"))
+    source = ExportSource(FileDataset("w", tmp_path, ClassList(CLASSES), items, ()), tmp_path)
+    assert list(source.flat_names.values()) == ["x_a", "X_A-2", "y_a"]
+
+
 def test_photo_names_leave_out_the_folder_of_all(tmp_path: Path) -> None:
     source = make_source(tmp_path, {"images/x/a": blobs(5, 5), "images/y/b.c": blobs(5, 5)})
     assert source.photo_names == {"images/x/a": "x/a.png", "images/y/b.c": "y/b.c.png"}
@@ -110,7 +116,9 @@ def test_cvat_objects_are_the_regions(tmp_path: Path) -> None:
     labels[:20, :20] = 2
     source = make_source(tmp_path, {"a": labels})
     export_labels("cvat-voc", source, tmp_path / "out")
+    np.testing.assert_array_equal(READERS["cvat-voc"](tmp_path / "out", source)["a"], labels)
     with zipfile.ZipFile(tmp_path / "out/annotations.zip") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         with Image.open(io.BytesIO(archive.read("SegmentationObject/a.png"))) as image:
             colours = np.array(image).reshape(-1, 3)
     found, counts = np.unique(colours, axis=0, return_counts=True)

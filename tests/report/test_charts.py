@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -16,7 +17,7 @@ def test_ticks_are_few_even_and_inside(low: float, span: float) -> None:
     assert 2 <= len(places) <= 7
     slack = 1e-6 * max(span, abs(low), 1)
     assert all(low - slack <= place <= low + span + slack for place in places)
-    steps = [b - a for a, b in zip(places, places[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(places)]
     assert max(steps) - min(steps) <= slack
 
 

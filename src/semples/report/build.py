@@ -26,7 +26,8 @@ from semples.steps import cams as cam_steps
 from semples.steps.base import Context
 from semples.steps.data import DATASET
 
-TEMPLATE, STYLE, SCRIPT = "template.html.j2", "report.css", "report.js"
+TEMPLATE, STYLE = "template.html.j2", "report.css"
+SCRIPTS = ("maps.js", "gallery.js", "page.js")  # one script in the page, in this order
 STORY = 4  # photos whose way through the stages is shown at the top
 
 
@@ -54,6 +55,7 @@ def render(context: Context, *, limit: int) -> str:
     labels = context.folder("labels") if threshold["made"] else None
     gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"]), limit=limit)
     found = facts.curves(context)
+    script = "".join(map(_asset, SCRIPTS))
     words, no_words = facts.prompt_words(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
@@ -65,8 +67,8 @@ def render(context: Context, *, limit: int) -> str:
         marks.append({"value": best["threshold"], "name": "best", "how": how, "left": left})
     return _environment().get_template(TEMPLATE).render(
         style=Markup(_asset(STYLE)),
-        script=Markup(_asset(SCRIPT)),
-        script_hash=_hash(_asset(SCRIPT)),
+        script=Markup(script),
+        script_hash=_hash(script),
         made_with=__version__,
         run=facts.run_facts(context),
         threshold=threshold,

@@ -133,7 +133,7 @@ def loss_charts(context: Context) -> list[Chart]:
     charts = []
     for stage in STAGES:
         events = read_lines(context.folder(stage) / "events.jsonl")
-        names = [name for name in dict.fromkeys(key for event in events for key in event)]
+        names = list(dict.fromkeys(key for event in events for key in event))
         series = [
             Series(name, tuple(_points(events, name)), strong=name == "loss")
             for name in names
