@@ -55,7 +55,7 @@ def render(context: Context, *, limit: int) -> str:
     labels = context.folder("labels") if threshold["made"] else None
     gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"]), limit=limit)
     found = facts.curves(context)
-    script = "".join(map(_asset, SCRIPTS))
+    script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))

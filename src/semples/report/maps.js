@@ -1,6 +1,4 @@
-"use strict";
-
-// What the page knows, and how bytes become maps, labels and pictures. The three scripts share one scope.
+// What the page knows, and how bytes become maps, labels and pictures. The three scripts are put into one block.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,19 +34,20 @@ class Total(NamedTuple):
     pairs: int
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """A training stage. `forward` returns named scalars: `loss`, which is minimised, and terms to report.
 
     Every scalar is this batch's *share*: a sum over its photos or pairs divided by the step's total, so that shares
     of all processes and parts add up to the step's mean, however unevenly pairs are spread.
     """
 
+    @abstractmethod
     def trained(self) -> Iterable[nn.Parameter]:
         """The parameters that this stage changes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Shares of the loss and its terms; `loss` is differentiable in the trained parameters."""
 
 
 def share(values: Tensor, total: int) -> Tensor:
