@@ -138,8 +138,8 @@ def test_pictures_hold_the_cams_the_labels_and_the_truth(page: Page, whole_run: 
             assert cam["classes"] == list(stored)
             if stored:
                 stacked = picture(cam["picture"])
-                np.testing.assert_array_equal(stacked[..., 0], cam_bytes(stored).reshape(-1, stacked.shape[1]))
-                assert (stacked[..., 0] == stacked[..., 2]).all()
+                apart = abs(stacked.astype(int) - cam_bytes(stored).reshape(-1, stacked.shape[1], 1))
+                assert apart.mean() < (8 if folder != "cams" else 1e-9)  # earlier stages are compressed
 
 
 def test_counts_give_the_scores_of_the_curve(page: Page, whole_run: Context) -> None:

@@ -25,7 +25,8 @@ from semples.report.levels import STEPS, cam_bytes, steps_below
 BUDGET = 14_000_000  # bytes of all pictures together, for up to USUAL photos; more photos get more
 USUAL = 200
 CANDIDATES = 10  # of a larger dataset, this many times the limit are looked at
-SIZES = ((448, 224), (384, 192), (320, 160), (256, 128), (192, 96), (128, 64), (96, 48))  # photo, maps: longest side
+SIZES = ((448, 224), (384, 192), (352, 160), (320, 128), (256, 96), (192, 64), (128, 48))  # photo, maps: longest side
+FIRST_LOOK = 20  # photos after which sizes that would need more than the budget are given up
 WEBP_LIMIT = 16_000  # pixels a WebP may be high
 MARGIN = 0.1  # a pixel is sure when it is this far above the threshold and above the next class
 
@@ -187,8 +188,12 @@ def _encode(
     map_side: int,
     budget: float,
 ) -> Gallery | None:
-    """All photos at these sizes, or None as soon as they need more bytes than the budget."""
+    """All photos at these sizes, or None as soon as they need more bytes than the budget.
+
+    The maps of the last stage are exact, those of earlier stages compressed to a third (within about 0.05).
+    """
     gallery, used = Gallery(), 0
+    last = next(reversed(sources.stores), None)
     for item in track(items, label=f"pictures of {photo_side} pixels"):
         try:
             photo = Image.fromarray(sources.dataset.photo(item))
@@ -207,23 +212,23 @@ def _encode(
             "size": list(shown),
             "grid": list(size),
             "photo": data_uri(small, lossless=False),
-            "cams": [_cams_entry(found) for found in cams.values()],
+            "cams": [_cams_entry(found, exact=stage == last) for stage, found in cams.items()],
             "labels": None if labels is None else data_uri(Image.fromarray(_nearest(labels, size)), lossless=True),
             "truth": None if truth is None else data_uri(Image.fromarray(_nearest(truth, size)), lossless=True),
             "certainty": ranks[item.id].certainty,
             "iou": ranks[item.id].iou,
         }
-        used += _text_bytes(entry)
-        if used > budget:
-            return None
         gallery.photos.append(entry)
-        if cams:
-            last = list(cams.values())[-1]
-            _count(gallery.counts, last, size, truth, classes=len(sources.dataset.classes))
+        used += _text_bytes(entry)
+        done = len(gallery.photos) / len(items)
+        if used > budget or (len(gallery.photos) >= FIRST_LOOK and used > 1.15 * budget * done):
+            return None
+        if last is not None:
+            _count(gallery.counts, cams[last], size, truth, classes=len(sources.dataset.classes))
     return gallery
 
 
-def _cams_entry(cams: Cams | None) -> dict[str, Any] | None:
+def _cams_entry(cams: Cams | None, *, exact: bool) -> dict[str, Any] | None:
     """The maps of one stage below each other in one grey picture, and their classes in that order."""
     if cams is None:
         return None
@@ -231,7 +236,7 @@ def _cams_entry(cams: Cams | None) -> dict[str, Any] | None:
         return {"classes": [], "picture": None}
     levels = cam_bytes(cams)
     stacked = Image.fromarray(levels.reshape(-1, levels.shape[2]))
-    return {"classes": [int(index) for index in cams], "picture": data_uri(stacked, lossless=True)}
+    return {"classes": [int(index) for index in cams], "picture": data_uri(stacked, lossless=exact, quality=85)}
 
 
 def _count(
@@ -265,18 +270,18 @@ def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def data_uri(image: Image.Image, *, lossless: bool) -> str:
+def data_uri(image: Image.Image, *, lossless: bool, quality: int = 76) -> str:
     """The picture as a `data:` address: WebP where this Pillow can write it, else PNG or JPEG."""
     buffer = io.BytesIO()
     if features.check("webp") and image.height <= WEBP_LIMIT:
         kind = "webp"
-        image.save(buffer, "WEBP", lossless=lossless, quality=60 if lossless else 76, method=4)
+        image.save(buffer, "WEBP", lossless=lossless, quality=60 if lossless else quality, method=4)
     elif lossless:
         kind = "png"
         image.save(buffer, "PNG", optimize=True)
     else:
         kind = "jpeg"
-        image.save(buffer, "JPEG", quality=80, optimize=True)
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

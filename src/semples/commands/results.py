@@ -1,0 +1,85 @@
+"""Commands that take a run's results to people and to other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Out = Annotated[Path, Parameter(name="--out")]
+Format = Literal["voc", "coco", "yolo", "labelstudio", "cvat-coco", "cvat-voc", "gallery", "fma-wsss"]
+
+
+def export(
+    format_: Annotated[Format, Parameter(name="FORMAT")],
+    run: Path,
+    *,
+    out: Out,
+    labels: Path | None = None,
+    cams: Path | None = None,
+    photos: Literal["none", "copy", "link"] | None = None,
+    shapes: Literal["rle", "polygons", "brush"] | None = None,
+    min_area: int | None = None,
+    tolerance: float | None = None,
+    threshold: float | None = None,
+    band: float | None = None,
+    prefix: str | None = None,
+    max_side: int | None = None,
+    opacity: float | None = None,
+) -> None:
+    """Write label maps (or CAMs) as other programs read them.
+
+    Parameters
+    ----------
+    format_
+        voc (PNG tree), coco (JSON), yolo (segmentation), labelstudio (pre-annotations), cvat-coco, cvat-voc (zip),
+        gallery (HTML page), fma-wsss (CAMs and seeds).
+    run
+        folder of the run.
+    out
+        new folder that gets the files.
+    labels
+        folder with other label PNGs of the run's photos.
+    cams
+        folder with other CAMs of the run's photos (fma-wsss).
+    photos
+        put the photos beside: copy, link (hard links) or none (voc, coco, yolo).
+    shapes
+        rle or polygons (coco, cvat-coco), brush or polygons (labelstudio).
+    min_area
+        leave out smaller regions, pixels.
+    tolerance
+        how far a polygon may run beside its mask, pixels; 0 is exact.
+    threshold
+        background threshold of seeds (fma-wsss); default that of the label maps.
+    band
+        least lead of a decided pixel (fma-wsss).
+    prefix
+        what photos' addresses begin with (labelstudio).
+    max_side
+        longest side of a picture, pixels (gallery).
+    opacity
+        of the labels' colours, 0 to 1 (gallery).
+    """
+    from semples import pipeline, terminal
+    from semples.export import export_labels, source_of_run
+
+    source = source_of_run(pipeline.open_run(run), labels=labels, cams=cams)
+    done = export_labels(
+        format_,
+        source,
+        out,
+        photos=photos,
+        shapes=shapes,
+        min_area=min_area,
+        tolerance=tolerance,
+        threshold=threshold,
+        band=band,
+        prefix=prefix,
+        max_side=max_side,
+        opacity=opacity,
+    )
+    terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
+    for remark in done.remarks:
+        terminal.say(f"  {remark}")

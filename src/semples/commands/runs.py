@@ -1,0 +1,312 @@
+"""Commands that make and look at a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from semples.errors import UserError
+
+Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
+Data = Annotated[Path, Parameter(name="--data")]
+Out = Annotated[Path, Parameter(name="--out")]
+Stage = Literal["warmup", "matching", "prompting", "refinement"]
+CamStage = Literal["warmup", "matching", "refinement"]
+
+
+def run(
+    recipe: str,
+    *,
+    data: Data,
+    out: Out,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    until: str | None = None,
+    tags: Path | None = None,
+    classes: Path | None = None,
+) -> None:
+    """Train on tagged photos and make CAMs, label maps and, where masks exist, scores.
+
+    A second call skips what is up to date and resumes what was cut. Several processes: torchrun -m semples run ...
+
+    Parameters
+    ----------
+    recipe
+        shipped recipe (voc, coco, folder, demo) or a YAML file.
+    data
+        folder with the photos: VOC layout, or photos with a tags file.
+    out
+        folder of the run.
+    settings
+        change a setting, `key=value`, for example matching.epochs=10; may be repeated.
+    from_
+        make this step and all after it anew.
+    until
+        stop after this step.
+    tags
+        tags file (CSV or JSON) in place of the one in the folder.
+    classes
+        class list, `name` or `name,prompt word` a line.
+    """
+    from semples import pipeline, terminal
+    from semples.recipe import load_recipe
+    from semples.steps.base import Context, Source
+
+    context = Context(load_recipe(recipe, settings), Source(data, tags, classes), out)
+    outcomes = pipeline.run(context, start=from_, until=until, tell=terminal.tell)
+    if context.is_main:
+        terminal.print_run(context, outcomes)
+    _leave(context)
+
+
+def demo(
+    *,
+    out: Out,
+    photos: int = 300,
+    p: float = 0.9,
+    classes: int = 8,
+    resolution: int = 96,
+    seed: int = 0,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Draw a small world of photos and run the whole method on it, offline, in minutes.
+
+    Parameters
+    ----------
+    out
+        folder that gets the photos, the run, summary.json and two pictures.
+    photos
+        how many photos are drawn.
+    p
+        chance that a thing stands on its own background; 0.5 is mild, 0.99 hard.
+    classes
+        how many kinds of things, 2 to 8.
+    resolution
+        side of a photo in pixels, 96 to 512.
+    seed
+        another seed, another world.
+    settings
+        change a setting of the recipe demo, `key=value`; may be repeated.
+    """
+    from semples import terminal
+    from semples.demo import DemoSettings, run_demo
+
+    drawn = DemoSettings(photos=photos, p=p, classes=classes, resolution=resolution, seed=seed)
+    summary = run_demo(out, drawn, overrides=settings, tell=terminal.tell)
+    terminal.print_demo(out, summary)
+
+
+def train(
+    stage: Stage,
+    *,
+    out: Out,
+    data: Annotated[Path | None, Parameter(name="--data")] = None,
+    recipe: str | None = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Train one stage of a run; the stages before it must be there.
+
+    Parameters
+    ----------
+    stage
+        which one.
+    out
+        folder of the run.
+    data
+        folder with the photos; not needed in a folder that has been used before.
+    recipe
+        recipe; not needed in a folder that has been used before.
+    settings
+        change a setting, `key=value`; may be repeated.
+    """
+    from semples import pipeline, terminal
+
+    context = _context(out, data, recipe, settings)
+    pipeline.run(context, steps=["data", stage], tell=terminal.tell)
+    _leave(context)
+
+
+def cams(
+    out: Path,
+    *,
+    stage: CamStage = "refinement",
+    weights: Path | None = None,
+    data: Annotated[Path | None, Parameter(name="--data")] = None,
+    recipe: str | None = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    format_: Annotated[Literal["compact", "npy"] | None, Parameter(name="--format")] = None,
+) -> None:
+    """Make the class activation maps of a run's photos, or with any WeakTr or SemPLeS weights.
+
+    Parameters
+    ----------
+    out
+        folder of the run; with --weights the folder that gets the maps.
+    stage
+        which stage's generator makes them.
+    weights
+        weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
+    data
+        folder with the photos; not needed in a run's folder.
+    recipe
+        recipe; not needed in a run's folder.
+    settings
+        change a setting, `key=value`; may be repeated.
+    format_
+        compact, or npy for the published float32 dictionaries.
+    """
+    from semples import pipeline, terminal
+    from semples.steps import cams as step
+
+    if format_ is not None:
+        settings = [*settings, f"cams.format={format_}"]
+    context = _context(out, data, recipe, settings)
+    if weights is not None:
+        pipeline.cams_of_weights(context, weights, tell=terminal.tell)
+    else:
+        pipeline.run(context, steps=["data", step.name(stage)], tell=terminal.tell)
+    _leave(context)
+
+
+def label(
+    out: Path,
+    *,
+    threshold: float | None = None,
+    method: Literal["threshold", "crf"] | None = None,
+    cams: Path | None = None,
+    data: Annotated[Path | None, Parameter(name="--data")] = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Turn CAMs into label maps: palette PNGs, 0 background, class k as k + 1.
+
+    Parameters
+    ----------
+    out
+        folder of the run; with --cams the folder that gets the label maps.
+    threshold
+        background threshold, 0 to 1.
+    method
+        the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
+    cams
+        folder with CAMs from elsewhere (compact or published .npy).
+    data
+        folder with the photos of --cams.
+    settings
+        change a setting, `key=value`; may be repeated.
+    """
+    from semples import pipeline, terminal
+
+    if threshold is not None:
+        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+    if method is not None:
+        settings = [*settings, f"labels.method={method}"]
+    context = _context(out, data, None, settings)
+    if cams is not None:
+        pipeline.labels_of_cams(context, cams, tell=terminal.tell)
+        return
+    ahead = ["curve"] if context.recipe.labels.select == "ground-truth" else []
+    pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
+
+
+def score(
+    out: Path,
+    *,
+    cams: Path | None = None,
+    labels: Path | None = None,
+    stage: CamStage = "refinement",
+    data: Annotated[Path | None, Parameter(name="--data")] = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    json: Path | None = None,
+) -> None:
+    """Score CAMs over all background thresholds, and label maps, against masks.
+
+    Parameters
+    ----------
+    out
+        folder of the run.
+    cams
+        folder with CAMs from elsewhere, in place of the run's.
+    labels
+        folder with label PNGs from elsewhere, in place of the run's.
+    stage
+        whose CAMs are scored.
+    data
+        folder with the photos and masks of --cams or --labels.
+    settings
+        change a setting, `key=value`; may be repeated.
+    json
+        file that gets the figures too.
+    """
+    from semples import pipeline, terminal
+    from semples.files import write_json
+
+    context = _context(out, data, None, settings)
+    figures = pipeline.score(context, cams=cams, labels=labels, stage=stage, tell=terminal.tell)
+    if json is not None:
+        write_json(json, figures.as_json())
+    terminal.print_scores(figures)
+
+
+def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path | None = None) -> None:
+    """Show, for each class, the words nearest to its learned background prompt.
+
+    Parameters
+    ----------
+    out
+        folder of the run.
+    words
+        text file with one word or phrase a line; default: a shipped list of things and scenes.
+    count
+        words per class.
+    json
+        file that gets them too.
+    """
+    from semples import pipeline, terminal
+    from semples.files import write_json
+    from semples.steps.prompts import nearest_words
+
+    found = nearest_words(pipeline.open_run(out), words=words, count=count)
+    if json is not None:
+        write_json(json, found)
+    terminal.print_words(found)
+
+
+def status(out: Path) -> None:
+    """Show which steps of a run are done, interrupted, outdated or still to come.
+
+    Parameters
+    ----------
+    out
+        folder of the run.
+    """
+    from semples import pipeline, terminal
+
+    context = pipeline.open_run(out)
+    terminal.print_status(context, pipeline.status(context))
+
+
+def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
+    """The run in `out`, with changes; or a new one where photos are named."""
+    from semples import pipeline
+    from semples.recipe import Recipe, load_recipe, merge, parse_override
+    from semples.steps.base import Context, Source
+
+    if (out / pipeline.RUN).is_file():
+        context = pipeline.open_run(out)
+        chosen = context.recipe if recipe is None else load_recipe(recipe)
+        source = context.source if data is None else Source(data)
+    elif data is None:
+        raise UserError(f"{out}: no run here; name the photos with --data (and settings with --recipe)")
+    else:
+        chosen, source = load_recipe(recipe) if recipe is not None else Recipe(), Source(data)
+    for override in settings:
+        chosen = merge(chosen, parse_override(override), where=f"--set {override}")
+    return Context(chosen, source, out)
+
+
+def _leave(context: Any) -> None:
+    """Close the process group, where one was opened."""
+    if context.processes > 1:
+        context.engine.stop()
