@@ -76,6 +76,10 @@ def draw_cams(context: Context, stage: str, drawn: dict[str, np.ndarray]) -> Non
     for item in context.dataset.items:
         truth = drawn[item.id]
         cams = {index: _draw_cam(truth == index + 1, rng) for index in item.tags}
+        if len(cams) == 2:  # equal and nearly equal classes, for which the first or the larger has to win
+            equal, near = rng.random((2, *truth.shape)) < 0.15
+            cams[1][equal] = cams[0][equal]
+            cams[1][near] = np.minimum(1, cams[0][near] + np.float32(5e-4))
         store.write(item.id, cams, (truth.shape[0], truth.shape[1]))
     finish(context, cam_steps.name(stage))
     finish(context, stage)

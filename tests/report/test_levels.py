@@ -53,3 +53,10 @@ def test_labels_from_bytes_equal_label_maps_at_every_threshold(maps: np.ndarray)
     for step in range(STEPS + 1):
         expected = label_map(cams, maps.shape[1:], threshold=step / 100)
         np.testing.assert_array_equal(np.where(top > LEVELS[step], values, 0), expected)
+
+
+def test_among_classes_within_one_byte_the_larger_still_wins_and_among_equals_the_first() -> None:
+    first = np.array([[0.5003, 0.5005, 0.5003, 0.0]], np.float32)
+    second = np.array([[0.5005, 0.5003, 0.5003, 0.0]], np.float32)
+    assert to_bytes(first)[0, 0] == to_bytes(second)[0, 0]
+    assert cam_bytes({3: first, 7: second}).argmax(axis=0).tolist() == [[1, 0, 0, 0]]

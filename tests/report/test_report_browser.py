@@ -297,7 +297,7 @@ def test_from_photo_to_photo_with_the_keyboard(visit: Visit) -> None:
     assert visit.text("#big-name") == ids[2]
     page.keyboard.press("Escape")
     assert not page.is_visible("#big")
-    assert focused() == ids[2]
+    page.wait_for_function("(id) => document.activeElement.title === id", arg=ids[2], timeout=5_000)
 
 
 def test_the_large_view_has_every_stage(visit: Visit, whole_run: Context) -> None:

@@ -37,8 +37,8 @@ def to_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def cam_bytes(cams: Mapping[int, NDArray[np.float32]]) -> NDArray[np.uint8]:
     """CAMs {class index: float32 (H,W)} as uint8 (K,H,W) in the order of the dictionary, at least one class.
 
-    The first largest byte at a pixel belongs to the class that wins there: where a class ahead of the winner would
-    get the winner's byte it gets one less.
+    The largest byte at a pixel belongs to the class that wins there, and to no other: where another class would get
+    the winner's byte it gets one less.
     """
     levels = np.stack([to_bytes(cam) for cam in cams.values()])
     shape = levels.shape[1:]

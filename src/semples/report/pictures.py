@@ -193,7 +193,7 @@ def _encode(
     The maps of the last stage are exact, those of earlier stages compressed to a third (within about 0.05).
     """
     gallery, used = Gallery(), 0
-    last = next(reversed(sources.stores), None)
+    last = list(sources.stores)[-1] if sources.stores else None
     for item in track(items, label=f"pictures of {photo_side} pixels"):
         try:
             photo = Image.fromarray(sources.dataset.photo(item))
