@@ -20,6 +20,7 @@ app = App(
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.label, runs.score, runs.prompts, runs.status):
     app.command(command)
 app.command(results.export)
+app.command(results.report)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
 app.command(data_app)

@@ -74,7 +74,7 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
     say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
     say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
     say(
-        f"try next: semples demo --out {out}-hard --p 0.99, semples score {out / 'run'}, semples status {out / 'run'}; "
+        f"try next: semples report {out / 'run'} (a page to look at), semples demo --out {out}-hard --p 0.99; "
         "your own photos: semples data check DIR, then semples run folder --data DIR --out RUN"
     )
 
