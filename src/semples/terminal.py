@@ -53,9 +53,7 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     say(f"run folder: {context.out}")
     if "labels" in made:
         say(f"label maps: {context.folder('labels')}")
-        say(
-            f"next: semples report {context.out} (a page to look at), semples prompts {context.out} (backgrounds learned)"
-        )
+        say(f"next: semples report {context.out} (a page to look at), semples prompts {context.out}")
         say(f"other label maps: semples label {context.out} --threshold 0.4")
     else:
         say(f"next: semples status {context.out}")
