@@ -32,7 +32,7 @@ def tell(line: str) -> None:
 
 def say(line: str = "") -> None:
     """One line of plain text; nothing in it is markup."""
-    console.print(Text(line))
+    console.print(Text(line), soft_wrap=True)
 
 
 def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
