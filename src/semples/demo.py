@@ -17,8 +17,8 @@ from semples.data.demo_world import GROUND_KINDS, write_world
 from semples.errors import UserError
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
 from semples.files import atomic_path, read_json, write_json
-from semples.masks.palette import colour
 from semples.masks.threshold import winner_map
+from semples.palette import colour
 from semples.recipe import load_recipe
 from semples.steps import cams as cam_steps
 from semples.steps import labels as label_steps

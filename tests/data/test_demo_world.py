@@ -22,10 +22,10 @@ from semples.data.demo_world import (
     OWN_GROUND,
     DemoWorld,
     sticker_of,
-    voc_palette,
     write_world,
 )
 from semples.errors import UserError
+from semples.palette import voc_palette
 
 
 def scene_bytes(world: DemoWorld, index: int) -> bytes:
@@ -217,7 +217,7 @@ def test_voc_folder_is_read_by_standard_tools(tmp_path: Path) -> None:
     truth = json.loads((root / "world.json").read_text())
     assert truth["own_background"]["train"] == "rails"
     assert truth["p"] == 0.8
-    palette = voc_palette()
+    palette = voc_palette().ravel().tolist()
     assert palette[3:9] == [128, 0, 0, 0, 128, 0]
     assert palette[-3:] == [224, 224, 192]
     for split, count in (("train", 4), ("val", 2)):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from semples.errors import UserError
 from semples.export import EXPORTERS, about, export_labels
-from semples.masks.palette import write_label_png
+from semples.palette import write_label_png
 from tests.export.readers import READERS, files_of
 from tests.export.worlds import blobs, make_source, worlds
 

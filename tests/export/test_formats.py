@@ -20,7 +20,7 @@ from semples.data.sources import import_annotations
 from semples.errors import UserError
 from semples.export import ExportSource, export_labels
 from semples.export.fma_wsss import make_seeds
-from semples.masks.palette import read_label_png, voc_palette, write_label_png
+from semples.palette import read_label_png, voc_palette, write_label_png
 from tests.export.readers import READERS
 from tests.export.worlds import CLASSES, blobs, make_source
 

@@ -15,7 +15,7 @@ from semples.data.dataset import ClassList
 from semples.errors import UserError
 from semples.export import export_labels, source_of_photos, source_of_run
 from semples.files import write_json
-from semples.masks.palette import read_label_png, write_label_png
+from semples.palette import read_label_png, write_label_png
 from semples.recipe import Recipe
 from semples.steps.base import Context, Source
 from tests.tiny import draw_photos

@@ -12,7 +12,7 @@ from PIL import Image
 from semples.cam_store import CamStore
 from semples.data.dataset import ClassList, FileDataset, Item
 from semples.export import ExportSource
-from semples.masks.palette import write_label_png
+from semples.palette import write_label_png
 
 CLASSES = ("tv monitor", "größe & <b>", "日本語")
 IDS = ("a", "été/a b", "été/c#1", "d/e/f%20g", "z.y")

@@ -15,8 +15,8 @@ import pytest
 
 from semples import pipeline
 from semples.cam_store import CamStore
-from semples.masks.palette import read_label_png
 from semples.masks.threshold import label_map, winner_map
+from semples.palette import read_label_png
 from semples.report import build_report
 from semples.report.build import class_colours
 from semples.steps.base import Context

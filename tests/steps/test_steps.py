@@ -12,7 +12,7 @@ import pytest
 
 from semples.cam_store import CamStore
 from semples.errors import UserError
-from semples.masks.palette import read_label_png
+from semples.palette import read_label_png
 from semples.pipeline import run_steps
 from semples.recipe import CamSettings, LabelSettings, Recipe, describe, load_recipe, merge, parse_override
 from semples.steps import cams, data, labels, prompts, train

@@ -26,6 +26,7 @@ from semples.data.demo_grounds import FAMILIES, GROUNDS, MARGIN, draw_ground
 from semples.data.demo_shapes import COLOURS, SHAPES, Pose, Sticker, draw_parts, place, render
 from semples.errors import UserError
 from semples.files import write_bytes, write_json, write_text
+from semples.palette import voc_palette
 
 CLASSES: tuple[str, ...] = tuple(SHAPES)
 GROUND_KINDS: tuple[str, ...] = tuple(GROUNDS)
@@ -267,15 +268,6 @@ def _things(rng: np.random.Generator, kinds: list[int], poses: list[Pose]) -> tu
     )
 
 
-def voc_palette() -> list[int]:
-    """The 256 colours of VOC's label pictures as a flat list of 768 values (bits of the label spread over R, G, B)."""
-    palette = []
-    for label in range(256):
-        for channel in range(3):
-            palette.append(sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)))
-    return palette
-
-
 def write_world(
     root: Path | str,
     *,
@@ -306,7 +298,7 @@ def write_world(
         )
         for name in counts
     }
-    palette = voc_palette()
+    palette = voc_palette().tobytes()
     for name, world in worlds.items():
         ids = [f"{name}_{index:06d}" for index in range(counts[name])]
         for index, photo_id in enumerate(ids):

@@ -22,7 +22,7 @@ from semples.export.cvat_coco import ARCHIVE
 from semples.export.folder import check_range, write_zip
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
-from semples.masks.palette import colour, voc_palette
+from semples.palette import colour, voc_palette
 from semples.progress import track
 
 MAX_OBJECTS = 255

@@ -26,8 +26,8 @@ from semples.export.folder import check_range
 from semples.export.source import ExportSource
 from semples.export.voc import write_classes, write_names
 from semples.files import write_text
-from semples.masks.palette import write_label_png
 from semples.masks.threshold import label_map
+from semples.palette import write_label_png
 from semples.progress import track
 
 

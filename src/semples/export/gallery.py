@@ -21,7 +21,7 @@ from semples.data.photos import resize_photo
 from semples.export.folder import check_range
 from semples.export.source import ExportSource
 from semples.files import write_bytes, write_text
-from semples.masks.palette import colour, voc_palette
+from semples.palette import colour, voc_palette
 from semples.progress import track
 
 STYLE = """\

@@ -28,7 +28,7 @@ from semples.export.polygons import region_polygon
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
 from semples.files import write_text
-from semples.masks.palette import voc_palette
+from semples.palette import voc_palette
 from semples.progress import track
 
 Shapes = Literal["brush", "polygons"]

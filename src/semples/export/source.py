@@ -17,7 +17,7 @@ from semples.data.photos import probe
 from semples.data.text import nfc
 from semples.errors import UserError
 from semples.files import read_json
-from semples.masks.palette import read_label_png
+from semples.palette import read_label_png
 
 if TYPE_CHECKING:
     from semples.steps.base import Context

@@ -19,7 +19,7 @@ from semples.data.classes import ClassList
 from semples.export.folder import Photos, check_choice, place_photo
 from semples.export.source import ExportSource
 from semples.files import write_text
-from semples.masks.palette import write_label_png
+from semples.palette import write_label_png
 from semples.progress import track
 
 

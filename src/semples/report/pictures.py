@@ -17,8 +17,8 @@ from semples.cam_store import Cams, CamStore
 from semples.data.dataset import Item, TaggedDataset
 from semples.errors import UserError
 from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
-from semples.masks.palette import read_label_png
 from semples.masks.threshold import label_map, winner_map
+from semples.palette import read_label_png
 from semples.progress import track
 from semples.report.levels import STEPS, cam_bytes, steps_below
 

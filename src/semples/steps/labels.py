@@ -15,8 +15,8 @@ from semples.errors import UserError
 from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
 from semples.files import read_json, write_json
-from semples.masks.palette import read_label_png, write_label_png
 from semples.masks.threshold import winner_map
+from semples.palette import read_label_png, write_label_png
 from semples.progress import track
 from semples.recipe import CrfSettings, LabelSettings, ScoreSettings, to_dict
 from semples.steps.base import Context, Step

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semples.data.demo_world import voc_palette
 from semples.data.sources.download import disk_trouble
 from semples.errors import UserError
 from semples.files import write_bytes
+from semples.palette import voc_palette
 
 MAX_PIXELS = 100_000_000
 MAX_LENGTH = 5_000_000  # pixels along the edge of one thing
@@ -124,7 +124,7 @@ def _is_number(value: Any) -> bool:
 
 @cache
 def _palette() -> bytes:
-    return bytes(voc_palette())
+    return voc_palette().tobytes()
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semples.errors import UserError
-from semples.masks.palette import colour, read_label_png, voc_palette, write_label_png
+from semples.palette import colour, read_label_png, voc_palette, write_label_png
 
 
 def test_palette_begins_with_the_published_colours() -> None:
