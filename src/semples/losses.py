@@ -42,6 +42,7 @@ def cam_masks(cam_Phw: Tensor, *, size: int, epsilon: float | str) -> Tensor:
     through min and max too. `relative` puts a tenth of the (constant) range itself in place of epsilon, a deviation
     from the paper for generators whose CAM values are far below the published epsilon of 0.1.
     """
+    cam_Phw = cam_Phw.to(torch.promote_types(cam_Phw.dtype, torch.float32))  # mixed precision stops here
     resized = F.interpolate(cam_Phw.unsqueeze(1), size=(size, size), mode="bilinear", align_corners=True).squeeze(1)
     low = resized.amin(dim=(1, 2), keepdim=True)
     span = resized.amax(dim=(1, 2), keepdim=True) - low

@@ -49,7 +49,7 @@ class FrozenClip(nn.Module):
         for layer in first:
             hidden_BTC = layer(hidden_BTC, None)
         class_BC = _last_block(last, hidden_BTC, torch.zeros(len(hidden_BTC), dtype=torch.long, device=self.device))
-        return F.normalize(self.model.visual_projection(tower.post_layernorm(class_BC)), dim=-1)
+        return _unit(self.model.visual_projection(tower.post_layernorm(class_BC)))
 
     def encode_patches(self, image_B3SS: Tensor) -> Tensor:
         """Features (B,N,E) of every patch token through the final norm and the projection, not normalised."""
@@ -98,7 +98,7 @@ class FrozenClip(nn.Module):
         for layer in first:
             hidden_nSW = layer(hidden_nSW, mask_11SS)
         at_end_nW = _last_block(last, hidden_nSW, end_n, mask_n1S=mask_11SS[0, 0, end_n].unsqueeze(1))
-        return F.normalize(self.model.text_projection(tower.final_layer_norm(at_end_nW)), dim=-1)
+        return _unit(self.model.text_projection(tower.final_layer_norm(at_end_nW)))
 
     def drop_text(self) -> None:
         """Free the text tower, for a stage that has all its text features; images can still be encoded."""
@@ -150,6 +150,11 @@ class FrozenClip(nn.Module):
         model = _without_init(CLIPModel, config)
         load_strictly(model, convert_openai(state), where=where)
         return cls(model, _published_tokenizer(config, where=where))
+
+
+def _unit(features: Tensor) -> Tensor:
+    """L2-normalised, at least in float32: a cosine in half precision has too few digits for the losses."""
+    return F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
 
 
 def _embed_patches(embeddings: Any, image_B3SS: Tensor) -> Tensor:
