@@ -185,13 +185,16 @@ def plot(figure: str) -> str:
     def x(p: float) -> float:
         return left + strengths.index(p) * (width - left - 120) / max(1, len(strengths) - 1)
 
+    shown = [world[state][figure] for world in worlds for state in colours]
+    low, high = math.floor(min(shown) * 20) / 20, math.ceil(max(shown) * 20) / 20  # whole twentieths
+
     def y(value: float) -> float:
-        return height - bottom - value * (height - bottom - 20)
+        return height - bottom - (value - low) / (high - low) * (height - bottom - 20)
 
     box = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
     parts = [f'<svg {box} font-family="sans-serif" font-size="12">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
-    for tick in (0, 0.25, 0.5, 0.75, 1):
+    for tick in [round(low + (high - low) * part / 4, 4) for part in range(5)]:
         parts.append(
             f'<path d="M{left} {y(tick)}H{width - 120}" stroke="#ddd"/><text x="12" y="{y(tick) + 4}">{tick}</text>'
         )
