@@ -17,8 +17,8 @@ from semples.data.demo_world import GROUND_KINDS, write_world
 from semples.errors import UserError
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
 from semples.files import atomic_path, read_json, write_json
-from semples.masks.threshold import winner_map
-from semples.palette import colour
+from semples.masks.threshold import label_map, winner_map
+from semples.palette import colour, read_label_png
 from semples.recipe import load_recipe
 from semples.steps import cams as cam_steps
 from semples.steps import labels as label_steps
@@ -122,14 +122,13 @@ def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurre
     dataset = context.dataset
     own = read_json(dataset.root / "world.json")["own_background"]
     values = [GROUND_KINDS.index(own[name]) + 1 for name in dataset.classes.names]
-    accumulator = CooccurrenceAccumulator(values, threshold=threshold)
+    accumulator = CooccurrenceAccumulator(values)
     store = CamStore(context.folder(cam_steps.name(stage)), format=context.recipe.cams.format)
     for item in dataset.items:
         truth = dataset.mask(item)
         assert truth is not None
         cams = store.read(item.id)
-        winner, value = winner_map(cams, (truth.shape[0], truth.shape[1]))
-        labels = np.where(value > np.float32(threshold), winner, np.uint8(0))
+        labels = label_map(cams, (truth.shape[0], truth.shape[1]), threshold=threshold)
         with Image.open(dataset.root / "SegmentationBackground" / f"{item.id}.png") as picture:
             accumulator.add(cams, labels, truth, np.asarray(picture))
     return accumulator.result()
@@ -143,16 +142,15 @@ def draw_rows(context: Context, path: Path, *, count: int = 14) -> None:
     dataset = context.dataset
     items = [item for item in dataset.items if item.tags][:count]
     stores = [CamStore(context.folder(cam_steps.name(stage)), format=context.recipe.cams.format) for stage in STAGES]
-    threshold = read_json(context.folder("labels") / pipeline.MANIFEST)["result"]["threshold"]
     columns = []
     for item in items:
         photo, truth = dataset.photo(item), dataset.mask(item)
         assert truth is not None
         heats = []
         for store in stores:
-            winner, value = winner_map(store.read(item.id), photo.shape[:2])
+            _, value = winner_map(store.read(item.id), photo.shape[:2])
             heats.append(overlay(photo, value))
-        labels = np.where(value > np.float32(threshold), winner, np.uint8(0))
+        labels = read_label_png(context.folder("labels") / f"{item.id}.png")
         columns.append(stack([photo, *heats, colour(labels), colour(truth)], axis=0))
     save_picture(stack(columns, axis=1), path)
 

@@ -15,7 +15,7 @@ from semples.evaluation.cooccurrence import BINS, CooccurrenceAccumulator
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 3))
 def test_against_scikit_learn(seed: int, size: int, photos: int) -> None:
     rng = np.random.default_rng(seed)
-    accumulator = CooccurrenceAccumulator([1, 2], threshold=0.5)
+    accumulator = CooccurrenceAccumulator([1, 2])
     values: list[list[np.ndarray]] = [[], []]
     taken, shown = 0, 0
     for _ in range(photos):
@@ -41,6 +41,6 @@ def test_against_scikit_learn(seed: int, size: int, photos: int) -> None:
 
 
 def test_a_class_that_is_not_shown_has_no_figure() -> None:
-    found = CooccurrenceAccumulator([1], threshold=0.5).result()
+    found = CooccurrenceAccumulator([1]).result()
     assert np.isnan(found.mean_auc)
     assert np.isnan(found.mean_fp_own)

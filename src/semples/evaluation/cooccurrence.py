@@ -40,9 +40,8 @@ class Cooccurrence:
 class CooccurrenceAccumulator:
     """Collects photos. own: for every class the value of its own background in the background masks."""
 
-    def __init__(self, own: Sequence[int], *, threshold: float) -> None:
+    def __init__(self, own: Sequence[int]) -> None:
         self.own = tuple(own)
-        self.threshold = np.float32(threshold)
         classes = len(self.own)
         self.counts = np.zeros((classes, 2, BINS + 1), np.int64)  # CAM levels on the object, on its own background
         self.taken = np.zeros(classes, np.int64)  # pixels of the own background labelled as the class
