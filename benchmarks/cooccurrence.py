@@ -23,7 +23,7 @@ import math
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from semples import demo, pipeline
 from semples.evaluation.cooccurrence import Cooccurrence
 from semples.files import read_json, write_json, write_text
-from semples.recipe import load_recipe
+from semples.recipe import Recipe, load_recipe
 from semples.steps import labels as label_steps
 from semples.steps.base import PROMPTS, Context, Source
 from semples.steps.prompts import nearest_words
@@ -43,6 +43,7 @@ from semples.steps.prompts import nearest_words
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
+MEASURED = [name for name in demo.all_steps() if name not in ("labels", "scores")]
 STATES = ("warmup", "matching", "refinement", "control")
 FIGURES = ("miou", "fp_own", "auc")
 ABLATIONS: dict[str, tuple[str, ...]] = {
@@ -63,20 +64,40 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def run_world(p: float, seed: int, overrides: Sequence[str] = (), *, control: bool = True) -> dict[str, Any]:
+def run_world(p: float, seed: int) -> dict[str, Any]:
     """All figures of one world."""
     with tempfile.TemporaryDirectory() as place:
-        out = Path(place)
-        settings = demo.DemoSettings(p=p, seed=seed)
-        world = demo.draw_world(out, settings)
-        recipe = load_recipe("demo", [f"run.seed={seed}", "data.workers=0", *FAST, *overrides])
-        context = Context(recipe, Source(world), out / "run")
-        pipeline.run(context, steps=[name for name in demo.all_steps() if name not in ("labels", "scores")])
-        found: dict[str, Any] = {stage: figures(context, stage) for stage in demo.STAGES}
-        found["ranks"] = ranks(context)
-        if control:
-            found["control"] = figures(_control(context, out / "control"), "refinement")
-    return {"p": p, "seed": seed, **found}
+        context = train_world(Path(place), p, seed)
+        control = figures(_control(context, Path(place) / "control"), "refinement")
+        return {"p": p, "seed": seed, **world_figures(context), "control": control}
+
+
+def train_world(out: Path, p: float, seed: int) -> Context:
+    """Draw a world in `out` and run the method on it, up to the CAMs of every stage."""
+    world = demo.draw_world(out, demo.DemoSettings(p=p, seed=seed))
+    context = Context(_recipe(seed), Source(world), out / "run")
+    pipeline.run(context, steps=MEASURED)
+    return context
+
+
+def ablations_of(p: float, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every setting of ABLATIONS on one world; what a setting does not touch is taken from the run as shipped."""
+    with tempfile.TemporaryDirectory() as place:
+        shipped = train_world(Path(place), p, seed)
+        for index, (name, overrides) in enumerate(ABLATIONS.items()):
+            context = replace(shipped, recipe=_recipe(seed, overrides), out=Path(place) / str(index))
+            shutil.copytree(shipped.out, context.out)
+            pipeline.run(context, steps=MEASURED)
+            yield name, {"p": p, "seed": seed, **world_figures(context)}
+
+
+def _recipe(seed: int, overrides: Sequence[str] = ()) -> Recipe:
+    return load_recipe("demo", [f"run.seed={seed}", "data.workers=0", *FAST, *overrides])
+
+
+def world_figures(context: Context) -> dict[str, Any]:
+    """Figures of every stage, and the ranks of the backgrounds' words."""
+    return {stage: figures(context, stage) for stage in demo.STAGES} | {"ranks": ranks(context)}
 
 
 def _control(context: Context, out: Path) -> Context:
@@ -238,13 +259,13 @@ def main() -> None:
                 write_json(path, run_world(p, seed))
                 print(path.name, flush=True)
     elif arguments.what == "ablate":
-        jobs_named = [(name, seed) for seed in arguments.seeds or SEEDS[:3] for name in ABLATIONS]
-        for name, seed in share_of(jobs_named, arguments.share):
-            path = RESULTS / f"ablation-{list(ABLATIONS).index(name)}-seed{seed}.json"
-            if not path.is_file():
-                p = (arguments.p or [0.9])[0]
-                write_json(path, {"ablation": name} | run_world(p, seed, ABLATIONS[name], control=False))
-                print(path.name, flush=True)
+        for seed in share_of(arguments.seeds or SEEDS[:3], arguments.share):
+            paths = {name: RESULTS / f"ablation-{index}-seed{seed}.json" for index, name in enumerate(ABLATIONS)}
+            if all(path.is_file() for path in paths.values()):
+                continue
+            for name, found in ablations_of((arguments.p or [0.9])[0], seed):
+                write_json(paths[name], {"ablation": name} | found)
+                print(paths[name].name, flush=True)
     else:
         print(show())
         for figure in FIGURES:

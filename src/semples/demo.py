@@ -77,8 +77,11 @@ def all_steps() -> list[str]:
 
 
 def draw_world(out: Path, settings: DemoSettings) -> Path:
-    """The photos, unless they are there already. Raises UserError where the folder holds another world."""
-    folder, wanted = out / WORLD, {"train": settings.photos}
+    """The photos, unless they are there already: the list `train`, and a third as many in `val`, which no stage sees.
+
+    Raises UserError where the folder holds another world.
+    """
+    folder, wanted = out / WORLD, {"train": settings.photos, "val": max(1, settings.photos // 3)}
     described = {"seed": settings.seed, "p": settings.p, "resolution": settings.resolution, "photos": wanted}
     if (folder / "world.json").is_file():
         stored = read_json(folder / "world.json")

@@ -18,7 +18,8 @@ from semples.data.photos import probe
 from semples.errors import UserError
 from semples.files import is_unfinished, read_json, write_json, write_text
 from semples.progress import duration
-from semples.recipe import Recipe, recipe_from_dict, to_dict, to_yaml
+from semples.recipe import Recipe, recipe_from_dict
+from semples.schema import to_dict, to_yaml
 from semples.steps import cams as cam_steps
 from semples.steps import data, train
 from semples.steps import labels as label_steps

@@ -16,7 +16,8 @@ from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.progress import duration
-from semples.recipe import Recipe, describe, load_recipe, recipe_names
+from semples.recipe import Recipe, load_recipe, recipe_names
+from semples.schema import describe
 from semples.steps.base import Context
 
 SHOWN_PROBLEMS = 10

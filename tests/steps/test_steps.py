@@ -14,7 +14,8 @@ from semples.cam_store import CamStore
 from semples.errors import UserError
 from semples.palette import read_label_png
 from semples.pipeline import run_steps
-from semples.recipe import CamSettings, LabelSettings, Recipe, describe, load_recipe, merge, parse_override
+from semples.recipe import CamSettings, LabelSettings, Recipe, load_recipe
+from semples.schema import describe, merge, parse_override
 from semples.steps import cams, data, labels, prompts, train
 from semples.steps.base import Context, Source, Step
 from tests import tiny

@@ -290,7 +290,8 @@ def status(out: Path) -> None:
 def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
     """The run in `out`, with changes; or a new one where photos are named."""
     from semples import pipeline
-    from semples.recipe import Recipe, load_recipe, merge, parse_override
+    from semples.recipe import Recipe, load_recipe
+    from semples.schema import merge, parse_override
     from semples.steps.base import Context, Source
 
     if (out / pipeline.RUN).is_file():

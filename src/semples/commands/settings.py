@@ -33,7 +33,8 @@ def show(recipe: str, *, settings: Set = [], yaml: bool = False) -> None:  # noq
         print YAML instead, ready to be saved and edited.
     """
     from semples import terminal
-    from semples.recipe import load_recipe, to_yaml
+    from semples.recipe import load_recipe
+    from semples.schema import to_yaml
 
     loaded = load_recipe(recipe, settings)
     if yaml:

@@ -11,8 +11,8 @@ from semples.errors import UserError
 from semples.files import read_json
 from semples.models.weights import local_source, source_digest
 from semples.progress import duration
-from semples.recipe import to_yaml
 from semples.report.charts import Chart, Series, line_chart
+from semples.schema import to_yaml
 from semples.steps import labels as label_steps
 from semples.steps.base import PROMPTS, Context
 from semples.steps.prompts import nearest_words

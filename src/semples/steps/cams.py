@@ -17,7 +17,7 @@ from semples.data.photos import resize_photo
 from semples.errors import UserError
 from semples.models.weights import source_digest
 from semples.progress import counter
-from semples.recipe import to_dict
+from semples.schema import to_dict
 from semples.steps.base import Context, Step
 
 if TYPE_CHECKING:

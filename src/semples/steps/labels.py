@@ -18,7 +18,8 @@ from semples.files import read_json, write_json
 from semples.masks.threshold import winner_map
 from semples.palette import read_label_png, write_label_png
 from semples.progress import track
-from semples.recipe import CrfSettings, LabelSettings, ScoreSettings, to_dict
+from semples.recipe import CrfSettings, LabelSettings, ScoreSettings
+from semples.schema import to_dict
 from semples.steps.base import Context, Step
 from semples.steps.cams import LAST
 from semples.steps.cams import name as cams_name

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from semples.errors import UserError
 from semples.models.weights import source_digest
-from semples.recipe import Recipe, StageSettings, to_dict
+from semples.recipe import Recipe, StageSettings
+from semples.schema import to_dict
 from semples.steps.base import GENERATOR, PROMPTS, Context, Step
 
 if TYPE_CHECKING:
