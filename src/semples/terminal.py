@@ -76,6 +76,11 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
         words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
     console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
+    found = summary["segmenter"]
+    say(
+        f"segmenter on photos it has never seen, without tags: mIoU {found['miou']:.3f}, "
+        f"boundary IoU {found['boundary_iou']:.3f} (confusion.png: what it takes for what)"
+    )
     say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
     say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
     say(
