@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from semples.segmenter.build import Segmenter
 from semples.segmenter.evaluate import draw_confusion
@@ -97,3 +100,21 @@ def test_licences_are_named() -> None:
     found = tiny.invoke("recipes", "show", "voc").out
     assert "NVIDIA Source Code License" in found
     assert "as the publishers state it" in found
+
+
+@pytest.mark.xdist_group("processes")
+def test_two_processes_equal_one(photos: Path, options: list[str], tmp_path: Path) -> None:
+    # Averaged weights and capped losses as well; epsilon above the rounding of gradients that are zero but for it.
+    changes = ["--set=segmenter.noise.ema=0.9", "--set=segmenter.noise.clip=photo", "--set=segmenter.adam_epsilon=1e-6"]
+    command = ["segment", "train", "--photos", photos, "--labels", photos / LABELS, *options, *changes, "--out"]
+    tiny.invoke(*command, tmp_path / "one")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "semples"]
+    ended = subprocess.run(
+        list(map(str, [*launch, *command, tmp_path / "two"])),
+        capture_output=True, text=True, timeout=300, env=tiny.environment(), check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("segmenter: done") == 1
+    one, two = (load_file(tmp_path / name / "segmenter" / "model" / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert max(float(np.abs(one[name] - two[name]).max()) for name in one) <= 1e-5
