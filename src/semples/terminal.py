@@ -130,6 +130,15 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+    """The photos most worth a look, the least certain first."""
+    table = Table("photo", "certainty", "tags without a pixel")
+    for entry in found:
+        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+    console.print(table)
+    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
+
+
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
     """One row a class: its prompt's nearest words with their cosines."""
     table = Table("class", "nearest words of its background prompt")
