@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semples.data.check import CheckReport
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
@@ -19,6 +20,7 @@ from semples.progress import duration
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
 from semples.steps.base import Context
+from semples.steps.train import STAGES
 
 SHOWN_PROBLEMS = 10
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -58,6 +60,30 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"other label maps: semples label {context.out} --threshold 0.4")
     else:
         say(f"next: semples status {context.out}")
+
+
+def print_trained(context: Context, stage: str) -> None:
+    """Where a stage's weights are, and the stage after it."""
+    say(f"weights: {context.folder(stage)}")
+    later = STAGES[STAGES.index(stage) + 1 :]
+    out = shlex.quote(str(context.out))
+    say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
+
+
+def print_cams(context: Context, name: str) -> None:
+    """Where CAMs are, and what makes label maps of them."""
+    out = shlex.quote(str(context.out))
+    say(f"CAMs of {len(context.dataset.items)} photos: {context.folder(name)}")
+    say(f"next: semples label {out}, or semples score {out} where there are masks")
+
+
+def print_checked(folder: Path, report: CheckReport) -> None:
+    """What to do with photos that have been checked."""
+    name = shlex.quote(str(folder))
+    if report.photos == report.untagged:
+        say("next: give the photos tags; without any there is nothing to learn from")
+    else:
+        say(f"next: semples run folder --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
 
 
 def print_demo(out: Path, summary: dict[str, Any]) -> None:

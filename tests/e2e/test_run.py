@@ -161,6 +161,16 @@ def test_a_changed_photo_or_tag_starts_over_and_a_changed_mask_only_scores(mater
     assert redone(tiny.invoke(*command).err) == ALL
 
 
+def test_a_moved_folder_of_photos_changes_nothing(material: Material, copy: Path, tmp_path: Path) -> None:
+    photos, moved = shutil.copytree(material.photos, tmp_path / "photos"), tmp_path / "moved"
+    photos.rename(moved)
+    command = ["run", material.recipe, "--data", moved, "--out", copy]
+    assert redone(tiny.invoke(*command).err) == []
+    assert redone(tiny.invoke(*command, "--set=cams.scales=[1.0]").err) == ["cams", "curve", "labels", "scores"]
+    (moved / "p00.png").rename(tmp_path / "p00.png")
+    assert "photo p00 of this run is not here" in tiny.refused("report", copy)
+
+
 def test_masks_that_come_later(material: Material, tmp_path: Path) -> None:
     photos, out = shutil.copytree(material.photos, tmp_path / "photos"), tmp_path / "run"
     shutil.move(photos / "masks", tmp_path / "masks")

@@ -125,6 +125,8 @@ def train(
 
     context = _context(out, data, recipe, settings)
     pipeline.run(context, steps=["data", stage], tell=terminal.tell)
+    if context.is_main:
+        terminal.print_trained(context, stage)
     _leave(context)
 
 
@@ -167,6 +169,8 @@ def cams(
         pipeline.cams_of_weights(context, weights, tell=terminal.tell)
     else:
         pipeline.run(context, steps=["data", step.name(stage)], tell=terminal.tell)
+    if context.is_main:
+        terminal.print_cams(context, "cams" if weights is not None else step.name(stage))
     _leave(context)
 
 

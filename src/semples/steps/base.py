@@ -66,9 +66,10 @@ class Context:
     @cached_property
     def dataset(self) -> TaggedDataset:
         """The usable photos, as the data step left them."""
-        from semples.steps.data import stored_dataset
+        from semples.steps.data import relocated, stored_dataset
 
-        return stored_dataset(self.folder("data"), max_megapixels=self.recipe.data.max_megapixels)
+        stored = stored_dataset(self.folder("data"), max_megapixels=self.recipe.data.max_megapixels)
+        return relocated(self, stored)
 
     @cached_property
     def listing(self) -> TaggedDataset:
