@@ -20,7 +20,7 @@ from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulato
 from semples.files import atomic_path, read_json, write_json
 from semples.masks.threshold import label_map, winner_map
 from semples.palette import colour, read_label_png
-from semples.recipe import load_recipe
+from semples.recipe import Recipe, load_recipe
 from semples.steps import cams as cam_steps
 from semples.steps import labels as label_steps
 from semples.steps import segmenter as segmenter_steps
@@ -58,7 +58,7 @@ def run_demo(
     world = draw_world(out, settings)
     recipe = load_recipe("demo", [f"run.seed={settings.seed}", *overrides])
     context = Context(recipe, Source(world), out / "run")
-    outcomes = pipeline.run(context, steps=[*all_steps(), segmenter_steps.NAME], tell=tell)
+    outcomes = pipeline.run(context, steps=[*all_steps(recipe), segmenter_steps.NAME], tell=tell)
     summary = summarise(context) | {
         "segmenter": score_segmenter(context, out / CONFUSION),
         "seconds": {outcome.step: outcome.seconds for outcome in outcomes},
@@ -70,10 +70,10 @@ def run_demo(
     return summary
 
 
-def all_steps() -> list[str]:
-    """A whole run, with the CAMs of the earlier stages beside the final ones."""
+def all_steps(recipe: Recipe | None = None) -> list[str]:
+    """A whole run by this recipe, with the CAMs of the earlier stages beside the final ones."""
     names: list[str] = []
-    for step in pipeline.run_steps():
+    for step in pipeline.run_steps(recipe):
         names.append(step.name)
         if step.name in STAGES[:-1]:
             names += [cam_steps.name(step.name), label_steps.curve_name(step.name)]
