@@ -215,6 +215,9 @@ class SegmenterSettings:
         source="published: Mask2Former with Swin-L, ImageNet-21k",
     )
     image_size: int = setting(512, "side of a training view", unit="pixels", low=16, source="published: 512")
+    photo_size: int = setting(
+        0, "shorter side that a photo is resized to when it is segmented; 0: image_size", unit="pixels", low=0
+    )
     mean: tuple[float, float, float] = setting(
         (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
     )

@@ -62,6 +62,7 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"label maps: {context.folder('labels')}")
         say(f"next: semples report {context.out} (a page to look at), semples prompts {context.out}")
         say(f"other label maps: semples label {context.out} --threshold 0.4")
+        say(f"a network that needs no tags: semples segment train {context.out}")
     else:
         say(f"next: semples status {context.out}")
 

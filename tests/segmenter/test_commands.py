@@ -29,7 +29,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     source = material.folder(tmp_path_factory.mktemp("config") / "vit", "semples_vit")
-    changes = {"model": f"scratch:{source}", "image_size": 32, "iterations": 3, "batch": 4}
+    changes = {"model": f"scratch:{source}", "image_size": 32, "photo_size": 40, "iterations": 3, "batch": 4}
     return [f"--set=segmenter.{key}={value}" for key, value in changes.items()] + ["--set=data.workers=0"]
 
 
@@ -43,7 +43,10 @@ def trained(photos: Path, options: list[str], tmp_path_factory: pytest.TempPathF
 
 def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[str]) -> None:
     model = trained / "segmenter" / "model"
-    assert Segmenter.load(model).classes == ("disc", "square")
+    segmenter = Segmenter.load(model)
+    assert segmenter.classes == ("disc", "square")
+    assert segmenter.config.size == 40
+    assert segmenter.network.config.image_size == 64  # scratch:FOLDER is built as its config.json says
     manifest = json.loads((trained / "segmenter" / "manifest.json").read_text())
     assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit"}
     assert not (trained / "segmenter" / "checkpoint.safetensors").exists()

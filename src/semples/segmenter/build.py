@@ -55,8 +55,8 @@ RGB = tuple[float, float, float]
 class SegmenterConfig:
     """What a saved segmenter says about itself beside transformers' config.json.
 
-    classes: the K class names; label 0 is background, label k + 1 is classes[k]. size: side of a training view in
-    pixels. mean, std: of red, green, blue in 0..1, what images are normalised with.
+    classes: the K class names; label 0 is background, label k + 1 is classes[k]. size: shorter side of
+    a photo in pixels when it is segmented. mean, std: of red, green, blue in 0..1, what images are normalised with.
     """
 
     classes: tuple[str, ...]
@@ -162,18 +162,19 @@ class Segmenter(nn.Module):
         return cls(network, config).eval()
 
 
-def build_segmenter(source: str, *, config: SegmenterConfig, seed: int) -> Segmenter:
+def build_segmenter(source: str, *, config: SegmenterConfig, seed: int, view: int | None = None) -> Segmenter:
     """A segmenter for the classes of `config` with the start weights of `source`; what is new is drawn from `seed`.
 
+    view: side of the training views in pixels, default `config.size`; position embeddings are made for it.
     Raises UserError: unknown source or family, missing weights, a size that the network cannot take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _build(source, config)
+        network = _build(source, config.classes, view or config.size)
     segmenter = Segmenter(network, config)
-    if segmenter.fixed_size not in (None, config.size):
+    if segmenter.fixed_size not in (None, view or config.size):
         raise UserError(
-            f"{source}: this network takes views of {segmenter.fixed_size} pixels only; set segmenter.size to it"
+            f"{source}: this network takes views of {segmenter.fixed_size} pixels only; set segmenter.image_size to it"
         )
     return segmenter
 
@@ -187,22 +188,22 @@ def semantic_scores(class_logits_BQC1: Tensor, mask_logits_BQhw: Tensor) -> Tens
 # ------------------------------------------------------------------------------------------------------------- parts
 
 
-def _build(source: str, config: SegmenterConfig) -> Any:
+def _build(source: str, classes: Sequence[str], view: int) -> Any:
     kind, colon, rest = source.partition(":")
     if colon and kind == SCRATCH:
-        return _from_config(_resized_head(_scratch_config(rest, config.size), config.classes))
+        return _from_config(_resized_head(_scratch_config(rest, view), classes))
     if colon and kind == VIT:
-        return _vit(rest, config)
+        return _vit(rest, classes, view)
     if colon and kind in NEW_HEADS:
-        return _on_backbone(kind, rest, config)
+        return _on_backbone(kind, rest, classes)
     if colon and f"{kind}:" != SHIPPED:
         raise UserError(f"{source}: {kind} is not known; write scratch:FAMILY or one of {', '.join(NEW_HEADS)}:SOURCE")
-    return _whole(source, config)
+    return _whole(source, classes)
 
 
-def _whole(source: str, config: SegmenterConfig) -> Any:
+def _whole(source: str, classes: Sequence[str]) -> Any:
     """A whole segmenter with its head made anew where the number of classes differs."""
-    network_config = _resized_head(_network_config(source), config.classes)
+    network_config = _resized_head(_network_config(source), classes)
     folder = local_source(source)
     if folder is not None and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise UserError(f"{source}: holds no weights; scratch:{source} starts from random ones")
@@ -226,7 +227,7 @@ def _check_loaded(source: str, network: Any, missing: list[str]) -> None:
         raise UserError(f"{source}: not the weights of a {network.config.model_type}: missing {_few(names)}")
 
 
-def _on_backbone(family: str, source: str, config: SegmenterConfig) -> Any:
+def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
     """A new head of `family` on a pretrained backbone, which gives features at four resolutions."""
     import transformers
 
@@ -245,16 +246,16 @@ def _on_backbone(family: str, source: str, config: SegmenterConfig) -> Any:
     new = [name for name in info["missing_keys"] if "hidden_states_norms" not in name]  # on its outputs, head-like
     if new:
         raise UserError(f"{source}: not the weights of a {described.model_type} backbone: missing {_few(new)}")
-    network = _from_config(_resized_head(network_config, config.classes))
+    network = _from_config(_resized_head(network_config, classes))
     network.get_submodule(BACKBONES[family]).load_state_dict(backbone.state_dict())
     return network
 
 
-def _vit(source: str, config: SegmenterConfig) -> Any:
+def _vit(source: str, classes: Sequence[str], view: int) -> Any:
     from semples.segmenter.vit import VitSegmenter, config_for, start_from
 
     weights = find_weights(source)
-    network = VitSegmenter(_resized_head(config_for(weights, size=config.size), config.classes))
+    network = VitSegmenter(_resized_head(config_for(weights, size=view), classes))
     start_from(network, weights)
     return network
 

@@ -16,7 +16,7 @@ from semples.segmenter.build import Segmenter
 def segment_photo(segmenter: Segmenter, photo: NDArray[np.uint8], *, device: torch.device) -> NDArray[np.uint8]:
     """Labels (H,W) uint8 of a photo (H,W,3) uint8: 0 background, class k is k + 1.
 
-    The photo is resized so that its shorter side is the segmenter's training size (a network of a fixed size gets a
+    The photo is resized so that its shorter side is the segmenter's size (a network of a fixed size gets a
     square), and the probabilities back to the photo's size.
     """
     height, width = photo.shape[:2]

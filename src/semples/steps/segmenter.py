@@ -117,9 +117,13 @@ def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path,
     maps = LabelFolder(labels)
     dataset = labelled(dataset, maps)
     config = SegmenterConfig(
-        classes=dataset.classes.names, size=settings.image_size, mean=settings.mean, std=settings.std
+        classes=dataset.classes.names,
+        size=settings.photo_size or settings.image_size,
+        mean=settings.mean,
+        std=settings.std,
     )
-    task = Segmentation(build_segmenter(settings.model, config=config, seed=run.seed), settings)
+    segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=settings.image_size)
+    task = Segmentation(segmenter, settings)
     train(
         task,
         MaskedViews(dataset=dataset, labels=maps, settings=settings, seed=run.seed),
