@@ -315,7 +315,7 @@ def initialise(model: VisionTransformer) -> None:
             nn.init.zeros_(module.bias)
 
 
-def from_classifier(state: dict[str, Tensor], model: WeakTr) -> dict[str, Tensor]:
+def from_classifier(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
     """An ImageNet classifier's weights (timm naming) as WeakTr start weights.
 
     The class token and its position are repeated K times, patch positions resized bicubically to the model's grid, the
