@@ -8,7 +8,7 @@ import sys
 from cyclopts import App
 
 from semples import __version__
-from semples.commands import results, runs, settings
+from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
 from semples.errors import UserError
 
@@ -19,6 +19,7 @@ app = App(
 )
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.label, runs.score, runs.prompts, runs.status):
     app.command(command)
+app.command(predict.predict)
 app.command(results.export)
 app.command(results.report)
 app.command(settings.doctor)

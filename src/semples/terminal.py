@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,9 @@ from semples.progress import duration
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
 from semples.steps.base import Context
+
+if TYPE_CHECKING:
+    from semples.prediction import Predicted
 
 SHOWN_PROBLEMS = 10
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -128,6 +131,27 @@ def print_scores(figures: Figures) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def print_predicted(done: Predicted, *, model: Path) -> None:
+    """What was found in new photos, what was set aside, how fast it went, and what to do next."""
+    if done.photos:
+        table = Table("class", "photos", "share of all pixels")
+        for name, photos, share in zip(done.classes, done.found, done.share, strict=True):
+            table.add_row(Text(name), str(photos), f"{share:.1%}")
+        console.print(table)
+    made = done.photos - done.before
+    earlier = f", {done.before} of them by an earlier call" if done.before else ""
+    say(f"{done.photos} photos{earlier}: label maps in {done.out / 'labels'}, pictures in {done.out / 'overlays'}, "
+        f"areas in {done.out / 'areas.csv'}")  # fmt: skip
+    if made:
+        say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
+            f"{done.network_share:.0%} of the time in the network")  # fmt: skip
+    if done.problems:
+        say(f"{len(done.problems)} set aside:")
+        for problem in done.problems[:SHOWN_PROBLEMS]:
+            say(f"  {problem.where}: {problem.what}")
+    say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
 
 
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
