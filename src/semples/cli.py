@@ -10,6 +10,7 @@ from cyclopts import App
 from semples import __version__
 from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
+from semples.commands.segment import segment_app
 from semples.errors import UserError
 
 app = App(
@@ -25,6 +26,7 @@ app.command(results.report)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
 app.command(data_app)
+app.command(segment_app)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from semples.schema import to_dict, to_yaml
 from semples.steps import cams as cam_steps
 from semples.steps import data, train
 from semples.steps import labels as label_steps
+from semples.steps import segmenter as segmenter_steps
 from semples.steps.base import Context, Source, Step
 
 MANIFEST = "manifest.json"
@@ -47,10 +48,10 @@ def run_steps() -> list[Step]:
 
 
 def known_steps() -> dict[str, Step]:
-    """Every step by name: those of a whole run, and CAMs and curves of the earlier stages."""
+    """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
     earlier = ("warmup", "matching")
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
-    return {step.name: step for step in [*run_steps(), *extra]}
+    return {step.name: step for step in [*run_steps(), *extra, segmenter_steps.step()]}
 
 
 @dataclass(frozen=True)
@@ -323,6 +324,15 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         dataset, dataset.items, CamStore(folder), context.out, threshold=threshold, sizes=sizes, refine=refine
     )
     tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
+
+
+def segmenter_of_folders(
+    context: Context, photos: Path, labels: Path, classes: Path | None, *, tell: Tell = lambda line: None
+) -> None:
+    """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
+    step = segmenter_steps.folder_step(photos, labels, classes)
+    with _lock(context):
+        _bring_up_to_date(context, step, forced=False, tell=tell)
 
 
 @dataclass(frozen=True)

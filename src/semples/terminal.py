@@ -18,10 +18,12 @@ from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.progress import duration
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
+from semples.segmenter.licences import LICENCES
 from semples.steps.base import Context
 
 if TYPE_CHECKING:
     from semples.prediction import Predicted
+    from semples.segmenter.evaluate import Evaluation
 
 SHOWN_PROBLEMS = 10
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -154,6 +156,23 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
     say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
 
 
+def print_evaluation(found: Evaluation) -> None:
+    """A row a class with IoU and boundary IoU, and the means."""
+    table = Table("class", title=f"segmenter on {found.photos} photos, without tags")
+    for heading in ("IoU", "boundary IoU", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    scores = found.scores
+    columns = (scores.iou, found.boundary, scores.precision, scores.recall)
+    for value, name in enumerate(("background", *found.classes)):
+        figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
+        table.add_row(Text(name), *figures, end_section=value == len(found.classes))
+    means = (scores.miou, found.mean_boundary, scores.mean_precision, scores.mean_recall)
+    table.add_row("mean", *map(_figure, means))
+    console.print(table)
+    for line in found.unusable[:SHOWN_PROBLEMS]:
+        say(f"  not scored: {line}")
+
+
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
     """One row a class: its prompt's nearest words with their cosines."""
     table = Table("class", "nearest words of its background prompt")
@@ -176,6 +195,11 @@ def print_recipe(recipe: Recipe) -> None:
     for key, value, meaning, source in describe(recipe):
         table.add_row(key, Text(str(value)), Text(meaning), Text(source))
     console.print(table)
+    licences = Table("start weights of a segmenter", "licence", "commercial use")
+    for entry in LICENCES:
+        licences.add_row(*map(Text, entry))
+    console.print(licences)
+    say("as the publishers state it; read the licence before you use or pass on weights")
 
 
 def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:

@@ -11,13 +11,12 @@ from semples.files import read_json, sha256_file
 from semples.prediction.settings import predict_settings
 from semples.recipe import CrfSettings
 from semples.segmenter.package import PROGRAMS, is_package, open_package
+from semples.steps import segmenter
 from semples.steps.base import GENERATOR
 from semples.steps.cams import LAST
 
 if TYPE_CHECKING:
     from semples.prediction.model import Model
-
-SEGMENTER = "segmenter"  # folder of the trained segmenter within a run
 
 
 def load(folder: Path | str, **settings: Any) -> Model:
@@ -31,8 +30,9 @@ def load(folder: Path | str, **settings: Any) -> Model:
     from semples.prediction.model import SegmenterModel
 
     folder, chosen = Path(folder).expanduser(), predict_settings(**settings)
-    place = folder / SEGMENTER if is_package(folder / SEGMENTER) else folder
-    if is_package(place):
+    places = (folder, folder / segmenter.NAME / segmenter.MODEL, folder / segmenter.MODEL)
+    place = next(filter(is_package, places), None)
+    if place is not None:
         package = open_package(place)
         crf = CrfSettings() if package.recipe is None else package.recipe.crf
         return SegmenterModel(package.segmenter, settings=chosen, identity=package.identity, crf=crf)

@@ -7,6 +7,7 @@ thread again).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
 
 PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
-STEP = 32  # sides of views are whole multiples of it, as many backbones need
+STEP = 32  # sides of views are whole multiples of it where the network allows: photos of like shape go together
 
 
 @dataclass(frozen=True)
@@ -254,10 +255,11 @@ class CamModel(Model):
 
 
 def _step_of(segmenter: Segmenter) -> int:
-    """What the sides of a view must be whole multiples of."""
+    """What the sides of a view are whole multiples of; the side of a training view is one."""
     described = segmenter.network.config
     patch = getattr(getattr(described, "backbone_config", None) or described, "patch_size", None)
-    return patch if isinstance(patch, int) and STEP % patch else STEP
+    step = max(8, math.gcd(segmenter.config.size, STEP))
+    return patch if isinstance(patch, int) and step % patch else step
 
 
 def _enlarged(labels: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:

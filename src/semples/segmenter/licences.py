@@ -1,37 +1,27 @@
-"""What licences well-known start weights carry, as their publishers name them. A reminder, not legal advice."""
+"""Licences of well-known start weights, as their publishers state them; this program ships none of them."""
 
 from __future__ import annotations
 
-# Beginning of a source's hub id, and what to know.
-KNOWN: tuple[tuple[str, str], ...] = (
-    ("nvidia/", "NVIDIA Source Code License for SegFormer: research and evaluation only, no commercial use"),
-    (
-        "facebook/mask2former",
-        "published by Meta with the licence `other`; its model zoo names CC BY-NC 4.0: no commercial use",
-    ),
-    (
-        "facebook/maskformer",
-        "published by Meta with the licence `other`; its model zoo names CC BY-NC 4.0: no commercial use",
-    ),
-    ("facebook/dinov3", "DINOv3 License of Meta: commercial use under its conditions"),
-    ("facebook/dinov2", "Apache-2.0"),
-    ("facebook/deit", "Apache-2.0"),
-    ("facebook/convnext", "Apache-2.0"),
-    ("microsoft/swin", "Apache-2.0"),
-    ("microsoft/beit", "Apache-2.0"),
-    ("timm/deit", "Apache-2.0"),
-    ("tue-mps/", "MIT; the DINOv2 backbone Apache-2.0"),
-    ("openmmlab/upernet", "MIT"),
-    ("shipped:", "Apache-2.0, part of this package"),
+from typing import Literal, NamedTuple
+
+
+class Licence(NamedTuple):
+    """The licence of weights: its name, and whether it allows commercial use as far as it says."""
+
+    model: str
+    licence: str
+    commercial: Literal["yes", "no", "unknown"]
+
+
+LICENCES = (
+    Licence("timm/deit_small_patch16_224.fb_in1k", "Apache-2.0", "yes"),
+    Licence("microsoft/swin-tiny-patch4-window7-224", "Apache-2.0", "yes"),
+    Licence("microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0", "yes"),
+    Licence("facebook/convnext-tiny-224", "Apache-2.0", "yes"),
+    Licence("facebook/dinov2-small", "Apache-2.0", "yes"),
+    Licence("openmmlab/upernet-swin-tiny", "MIT", "yes"),
+    Licence("nvidia/mit-b0 (all nvidia/mit-* and nvidia/segformer-*)", "NVIDIA Source Code License", "no"),
+    Licence("facebook/mask2former-*", "other (the card names none; once CC BY-NC 4.0)", "unknown"),
+    Licence("facebook/maskformer-*", "other (the code is CC BY-NC 4.0)", "unknown"),
+    Licence("tue-mps/*eomt*", "MIT; its DINOv2 or DINOv3 backbone has its own", "unknown"),
 )
-UNKNOWN = "not known to this program: look at the page of the weights before you pass this model on"
-RANDOM = "none: training began with random weights"
-
-
-def licence_of(source: str) -> str:
-    """The licence of start weights by their source (`owner/name`, `FAMILY:owner/name`, `scratch:...`), in one line."""
-    family, colon, rest = source.partition(":")
-    if family in ("scratch", "random"):
-        return RANDOM
-    inner = rest if colon and family != "shipped" else source
-    return next((licence for start, licence in KNOWN if inner.startswith(start)), UNKNOWN)

@@ -9,8 +9,10 @@ README.md                         model card: on what it was trained, how, with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
@@ -22,7 +24,7 @@ from semples.palette import voc_palette
 from semples.recipe import Recipe, load_recipe
 from semples.schema import to_yaml
 from semples.segmenter.build import BACKGROUND, CONFIG, NETWORK, WEIGHTS, Segmenter
-from semples.segmenter.licences import licence_of
+from semples.segmenter.licences import LICENCES
 
 CARD = "README.md"
 CLASSES = "classes.json"
@@ -46,7 +48,7 @@ class Card:
 
     source: start weights, as the recipe names them. photos: how many it was trained on. tagged: photos per class.
     labels: where the label maps came from, one line. used_pixel_masks: whether training or any choice of its settings
-    looked at pixel masks. figures: what was measured. notes: further lines.
+    looked at pixel masks, None where that is not known. figures: what was measured. notes: further lines.
     """
 
     name: str
@@ -55,9 +57,9 @@ class Card:
     photos: int
     tagged: Mapping[str, int]
     labels: str
-    used_pixel_masks: bool
+    used_pixel_masks: bool | None
     figures: tuple[Figure, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def write_package(segmenter: Segmenter, folder: Path, *, recipe: Recipe, card: Card) -> None:
@@ -121,7 +123,11 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "tags": ["semples", "semantic-segmentation", "weakly-supervised"],
     }
     millions = sum(parameter.numel() for parameter in segmenter.parameters()) / 1e6
-    masks = "Pixel masks were used" if card.used_pixel_masks else "No pixel mask was used"
+    masks = {
+        None: "- whether the label maps needed pixel masks is not known to this program",
+        True: "- pixel masks were used for training or for choosing its settings",
+        False: "- no pixel mask was used, neither for training nor for choosing its settings",
+    }[card.used_pixel_masks]
     loader = "AutoModelForUniversalSegmentation" if segmenter.is_mask_classifier else "AutoModelForSemanticSegmentation"
     config = segmenter.config
     normalised = f"{_numbers(config.mean)}, standard deviation {_numbers(config.std)}"
@@ -140,7 +146,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "## Training",
         f"- photos: {card.photos} of {_text(card.data)}",
         f"- labels: {_text(card.labels)}",
-        f"- {masks} for training or for choosing its settings.",
+        masks,
         f"- start weights: `{card.source}`",
         f"- every setting: [{RECIPE}]({RECIPE})",
         *(f"- {_text(note)}" for note in card.notes),
@@ -181,3 +187,17 @@ def _text(text: str) -> str:
     """Text that is only text in Markdown: one line, no markup."""
     plain = " ".join(text.split())
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|~!" else sign for sign in plain)
+
+
+def licence_of(source: str) -> str:
+    """The licence of start weights by their source (a hub id, `FAMILY:ID`, `scratch:...`), in one line."""
+    kind, colon, rest = source.partition(":")
+    if colon and kind == "scratch":
+        return "none: training began with random weights"
+    if kind == "shipped" or rest.startswith("shipped:"):
+        return "Apache-2.0, shipped with the program"
+    for entry in LICENCES:
+        patterns = re.findall(r"[\w.-]+/[\w.*-]+", entry.model)
+        if any(fnmatchcase(rest if colon else source, pattern) for pattern in patterns):
+            return f"{entry.licence}; commercial use: {entry.commercial}"
+    return "not known to this program: look at the page of the weights before you pass this model on"
