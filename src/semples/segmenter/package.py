@@ -39,23 +39,24 @@ class Figure:
     name: str
     value: float
     photos: int
-    used_pixel_masks: bool
+    used_pixel_masks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What the model card says beyond the recipe.
 
-    source: start weights, as the recipe names them. photos: how many it was trained on. tagged: photos per class.
-    labels: where the label maps came from, one line. used_pixel_masks: whether training or any choice of its settings
-    looked at pixel masks, None where that is not known. figures: what was measured. notes: further lines.
+    source: start weights, as the recipe names them. photos: how many it was trained on. tagged: photos per class, None
+    where tags are not known. labels: where the label maps came from, one line. used_pixel_masks: whether training or
+    any choice of its settings looked at pixel masks, None where that is not known. figures: what was measured. notes:
+    further lines.
     """
 
     name: str
     data: str
     source: str
     photos: int
-    tagged: Mapping[str, int]
+    tagged: Mapping[str, int] | None
     labels: str
     used_pixel_masks: bool | None
     figures: tuple[Figure, ...] = ()
@@ -150,10 +151,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         f"- start weights: `{card.source}`",
         f"- every setting: [{RECIPE}]({RECIPE})",
         *(f"- {_text(note)}" for note in card.notes),
-        "| class | label | photos tagged with it |\n|---|---|---|\n" + "\n".join(
-            f"| {_text(name)} | {label} | {card.tagged.get(name, 0)} |"
-            for label, name in enumerate(segmenter.classes, start=1)
-        ),
+        _classes(segmenter.classes, card.tagged),
         "## Figures",
         _figures(card.figures),
         "## Licences",
@@ -166,6 +164,15 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         tight = part.startswith("- ") and lines and lines[-1].startswith("- ")
         lines.append(part if tight or not lines else f"\n{part}")
     return "\n".join(lines) + "\n"
+
+
+def _classes(names: tuple[str, ...], tagged: Mapping[str, int] | None) -> str:
+    count = ["-"] * len(names) if tagged is None else [str(tagged.get(name, 0)) for name in names]
+    rows = [
+        f"| {_text(name)} | {label} | {photos} |"
+        for label, (name, photos) in enumerate(zip(names, count, strict=True), 1)
+    ]
+    return "\n".join(["| class | label | photos tagged with it |", "|---|---|---|", *rows])
 
 
 def _figures(figures: tuple[Figure, ...]) -> str:
