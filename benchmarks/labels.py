@@ -4,7 +4,7 @@
 
 RUN: folders that `semples demo --out RUN` left; their photos have exact masks. Two thresholds each: the recipe's, and
 the best for plain labels by those masks. Prints a Markdown table of mIoU and gains, and how well confidences and the
-review list find mistakes.
+review list find mistakes. Every finished world is in the JSON file, so that a stopped benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -95,43 +95,38 @@ def labelled(world: World, recipe: Recipe, threshold: float) -> Iterator[tuple[P
         )
 
 
-def miou(world: World, recipe: Recipe, threshold: float) -> float:
-    """mIoU of the label maps, percent."""
-    classes = len(world.context.listing.classes)
-    confusion = np.zeros((classes + 1, classes + 2), np.int64)
-    for photo, found in labelled(world, recipe, threshold):
-        confusion += confusion_matrix(photo.truth, found.labels, num_classes=classes, where=photo.item.id)
-    return scores_from_confusion(confusion).miou
-
-
 def with_method(recipe: Recipe, method: str) -> Recipe:
     return replace(recipe, labels=replace(recipe.labels, method=method))
 
 
 def measure(world: World, recipe: Recipe) -> dict[str, Any]:
     """All figures of one world."""
-    published = replace(recipe.regions, background=0.7, combine="paint")
     thresholds = {"recipe": recipe.labels.threshold, "best": world.best_threshold}
-    found: dict[str, Any] = {"world": world.name, "thresholds": thresholds, "miou": {}}
+    found: dict[str, Any] = {"world": world.name, "thresholds": thresholds, "miou": {}, "confidence": {}}
     for which, threshold in thresholds.items():
-        found["miou"][which] = {
-            method: round(miou(world, with_method(recipe, method), threshold), 3) for method in METHODS
-        }
-    plain = replace(with_method(recipe, "regions"), regions=published)
-    found["miou"]["published scoring"] = {"regions": round(miou(world, plain, 0.5), 3)}
-    found["confidence"] = {
-        method: confidence_figures(world, with_method(recipe, method), thresholds["recipe"]) for method in METHODS
-    }
+        found["miou"][which] = {}
+        for method in METHODS:
+            figures = judge(world, with_method(recipe, method), threshold)
+            found["miou"][which][method] = figures.pop("miou")
+            if which == "recipe":
+                found["confidence"][method] = figures
+    published = replace(recipe.regions, background=0.7, combine="paint")
+    plain = judge(world, replace(with_method(recipe, "regions"), regions=published), recipe.labels.threshold)
+    found["miou"]["published scoring"] = {"regions": plain["miou"]}
     found["seconds per photo"] = {"regions": round(world.region_seconds / len(world.photos), 4)}
     return found
 
 
-def confidence_figures(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
-    """auc: chance that a wrong pixel is less sure than a right one. wrong, wrong of sure: share of wrong pixels among
-    all, and among the nine tenths that are most sure. listed, all: mean IoU of the tenth of tagged photos that is
-    listed first for review, and of all; a photo's IoU is the mean over its tags and background."""
+def judge(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
+    """miou: of the label maps, percent. auc: chance that a wrong pixel is less sure than a right one. wrong, wrong of
+    sure: share of wrong pixels among all, and among the nine tenths that are most sure. listed, all: mean IoU of the
+    tenth of tagged photos that is listed first for review, and of all; a photo's IoU is the mean over its tags and
+    background."""
+    classes = len(world.context.listing.classes)
+    confusion = np.zeros((classes + 1, classes + 2), np.int64)
     right, sure, certain, ious = [], [], [], []
     for photo, found in labelled(world, recipe, threshold):
+        confusion += confusion_matrix(photo.truth, found.labels, num_classes=classes, where=photo.item.id)
         known = photo.truth != IGNORE
         right.append((found.labels == photo.truth)[known])
         sure.append(np.rint(found.confidence[known] * 255).astype(np.int64))
@@ -142,6 +137,7 @@ def confidence_figures(world: World, recipe: Recipe, threshold: float) -> dict[s
     order = np.argsort(certain)[: len(certain) // 10]
     top = np.argsort(-confidence, kind="stable")[: len(correct) * 9 // 10]
     figures = {
+        "miou": scores_from_confusion(confusion).miou,
         "auc": auc(confidence, correct),
         "wrong": 1 - correct.mean(),
         "wrong of sure": 1 - correct[top].mean(),
@@ -216,11 +212,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "labels.json")
     chosen = parser.parse_args()
     recipe = load_recipe("demo")
-    results = []
+    results = read_json(chosen.out) if chosen.out.is_file() else []
     for folder in chosen.runs:
-        results.append(measure(open_world(folder, recipe), recipe))
-        print(json.dumps(results[-1]["miou"]), flush=True)
-    write_json(chosen.out, results)
+        if folder.name not in [result["world"] for result in results]:
+            results.append(measure(open_world(folder, recipe), recipe))
+            write_json(chosen.out, results)
+            print(json.dumps(results[-1]), flush=True)
     print(table(results))
 
 
