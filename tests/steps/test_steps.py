@@ -144,7 +144,7 @@ def test_every_setting_enters_a_fingerprint(context: Context) -> None:
         replace(RECIPE, labels=LabelSettings(method="regions+crf"), regions=RegionSettings(proposals=proposals))
         for proposals in ("sam", "slic")
     ]
-    steps = {step.name: step for step in run_steps()}
+    steps = {step.name: step for step in known_steps().values()}
     before = [{name: described(step, base, context) for name, step in steps.items()} for base in bases]
     for key, _, _, _ in describe(RECIPE):
         group = key.split(".")[0]
