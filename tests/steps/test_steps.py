@@ -15,7 +15,7 @@ from semples.data.dataset import Item
 from semples.errors import UserError
 from semples.masks.regions import Regions
 from semples.palette import read_label_png
-from semples.pipeline import run_steps
+from semples.pipeline import known_steps
 from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.schema import describe, merge, parse_override
 from semples.steps import cams, data, labels, prompts, regions, train
