@@ -19,8 +19,9 @@ app = App(
     help="Photos that only carry tags in; segmentation masks, and a network that segments new photos, out.",
     version=__version__,
 )
-for command in (runs.run, runs.demo, runs.train, runs.cams, runs.label, runs.score, runs.prompts, runs.status):
+for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
+app.command(runs.status)
 app.command(predict.predict)
 app.command(page.app)
 app.command(results.export)

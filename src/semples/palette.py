@@ -45,6 +45,20 @@ def write_label_png(path: Path | str, labels: NDArray[np.uint8]) -> None:
     write_bytes(path, label_png(labels))
 
 
+def write_confidence_png(path: Path | str, confidence: NDArray[np.floating]) -> None:
+    """Write confidences (H,W) in 0..1 as an 8-bit greyscale PNG, 255 for 1, rounded."""
+    if confidence.ndim != 2 or not confidence.size or not (confidence.min() >= 0 and confidence.max() <= 1):
+        raise ValueError(f"confidences must be (H,W) in 0..1, not {confidence.dtype} {confidence.shape}")
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(confidence * 255).astype(np.uint8)).save(buffer, format="PNG", optimize=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_confidence_png(path: Path | str) -> NDArray[np.float32]:
+    """Read confidences, float32 (H,W) in 0..1. Raises UserError like `read_label_png`."""
+    return read_label_png(path).astype(np.float32) / np.float32(255)
+
+
 def read_label_png(path: Path | str) -> NDArray[np.uint8]:
     """Read labels, uint8 (H,W), from an indexed or 8-bit greyscale picture; the stored numbers are the labels.
 

@@ -290,11 +290,66 @@ class CrfSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionSettings:
+    """Class-agnostic regions that label maps are painted from; a photo's regions come in levels, coarse or fine."""
+
+    proposals: Literal["sam", "felzenszwalb", "slic"] = setting(
+        "sam",
+        "who proposes regions: SAM or SAM 2, or superpixels, which need no weights",
+        source="FMA-WSSS sec. 3: SAM",
+    )
+    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
+    max_side: int = setting(
+        1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
+    )
+    points_per_side: int = setting(32, "point prompts along each side (sam)", low=1, high=256, source="SAM app. B")
+    points_batch: int = setting(64, "point prompts decoded together (sam)", low=1)
+    min_quality: float = setting(
+        0.88, "a mask of lower predicted IoU is dropped (sam)", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
+    )
+    min_stability: float = setting(
+        0.95,
+        "a mask is dropped where cutting it higher and lower agree by a lower IoU (sam)",
+        low=0,
+        high=1,
+        source="SAM app. B",
+    )
+    stability_offset: float = setting(1.0, "how much higher and lower, in logits (sam)", low=0, source="SAM app. B")
+    max_overlap: float = setting(
+        0.7, "of masks of one level whose boxes have a higher IoU the best is kept (sam)", low=0, high=1, source="SAM"
+    )
+    min_area: int = setting(20, "smaller regions are dropped, or joined to a neighbour", unit="pixels", low=1)
+    scales: tuple[float, ...] = setting(
+        (100.0, 200.0, 400.0, 800.0),
+        "one level each (superpixels): the scale of felzenszwalb, the number of segments of slic",
+        low=1,
+        source="own choice for photos of about 500 pixels",
+    )
+    sigma: float = setting(0.5, "blur before superpixels", unit="pixels", low=0, source="own choice")
+    compactness: float = setting(10.0, "weight of nearness against colour (slic)", low=1e-3, source="scikit-image")
+    background: float | Literal["threshold"] = setting(
+        0.7,
+        "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "
+        "where the best score is not above the background threshold",
+        low=0,
+        source="FMA-WSSS sec. 3: 0.7",
+    )
+    combine: Literal["auto", "paint", "average"] = setting(
+        "auto",
+        "paint: at each pixel the region of the highest level, then confidence, wins; average: the scores of a pixel's "
+        "regions are averaged over levels, for levels that each cover the photo; auto: paint for sam, else average",
+        source="FMA-WSSS sec. 3: paint",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSettings:
     """Label maps from CAMs."""
 
-    method: Literal["threshold", "crf"] = setting(
-        "threshold", "the threshold alone, or followed by the dense CRF", source="SemPLeS sec. 4.1: dense CRF"
+    method: Literal["threshold", "crf", "regions", "regions+crf"] = setting(
+        "threshold",
+        "what draws labels to the edges of things: nothing, a dense CRF, regions, or first these, then the CRF",
+        source="SemPLeS sec. 4.1: dense CRF; FMA-WSSS: regions",
     )
 
     threshold: float = setting(
@@ -309,6 +364,19 @@ class LabelSettings:
         "where the threshold comes from: the setting above, or the best by pixel masks (which weak labels lack)",
         source="published program: ground-truth",
     )
+    min_confidence: float = setting(
+        0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
+    )
+
+    @property
+    def uses_regions(self) -> bool:
+        """Whether the method needs region proposals."""
+        return self.method in ("regions", "regions+crf")
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether the method ends in the dense CRF."""
+        return self.method in ("crf", "regions+crf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +416,7 @@ class Recipe:
     cams: CamSettings = field(default_factory=CamSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
+    regions: RegionSettings = field(default_factory=RegionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     run: RunSettings = field(default_factory=RunSettings)

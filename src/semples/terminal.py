@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semples.data.check import CheckReport
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
@@ -20,6 +21,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
 from semples.segmenter.licences import LICENCES
 from semples.steps.base import Context
+from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
     from semples.prediction import Predicted
@@ -65,6 +67,30 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"next: semples status {context.out}")
 
 
+def print_trained(context: Context, stage: str) -> None:
+    """Where a stage's weights are, and the stage after it."""
+    say(f"weights: {context.folder(stage)}")
+    later = STAGES[STAGES.index(stage) + 1 :]
+    out = shlex.quote(str(context.out))
+    say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
+
+
+def print_cams(context: Context, name: str) -> None:
+    """Where CAMs are, and what makes label maps of them."""
+    out = shlex.quote(str(context.out))
+    say(f"CAMs of {len(context.dataset.items)} photos: {context.folder(name)}")
+    say(f"next: semples label {out}, or semples score {out} where there are masks")
+
+
+def print_checked(folder: Path, report: CheckReport) -> None:
+    """What to do with photos that have been checked."""
+    name = shlex.quote(str(folder))
+    if report.photos == report.untagged:
+        say("next: give the photos tags; without any there is nothing to learn from")
+    else:
+        say(f"next: semples run folder --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
+
+
 def print_demo(out: Path, summary: dict[str, Any]) -> None:
     """What each stage changed, what the prompts learned, and where to look."""
     table = Table("after", "mIoU", "own background taken for the class", "object above own background (AUC)")
@@ -77,6 +103,11 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
         words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
     console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
+    found = summary["segmenter"]
+    say(
+        f"segmenter on photos it has never seen, without tags: mIoU {found['miou']:.3f}, "
+        f"boundary IoU {found['boundary_iou']:.3f} (confusion.png: what it takes for what)"
+    )
     say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
     say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
     say(
@@ -171,6 +202,15 @@ def print_evaluation(found: Evaluation) -> None:
     console.print(table)
     for line in found.unusable[:SHOWN_PROBLEMS]:
         say(f"  not scored: {line}")
+
+
+def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+    """The photos most worth a look, the least certain first."""
+    table = Table("photo", "certainty", "tags without a pixel")
+    for entry in found:
+        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+    console.print(table)
+    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
 
 
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:

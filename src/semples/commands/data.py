@@ -50,6 +50,7 @@ def check(
     """
     from rich.console import Console
 
+    from semples import terminal
     from semples.data.check import check as check_dataset
     from semples.data.check import render
     from semples.data.dataset import open_dataset
@@ -67,6 +68,7 @@ def check(
     if json is not None:
         write_json(json, report.to_json())
     render(report, Console())
+    terminal.print_checked(folder, report)
 
 
 @data_app.command

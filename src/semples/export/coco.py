@@ -52,7 +52,7 @@ def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, .
             names[item.id] = placed.relative_to(folder / "images").as_posix()
     tree = coco_tree(source, names, shapes=options.shapes, min_area=options.min_area, tolerance=options.tolerance)
     write_text(folder / FILE, compact_json(tree))
-    return (f"{len(tree['annotations'])} annotations",)
+    return (f"{len(tree['annotations'])} annotations; {FILE} opens in pycocotools and in most toolboxes",)
 
 
 def coco_tree(

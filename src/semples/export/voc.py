@@ -43,7 +43,7 @@ def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, .
             place_photo(source.dataset, item, folder / "JPEGImages" / name, options.photos)
     write_text(folder / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{name}\n" for name in names.values()))
     write_classes(folder / "classes.txt", source.dataset.classes)
-    return write_names(folder / "names.csv", names)
+    return ("the layout of VOC 2012, which most toolboxes read", *write_names(folder / "names.csv", names))
 
 
 def write_classes(path: Path, classes: ClassList) -> None:

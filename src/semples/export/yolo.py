@@ -60,7 +60,7 @@ def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, .
         "names": dict(enumerate(source.dataset.classes.names)),
     }
     write_text(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
-    return (f"{count} regions", *write_names(folder / "names.csv", names))
+    return (f"{count} regions; train YOLO on data.yaml", *write_names(folder / "names.csv", names))
 
 
 def _line(region: Region, shape: tuple[int, ...], tolerance: float) -> str:

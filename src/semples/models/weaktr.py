@@ -109,6 +109,11 @@ class WeakTr(VisionTransformer):
             feature_reduction=feature_reduction,
         )
 
+    def warmup_parameters(self) -> Iterator[nn.Parameter]:
+        """All but the final `norm`, which the forward pass never applies: weight decay would wear it away."""
+        unused = set(self.norm.parameters())
+        yield from (parameter for parameter in self.parameters() if parameter not in unused)
+
     def train_parameters(self) -> Iterator[nn.Parameter]:
         """`head` and `adaptive_attention_fusion`: the only parts that matching and refinement train."""
         yield from self.head.parameters()

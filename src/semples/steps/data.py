@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from semples.data.check import verify_photos
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset
 from semples.errors import UserError
 from semples.files import read_json, write_json
+from semples.progress import track
 from semples.steps.base import Context, Step
 
 DATASET = "dataset.json"
@@ -26,7 +28,9 @@ def _inputs(context: Context) -> dict[str, Any]:
     """Content of every photo, and the tags; masks apart, since only scores depend on them."""
     dataset = context.listing
     digest = _Digests(context.out / SEEN, save=context.is_main)
-    photos = [[item.id, item.tags, digest.of(item.photo)] for item in dataset.items]
+    photos = [
+        [item.id, item.tags, digest.of(item.photo)] for item in track(dataset.items, label="looking for changed photos")
+    ]
     digest.close()
     return {
         "classes": dataset.classes.names,
@@ -34,7 +38,6 @@ def _inputs(context: Context) -> dict[str, Any]:
         "photos": hashlib.sha256(json.dumps(photos).encode()).hexdigest(),
         "max_megapixels": context.recipe.data.max_megapixels,
         "split": context.recipe.data.split,
-        "root": str(dataset.root),
     }
 
 
@@ -71,6 +74,7 @@ def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
         {
             "name": dataset.name,
             "root": str(dataset.root.resolve()),
+            "source": str(context.source.root.resolve()),
             "classes": dataset.classes.names,
             "prompts": dataset.classes.prompts,
             "items": [
@@ -95,7 +99,7 @@ def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def stored_dataset(folder: Path, *, max_megapixels: float) -> TaggedDataset:
+def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
     """The dataset that a data step wrote."""
     stored = _stored(folder)
     return FileDataset(
@@ -114,6 +118,17 @@ def stored_dataset(folder: Path, *, max_megapixels: float) -> TaggedDataset:
         problems=tuple(Problem(**entry) for entry in stored["problems"]),
         max_megapixels=max_megapixels,
     )
+
+
+def relocated(context: Context, stored: FileDataset) -> FileDataset:
+    """`stored` with its photos where the run now looks for them: their folder may move between two calls."""
+    if _stored(context.folder("data"))["source"] == str(context.source.root.resolve()):
+        return stored
+    now = {item.id: item for item in context.listing.items}
+    lost = [item.id for item in stored.items if item.id not in now]
+    if lost:
+        raise UserError(f"{context.source.root}: the photo {lost[0]} of this run is not here; see --data")
+    return replace(stored, root=context.listing.root, items=tuple(now[item.id] for item in stored.items))
 
 
 def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:

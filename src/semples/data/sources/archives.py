@@ -27,10 +27,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
-from semples.data.sources.download import disk_trouble
+from semples.data.sources.download import MEGABYTE, disk_trouble
 from semples.errors import UserError
 from semples.files import atomic_path
-from semples.progress import track
+from semples.progress import counter, track
 
 BLOCK = 1 << 20
 MAX_FILES = 500_000
@@ -124,9 +124,16 @@ def _write(target: Path, source: IO[bytes], size: int) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path, want: Callable[[str], str | None], max_bytes: int) -> int:
-    files = total = 0
-    with tarfile.open(archive, "r|*") as tar:
-        for member in track(tar, label=f"unpacking {archive.name}"):
+    files = total = read = 0
+    with (
+        open(archive, "rb") as packed,
+        tarfile.open(fileobj=packed, mode="r|*") as tar,
+        counter(label=f"unpacking {archive.name} (MB)", total=archive.stat().st_size // MEGABYTE) as advance,
+    ):
+        for member in tar:
+            before, read = read, packed.tell() // MEGABYTE
+            for _ in range(read - before):
+                advance("")
             if member.offset_data + member.size > 2 * max_bytes:
                 _refuse_size(archive, files, max_bytes + 1, max_bytes)
             if member.isdir():
