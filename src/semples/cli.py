@@ -8,7 +8,8 @@ import sys
 from cyclopts import App
 
 from semples import __version__
-from semples.commands import results, runs, settings
+from semples.commands import app as page
+from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
 from semples.commands.segment import segment_app
 from semples.errors import UserError
@@ -21,6 +22,8 @@ app = App(
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
 app.command(runs.status)
+app.command(predict.predict)
+app.command(page.app)
 app.command(results.export)
 app.command(results.report)
 app.command(settings.doctor)

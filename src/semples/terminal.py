@@ -24,6 +24,7 @@ from semples.steps.base import Context
 from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
+    from semples.prediction import Predicted
     from semples.segmenter.evaluate import Evaluation
 
 SHOWN_PROBLEMS = 10
@@ -166,6 +167,36 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+    """The photos most worth a look, the least certain first."""
+    table = Table("photo", "certainty", "tags without a pixel")
+    for entry in found:
+        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+    console.print(table)
+    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
+
+
+def print_predicted(done: Predicted, *, model: Path) -> None:
+    """What was found in new photos, what was set aside, how fast it went, and what to do next."""
+    if done.photos:
+        table = Table("class", "photos", "share of all pixels")
+        for name, photos, share in zip(done.classes, done.found, done.share, strict=True):
+            table.add_row(Text(name), str(photos), f"{share:.1%}")
+        console.print(table)
+    made = done.photos - done.before
+    earlier = f", {done.before} of them by an earlier call" if done.before else ""
+    say(f"{done.photos} photos{earlier}: label maps in {done.out / 'labels'}, pictures in {done.out / 'overlays'}, "
+        f"areas in {done.out / 'areas.csv'}")  # fmt: skip
+    if made:
+        say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
+            f"{done.network_share:.0%} of the time in the network")  # fmt: skip
+    if done.problems:
+        say(f"{len(done.problems)} set aside:")
+        for problem in done.problems[:SHOWN_PROBLEMS]:
+            say(f"  {problem.where}: {problem.what}")
+    say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
+
+
 def print_evaluation(found: Evaluation) -> None:
     """A row a class with IoU and boundary IoU, and the means."""
     table = Table("class", title=f"segmenter on {found.photos} photos, without tags")
@@ -181,15 +212,6 @@ def print_evaluation(found: Evaluation) -> None:
     console.print(table)
     for line in found.unusable[:SHOWN_PROBLEMS]:
         say(f"  not scored: {line}")
-
-
-def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
-    """The photos most worth a look, the least certain first."""
-    table = Table("photo", "certainty", "tags without a pixel")
-    for entry in found:
-        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
-    console.print(table)
-    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
 
 
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:

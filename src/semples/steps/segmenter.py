@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,14 @@ from semples.data.dataset import ClassList, FileDataset, Item, TaggedDataset, cl
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.text import nfc
 from semples.errors import UserError
-from semples.files import sha256_file
+from semples.files import read_json, sha256_file
 from semples.models.weights import source_digest
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
 
 if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
+    from semples.segmenter.package import Card
 
 NAME = "segmenter"
 MODEL = "model"  # folder of the finished segmenter in the step's folder
@@ -109,6 +112,7 @@ def _start_digest(source: str) -> str:
 
 def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path, fingerprint: str) -> dict[str, Any]:
     from semples.segmenter.build import SegmenterConfig, build_segmenter
+    from semples.segmenter.package import write_package
     from semples.segmenter.task import Segmentation
     from semples.segmenter.views import LabelFolder, MaskedViews, labelled
     from semples.training.loop import CHECKPOINT, train
@@ -137,9 +141,49 @@ def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path,
     )
     if context.is_main:
         finished: Segmenter = task.finish()
-        finished.save(folder / MODEL)
+        write_package(finished, folder / MODEL, recipe=context.recipe, card=_card(context, dataset, labels))
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return {"photos": len(dataset.items), "iterations": settings.iterations, "network": task.segmenter.family}
+
+
+def _card(context: Context, dataset: TaggedDataset, labels: Path) -> Card:
+    """What the model card says: on what it was trained, and the figures there are of its label maps."""
+    from semples.segmenter.package import Card, Figure
+
+    settings, own = context.recipe.segmenter, labels == context.folder("labels")
+    tags = Counter(tag for item in dataset.items for tag in item.tags)
+    card = Card(
+        name=f"{dataset.name}: segmenter",
+        data=dataset.name,
+        source=settings.model,
+        photos=len(dataset.items),
+        tagged={name: tags[index] for index, name in enumerate(dataset.classes.names)} if own else None,
+        labels=f"label maps of the folder {labels.resolve().name}",
+        used_pixel_masks=None,
+        notes=(f"{settings.iterations} steps of {settings.batch} photos",),
+    )
+    if not own:
+        return card
+    made = _result(context, "labels")
+    how = (
+        "the background threshold was chosen with pixel masks" if made.get("select") == "ground-truth" else "from tags"
+    )
+    scores = _result(context, "scores")
+    name, miou = "mIoU of the label maps it learned from, %", scores.get("miou")
+    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["photos"]),)
+    return replace(
+        card,
+        labels=f"class activation maps, background threshold {made.get('threshold')}, {made.get('method')}; {how}",
+        used_pixel_masks=made.get("select") == "ground-truth",
+        figures=figures,
+    )
+
+
+def _result(context: Context, step: str) -> dict[str, Any]:
+    """The figures of a finished step, none where it is not finished."""
+    path = context.folder(step) / "manifest.json"
+    found: dict[str, Any] = read_json(path)["result"] if path.is_file() else {}
+    return found
 
 
 def _partial(context: Context, folder: Path) -> float | None:
