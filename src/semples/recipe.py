@@ -248,6 +248,21 @@ class SegmenterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AffinitySettings:
+    """CAMs spread along the generator's own attention between patches."""
+
+    power: int = setting(0, "how many times the affinity is applied; 0: not at all", low=0, source="CLIP-ES: 2")
+    rounds: int = setting(3, "rounds of column and row normalisation (Sinkhorn)", low=0, source="CLIP-ES sec. 3.3")
+    box: float = setting(
+        0.4,
+        "the result counts only in boxes around parts of the CAM above this share of its range",
+        low=0,
+        high=1,
+        source="CLIP-ES: 0.4",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CamSettings:
     """Class activation maps of the training photos."""
 
@@ -266,6 +281,7 @@ class CamSettings:
     format: Literal["compact", "npy"] = setting(
         "compact", "how CAMs are stored: 8-bit images, or the published float32 dictionaries"
     )
+    affinity: AffinitySettings = field(default_factory=AffinitySettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,6 +166,15 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+    """The photos most worth a look, the least certain first."""
+    table = Table("photo", "certainty", "tags without a pixel")
+    for entry in found:
+        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+    console.print(table)
+    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
+
+
 def print_predicted(done: Predicted, *, model: Path) -> None:
     """What was found in new photos, what was set aside, how fast it went, and what to do next."""
     if done.photos:
@@ -202,15 +211,6 @@ def print_evaluation(found: Evaluation) -> None:
     console.print(table)
     for line in found.unusable[:SHOWN_PROBLEMS]:
         say(f"  not scored: {line}")
-
-
-def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
-    """The photos most worth a look, the least certain first."""
-    table = Table("photo", "certainty", "tags without a pixel")
-    for entry in found:
-        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
-    console.print(table)
-    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
 
 
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:

@@ -15,7 +15,7 @@ from semples.data.dataset import Item
 from semples.errors import UserError
 from semples.masks.regions import Regions
 from semples.palette import read_label_png
-from semples.pipeline import run_steps
+from semples.pipeline import known_steps
 from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.schema import describe, merge, parse_override
 from semples.steps import cams, data, labels, prompts, regions, train
@@ -144,7 +144,7 @@ def test_every_setting_enters_a_fingerprint(context: Context) -> None:
         replace(RECIPE, labels=LabelSettings(method="regions+crf"), regions=RegionSettings(proposals=proposals))
         for proposals in ("sam", "slic")
     ]
-    steps = {step.name: step for step in run_steps()}
+    steps = {step.name: step for step in known_steps().values()}
     before = [{name: described(step, base, context) for name, step in steps.items()} for base in bases]
     for key, _, _, _ in describe(RECIPE):
         group = key.split(".")[0]

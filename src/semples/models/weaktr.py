@@ -195,6 +195,13 @@ class WeakTr(VisionTransformer):
         value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
         return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
 
+    @torch.no_grad()
+    def patch_attention(self, image_B3HW: Tensor) -> Tensor:
+        """Fused attention between patches (B,N,N), rows from, columns to."""
+        tokens = self._tokens(image_B3HW, None, keep_maps=True)
+        fused_BTT = fuse_maps(tokens.attention, self.adaptive_attention_fusion(tokens.pooled))
+        return fused_BTT[:, self.num_classes :, self.num_classes :]
+
     # ---------------------------------------------------------------------------------------------------- warm-up
 
     def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
