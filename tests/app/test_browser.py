@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,16 @@ def page(browser: Any, served: dict[str, str], request: pytest.FixtureRequest) -
     context.close()
 
 
+def until(page: Any, condition: str, *, seconds: float = 60) -> None:
+    """Wait for a condition of the page; its rules forbid Playwright's own way, which compiles text in the page."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        time.sleep(0.02)
+
+
 def pixels(page: Any, id: str) -> np.ndarray:
-    page.wait_for_function("(id) => document.getElementById(id).naturalWidth > 0", arg=id)
+    until(page, f"document.getElementById('{id}').naturalWidth > 0")
     width, height, data = page.evaluate(READ, id)
     return np.array(data, np.uint8).reshape(height, width, 4)
 
@@ -105,9 +114,7 @@ def test_only_chosen_classes_are_looked_for(page: Any, photo: Path) -> None:
     page.set_input_files("#file", photo)
     page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
     page.click("#tags button:nth-child(2)")
-    page.wait_for_function(
-        "document.querySelectorAll('#areas tr').length < 3 && !document.getElementById('answer').hidden"
-    )
+    until(page, "document.querySelectorAll('#areas tr').length < 3 && !document.getElementById('answer').hidden")
     assert "disc" not in page.text_content("#areas")
     assert page.get_attribute("#tags button:nth-child(2)", "aria-pressed") == "true"
 
@@ -116,7 +123,7 @@ def test_only_chosen_classes_are_looked_for(page: Any, photo: Path) -> None:
 def test_a_run_asks_what_is_in_the_photo(page: Any, photo: Path) -> None:
     assert "has to be told" in page.text_content("#tags-legend")
     page.set_input_files("#file", photo)
-    page.wait_for_function("document.getElementById('status').textContent.includes('now choose')")
+    until(page, "document.getElementById('status').textContent.includes('now choose')")
     page.click("#tags button:nth-child(1)")
     page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
     assert "disc" in page.text_content("#areas")

@@ -161,8 +161,8 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
     ]  # fmt: skip
     lines: list[str] = []
     for part in parts:
-        tight = part.startswith("- ") and lines and lines[-1].startswith("- ")
-        lines.append(part if tight or not lines else f"\n{part}")
+        tight = part.startswith("- ") and lines[-1].lstrip().startswith("- ") if lines else True
+        lines.append(part if tight else f"\n{part}")
     return "\n".join(lines) + "\n"
 
 
