@@ -218,15 +218,26 @@ class LabelSettings:
 
     threshold: float = setting(
         0.45,
-        "background threshold",
+        "background threshold of `select: fixed`",
         low=0,
         high=1,
-        source="own choice, the middle of the published search range; the published program picks it by pixel masks",
+        source="own choice, the middle of the published search range",
     )
-    select: Literal["fixed", "ground-truth"] = setting(
-        "fixed",
-        "where the threshold comes from: the setting above, or the best by pixel masks (which weak labels lack)",
-        source="published program: ground-truth",
+    select: Literal["auto", "fixed", "ground-truth"] = setting(
+        "auto",
+        "where the threshold comes from: photos and tags (see `selection`), the setting above, or the best by pixel "
+        "masks (which weak labels lack)",
+        source="own choice; published program: ground-truth",
+    )
+    per_class: bool = setting(False, "a threshold for every class (`select: auto` only)", source="own choice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """How threshold and epoch are chosen, and label maps judged, without any mask."""
+
+    photos: int = setting(
+        120, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
     )
 
 
@@ -267,6 +278,7 @@ class Recipe:
     cams: CamSettings = field(default_factory=CamSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     run: RunSettings = field(default_factory=RunSettings)
 

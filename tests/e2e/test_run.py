@@ -18,6 +18,7 @@ from tests.e2e.conftest import Material
 pytestmark = pytest.mark.xdist_group("runs")
 
 ALL = [step.name for step in run_steps()]
+AFTER = ALL[ALL.index("cams") :]
 
 
 def states(err: str) -> dict[str, str]:
@@ -55,6 +56,7 @@ def photo_shapes(material: Material) -> dict[str, tuple[int, int]]:
 def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material) -> None:
     store = CamStore(finished / "cams")
     tags = {row["id"]: row["tags"] for row in json.loads((finished / "data/dataset.json").read_text())["items"]}
+    threshold = json.loads((finished / "selection/selection.json").read_text())["threshold"]
     for name, shape in photo_shapes(material).items():
         cams, stored = store.read_with_shape(name)
         assert stored == shape
@@ -63,7 +65,7 @@ def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material
             assert cam.shape == shape
             assert 0 <= cam.min() <= cam.max() <= 1
         labels = tiny.pixels(finished / "labels" / f"{name}.png")
-        stack = np.stack([np.full(shape, np.float32(0.45)), *cams.values()])
+        stack = np.stack([np.full(shape, np.float32(threshold)), *cams.values()])
         np.testing.assert_array_equal(labels, np.array([0, *(label + 1 for label in cams)])[stack.argmax(0)])
 
 
@@ -122,12 +124,19 @@ def test_a_second_call_does_nothing(material: Material, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("labels.threshold=0.6", ["labels", "scores"]),
+        ("labels.threshold=0.6", []),
+        ("labels.select=fixed", ["labels", "scores"]),
+        ("labels.per_class=true", ["labels", "scores"]),
+        ("labels.method=crf", ["selection", "labels", "scores"]),
+        ("selection.photos=3", ["selection", "labels", "scores"]),
         ("scores.curve_end=90", ["curve", "scores"]),
-        ("cams.scales=[1.0]", ["cams", "curve", "labels", "scores"]),
-        ("refinement.lambda_refinement=0.5", ["refinement", "cams", "curve", "labels", "scores"]),
-        ("prompts.full_stop=word", ["prompting", "refinement", "cams", "curve", "labels", "scores"]),
-        ("matching.epochs=1", ["matching", "prompting", "refinement", "cams", "curve", "labels", "scores"]),
+        ("cams.scales=[1.0]", AFTER),
+        ("refinement.lambda_refinement=0.5", ["refinement", *AFTER]),
+        ("prompts.full_stop=word", ["prompting", "refinement", *AFTER]),
+        (
+            "matching.epochs=1",
+            ["matching", "prompting", "refinement", *AFTER],
+        ),
         ("run.log_every=1", []),
         ("run.checkpoint_seconds=100", []),
         ("data.workers=1", []),
@@ -165,7 +174,13 @@ def test_a_moved_folder_of_photos_changes_nothing(material: Material, copy: Path
     photos.rename(moved)
     command = ["run", material.recipe, "--data", moved, "--out", copy]
     assert redone(tiny.invoke(*command).err) == []
-    assert redone(tiny.invoke(*command, "--set=cams.scales=[1.0]").err) == ["cams", "curve", "labels", "scores"]
+    assert redone(tiny.invoke(*command, "--set=cams.scales=[1.0]").err) == [
+        "cams",
+        "selection",
+        "curve",
+        "labels",
+        "scores",
+    ]
     (moved / "p00.png").rename(tmp_path / "p00.png")
     assert "photo p00 of this run is not here" in tiny.refused("report", copy)
 
@@ -266,7 +281,8 @@ def test_published_format(material: Material, copy: Path, tmp_path: Path) -> Non
             np.testing.assert_array_equal(stored[label], cam)
     before = {path.name: tiny.pixels(path) for path in (copy / "labels").glob("*.png")}
     command = ("--cams", copy / "cams", "--data", material.photos)
-    tiny.invoke("label", exact, *command)
+    threshold = json.loads((copy / "selection/selection.json").read_text())["threshold"]
+    tiny.invoke("label", exact, *command, "--threshold", str(threshold))
     for name, labels in before.items():
         assert (tiny.pixels(exact / name) != labels).mean() < 0.002  # compact maps are rounded to 1/20000
     text = tiny.invoke(

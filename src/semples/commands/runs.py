@@ -178,6 +178,7 @@ def label(
     out: Path,
     *,
     threshold: float | None = None,
+    select: Literal["auto", "fixed", "ground-truth"] | None = None,
     method: Literal["threshold", "crf"] | None = None,
     cams: Path | None = None,
     data: Annotated[Path | None, Parameter(name="--data")] = None,
@@ -191,27 +192,37 @@ def label(
         folder of the run; with --cams the folder that gets the label maps.
     threshold
         background threshold, 0 to 1.
+    select
+        where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
+        (pixel masks).
     method
         the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
     cams
-        folder with CAMs from elsewhere (compact or published .npy).
+        folder with CAMs from elsewhere (compact or published .npy), with a set threshold.
     data
         folder with the photos of --cams.
     settings
         change a setting, `key=value`; may be repeated.
     """
     from semples import pipeline, terminal
+    from semples.steps.threshold import step_before
 
     if threshold is not None:
-        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+        if select not in (None, "fixed"):
+            raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
+        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed", "labels.per_class=false"]
+    elif select is not None:
+        settings = [*settings, f"labels.select={select}"]
+    elif cams is not None:
+        settings = ["labels.select=fixed", *settings]
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
     if cams is not None:
         pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         return
-    ahead = ["curve"] if context.recipe.labels.select == "ground-truth" else []
-    pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
+    ahead = step_before(context)
+    pipeline.run(context, steps=["data", *([] if ahead is None else [ahead]), "labels"], tell=terminal.tell)
 
 
 def score(

@@ -24,10 +24,9 @@ from semples.steps.base import Context, Step
 from semples.steps.cams import LAST
 from semples.steps.cams import name as cams_name
 from semples.steps.data import mask_inputs, photo_sizes
+from semples.steps.threshold import CURVE_FILE, chosen_threshold, threshold_inputs
 
-CURVE = "curve.json"
 SCORES = "scores.json"
-NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select fixed"
 
 
 def curve_name(stage: str = LAST) -> str:
@@ -49,7 +48,7 @@ def curve_step(stage: str = LAST) -> Step:
         curve = threshold_curve(dataset, store, context.recipe.scores, unusable=unusable)
         if curve is None:
             return _counted(dataset, unusable)
-        write_json(folder / CURVE, curve.as_json(dataset.classes.names))
+        write_json(folder / CURVE_FILE, curve.as_json(dataset.classes.names))
         return _counted(dataset, unusable) | {
             "best_miou": curve.best.scores.miou,
             "best_threshold": curve.best.threshold,
@@ -57,12 +56,6 @@ def curve_step(stage: str = LAST) -> Step:
 
     about = f"scores of the CAMs after {stage} over background thresholds"
     return Step(curve_name(stage), about, ("data", cams_name(stage)), inputs, run)
-
-
-def check_selection(context: Context) -> None:
-    """Refuse before hours of training what cannot be answered after them."""
-    if context.recipe.labels.select == "ground-truth" and not any(item.mask for item in context.listing.items):
-        raise UserError(NEEDS_MASKS)
 
 
 def labels_step() -> Step:
@@ -124,18 +117,29 @@ def write_labels(
     store: CamStore,
     folder: Path,
     *,
-    threshold: float,
+    threshold: float | np.ndarray,
     sizes: Mapping[str, tuple[int, int]],
     refine: Refine | None = None,
 ) -> None:
-    """A label PNG of the photo's own size for every one of `items`; `refine` is the CRF, where wanted."""
+    """A label PNG of the photo's own size for every one of `items`; `refine` is the CRF, where wanted.
+
+    threshold: one for all classes, or float32 (K,), one a class.
+    """
     for item in track(items, label="labels"):
         width, height = sizes[item.id]
         winner, value = read_winner(store, item, (height, width))
-        labels = _resized(np.where(value > np.float32(threshold), winner, np.uint8(0)), (height, width))
+        labels = _resized(cut(winner, value, threshold), (height, width))
         if refine is not None:
             labels = refine(dataset.photo(item), labels, item.tags)
         write_label_png(folder / f"{item.id}.png", labels)
+
+
+def cut(winner: np.ndarray, value: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """Labels uint8 (H,W): the winner where its CAM exceeds the threshold, or its class's own of (K,); else 0."""
+    limits = np.float32(threshold)
+    if isinstance(threshold, np.ndarray):
+        limits = np.concatenate([[np.float32(np.inf)], threshold.astype(np.float32)])[winner]
+    return np.where(value > limits, winner, np.uint8(0))
 
 
 def refiner(settings: LabelSettings, crf: CrfSettings) -> Refine | None:
@@ -170,15 +174,6 @@ def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -
     return scores_from_confusion(confusion) if confusion.any() else None
 
 
-def chosen_threshold(settings: LabelSettings, curve: Path) -> float:
-    """The background threshold: the recipe's, or the best by pixel masks from a curve file."""
-    if settings.select == "fixed":
-        return settings.threshold
-    if not curve.is_file():
-        raise UserError(NEEDS_MASKS)
-    return float(read_json(curve)["best"]["threshold"])
-
-
 def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Nearest-neighbour copy at (H,W) of a map that was computed on a reduced photo."""
     if values.shape == tuple(shape):
@@ -191,16 +186,14 @@ def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _label_inputs(context: Context) -> dict[str, Any]:
     settings = context.recipe.labels
-    found: dict[str, Any] = {"method": settings.method, "select": settings.select}
+    found: dict[str, Any] = {"method": settings.method}
     if settings.method == "crf":
         found["crf"] = to_dict(context.recipe.crf)
-    if settings.select == "fixed":
-        return found | {"threshold": settings.threshold}
-    return found | mask_inputs(context) | to_dict(context.recipe.scores)
+    return found | threshold_inputs(context)
 
 
 def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-    threshold = chosen_threshold(context.recipe.labels, context.folder(curve_name()) / CURVE)
+    chosen = chosen_threshold(context)
     recipe, dataset = context.recipe, context.dataset
     mine = dataset.items[context.rank :: context.processes]
     write_labels(
@@ -208,16 +201,16 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
         [item for item in mine if not (folder / f"{item.id}.png").is_file()],
         CamStore(context.folder(cams_name()), format=recipe.cams.format),
         folder,
-        threshold=threshold,
+        threshold=chosen.applied,
         sizes=photo_sizes(context.folder("data")),
         refine=refiner(recipe.labels, recipe.crf),
     )
     return {
         "photos": len(dataset.items),
         "method": recipe.labels.method,
-        "threshold": threshold,
+        "threshold": chosen.threshold,
         "select": recipe.labels.select,
-    }
+    } | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
 
 
 def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
@@ -228,7 +221,7 @@ def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, A
     if scores is None:
         return _counted(dataset, unusable)
     names = dataset.classes.names
-    curve = read_json(context.folder(curve_name()) / CURVE)
+    curve = read_json(context.folder(curve_name()) / CURVE_FILE)
     threshold = read_json(context.folder("labels") / "manifest.json")["result"]["threshold"]
     labels = {"threshold": threshold, "select": context.recipe.labels.select, **scores.as_json(names)}
     write_json(folder / SCORES, {"labels": labels, "cams": curve})
