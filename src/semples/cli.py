@@ -8,6 +8,7 @@ import sys
 from cyclopts import App
 
 from semples import __version__
+from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
 from semples.commands.segment import segment_app
@@ -22,6 +23,7 @@ for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.l
     app.command(command)
 app.command(runs.status)
 app.command(predict.predict)
+app.command(page.app)
 app.command(results.export)
 app.command(results.report)
 app.command(settings.doctor)

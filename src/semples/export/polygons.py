@@ -33,8 +33,8 @@ def polygon(mask: NDArray[np.bool_], *, tolerance: float, inset: float = 0.0) ->
 
     Corners are left out where the outline moves by at most `tolerance` pixels, as long as the polygon covers the mask
     with an intersection over union of 0.97, also where a program places it up to 0.2 pixels beside; 0 gives the mask
-    exactly. Outlines of a few corners or pixels are exact. Corners are moved inwards by `inset` pixels in x and y, for programs
-    that cut fractions off and draw the outermost pixels too, as OpenCV's fillPoly does.
+    exactly. Outlines of a few corners or pixels are exact. Corners are moved inwards by `inset` pixels in x and y, for
+    programs that cut fractions off and draw the outermost pixels too, as OpenCV's fillPoly does.
     """
     rings = trace(mask)
     if sum(map(len, rings)) > FEW and np.count_nonzero(mask) > SMALL:

@@ -30,8 +30,7 @@ def load(folder: Path | str, **settings: Any) -> Model:
     from semples.prediction.model import SegmenterModel
 
     folder, chosen = Path(folder).expanduser(), predict_settings(**settings)
-    places = (folder, folder / segmenter.NAME / segmenter.MODEL, folder / segmenter.MODEL)
-    place = next(filter(is_package, places), None)
+    place = find_segmenter(folder)
     if place is not None:
         package = open_package(place)
         crf = CrfSettings() if package.recipe is None else package.recipe.crf
@@ -39,6 +38,12 @@ def load(folder: Path | str, **settings: Any) -> Model:
     if (folder / pipeline.RUN).is_file():
         return _cam_model(folder, chosen)
     raise UserError(_nothing(folder))
+
+
+def find_segmenter(folder: Path) -> Path | None:
+    """The package of a segmenter in `folder`: the folder itself, or that of a run's segmenter step."""
+    places = (folder, folder / segmenter.NAME / segmenter.MODEL, folder / segmenter.MODEL)
+    return next(filter(is_package, places), None)
 
 
 def _cam_model(folder: Path, settings: Any) -> Model:

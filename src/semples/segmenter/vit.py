@@ -92,7 +92,7 @@ class VitSegmenter(PreTrainedModel):
     def forward(self, pixel_values: Tensor, **_: Any) -> SemanticSegmenterOutput:
         """Normalised images (B,3,H,W) of any size; a side that is no whole number of patches is resized to one."""
         patch = self.config.patch_size
-        size = [max(patch, round(side / patch) * patch) for side in pixel_values.shape[-2:]]
+        size = [max(patch, round(int(side) / patch) * patch) for side in pixel_values.shape[-2:]]
         if size != list(pixel_values.shape[-2:]):
             pixel_values = F.interpolate(pixel_values, size=size, mode="bilinear", align_corners=False)
         x_BTC, grid = self.vit.embed(pixel_values)
