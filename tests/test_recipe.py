@@ -144,7 +144,7 @@ def test_values_as_people_write_them(override: str, value: object) -> None:
         ("matching.base_lr=.inf", "is not a number"),
         ("matching.cam_epsilon=sometimes", "is not a number or one of relative"),
         ("labels.threshold=1.5", "from 0 to 1"),
-        ("labels.select=best", "one of fixed, ground-truth"),
+        ("labels.select=best", "one of auto, fixed, ground-truth"),
         ("cams.scales=1.0", "a list of numbers"),
         ("cams.scales=[]", "a list of numbers"),
         ("cams.scales=[0]", "out of range"),

@@ -26,6 +26,7 @@ from semples.steps import labels as label_steps
 from semples.steps import segmenter as segmenter_steps
 from semples.steps.base import Context, Source
 from semples.steps.prompts import nearest_words
+from semples.steps.threshold import CURVE_FILE
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
@@ -107,7 +108,7 @@ def summarise(context: Context) -> dict[str, Any]:
     """Figures of every stage, 0..1, and the learned prompts' nearest words."""
     figures: dict[str, dict[str, float]] = {"miou": {}, "fp_own": {}, "auc": {}, "threshold": {}}
     for stage in STAGES:
-        best = read_json(context.folder(label_steps.curve_name(stage)) / label_steps.CURVE)["best"]
+        best = read_json(context.folder(label_steps.curve_name(stage)) / CURVE_FILE)["best"]
         found = cooccurrence(context, stage, threshold=best["threshold"])
         figures["miou"][stage] = round(best["miou"] / 100, 6)
         figures["threshold"][stage] = best["threshold"]

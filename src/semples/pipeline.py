@@ -25,6 +25,8 @@ from semples.steps import data, train
 from semples.steps import labels as label_steps
 from semples.steps import regions as region_steps
 from semples.steps import segmenter as segmenter_steps
+from semples.steps import selection as selection_steps
+from semples.steps import threshold as threshold_steps
 from semples.steps.base import Context, Source, Step
 
 MANIFEST = "manifest.json"
@@ -42,8 +44,9 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
         data.step(),
         *stages,
         cam_steps.step(),
-        label_steps.curve_step(),
         region_steps.step(),
+        selection_steps.step(),
+        label_steps.curve_step(),
         label_steps.labels_step(),
         label_steps.scores_step(),
     ]
@@ -83,7 +86,7 @@ def run(
     order = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else order, start, until)
     if "labels" in chosen:
-        label_steps.check_selection(context)
+        threshold_steps.check_selection(context)
         label_steps.check_names(context.listing.items)
     outcomes = []
     with _lock(context):
@@ -326,7 +329,7 @@ def cams_of_weights(context: Context, weights: Path, *, tell: Tell = lambda line
 def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> None:
     """Label maps in `context.out` from a folder of CAMs of the context's photos."""
     if context.recipe.labels.select != "fixed":
-        raise UserError("labels of given CAMs need a fixed threshold; use --threshold")
+        raise UserError("labels of CAMs from elsewhere need a set threshold; use --threshold")
     dataset, threshold = data.listed(context), context.recipe.labels.threshold
     sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
     labeller = label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes))
@@ -374,7 +377,7 @@ def score(
     own = stage == "refinement" and _read_manifest(context.folder("labels")) is not None
     run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
     names = context.dataset.classes.names
-    found = context.folder(curve) / label_steps.CURVE
+    found = context.folder(curve) / threshold_steps.CURVE_FILE
     stored = context.folder("scores") / label_steps.SCORES
     return Figures(
         names,

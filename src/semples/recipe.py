@@ -373,16 +373,18 @@ class LabelSettings:
 
     threshold: float = setting(
         0.45,
-        "background threshold",
+        "background threshold of `select: fixed`",
         low=0,
         high=1,
-        source="own choice, the middle of the published search range; the published program picks it by pixel masks",
+        source="own choice, the middle of the published search range",
     )
-    select: Literal["fixed", "ground-truth"] = setting(
-        "fixed",
-        "where the threshold comes from: the setting above, or the best by pixel masks (which weak labels lack)",
-        source="published program: ground-truth",
+    select: Literal["auto", "fixed", "ground-truth"] = setting(
+        "auto",
+        "where the threshold comes from: photos and tags (see `selection`), the setting above, or the best by pixel "
+        "masks (which weak labels lack)",
+        source="own choice; published program: ground-truth",
     )
+    per_class: bool = setting(False, "a threshold for every class (`select: auto` only)", source="own choice")
     min_confidence: float = setting(
         0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
     )
@@ -396,6 +398,15 @@ class LabelSettings:
     def uses_crf(self) -> bool:
         """Whether the method ends in the dense CRF."""
         return self.method in ("crf", "regions+crf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """How threshold and epoch are chosen, and label maps judged, without any mask."""
+
+    photos: int = setting(
+        120, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,6 +447,7 @@ class Recipe:
     labels: LabelSettings = field(default_factory=LabelSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
     regions: RegionSettings = field(default_factory=RegionSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     run: RunSettings = field(default_factory=RunSettings)

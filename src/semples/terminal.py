@@ -21,6 +21,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
 from semples.segmenter.licences import LICENCES
 from semples.steps.base import Context
+from semples.steps.selection import quality
 from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
@@ -61,11 +62,25 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     say(f"run folder: {context.out}")
     if "labels" in made:
         say(f"label maps: {context.folder('labels')}")
+        print_estimate(context, [(outcome.step, outcome.result) for outcome in outcomes])
         say(f"next: semples report {context.out} (a page to look at), semples prompts {context.out}")
         say(f"other label maps: semples label {context.out} --threshold 0.4")
         say(f"a network that needs no tags: semples segment train {context.out}")
     else:
         say(f"next: semples status {context.out}")
+
+
+def print_estimate(context: Context, results: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """How good the label maps may be, without a mask; nothing where there are none or nothing was measured."""
+    labels = dict(results).get("labels", {})
+    if "threshold" not in labels:
+        return
+    found = quality(context, labels["threshold"])
+    if found is not None:
+        say(
+            f"estimated mIoU of the label maps: {found['miou']:.0f} ± {found['plus_minus']:.0f} at threshold "
+            f"{labels['threshold']:.2f} (an estimate from photos and tags; no mask was looked at)"
+        )
 
 
 def print_trained(context: Context, stage: str) -> None:
@@ -133,6 +148,7 @@ def print_status(context: Context, found: Sequence[StepStatus]) -> None:
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, entry.about, state, time, Text(_result(entry.result)))
     console.print(table)
+    print_estimate(context, [(entry.step, entry.result) for entry in found])
     if any(entry.state != "done" for entry in found):
         files = (("--tags", context.source.tags), ("--classes", context.source.classes))
         options = [("--data", context.source.root), ("--out", context.out), *files]
@@ -153,7 +169,7 @@ def print_scores(figures: Figures) -> None:
     if figures.labels is not None:
         chosen = figures.labels.get("select")
         title = "label maps" if chosen is None else f"label maps at threshold {figures.labels['threshold']:.2f}"
-        title += " (chosen with pixel masks)" if chosen == "ground-truth" else ""
+        title += {"ground-truth": " (chosen with pixel masks)", "auto": " (chosen without masks)"}.get(str(chosen), "")
         console.print(scores_table(Scores.from_json(figures.labels), figures.classes, title=title))
     if figures.cams is not None:
         best, peak = figures.cams["best"], figures.cams["first_peak"]

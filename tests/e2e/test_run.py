@@ -19,6 +19,7 @@ from tests.e2e.conftest import Material
 pytestmark = pytest.mark.xdist_group("runs")
 
 ALL = [step.name for step in run_steps(Recipe())]
+AFTER = ALL[ALL.index("cams") :]
 
 
 def states(err: str) -> dict[str, str]:
@@ -56,6 +57,7 @@ def photo_shapes(material: Material) -> dict[str, tuple[int, int]]:
 def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material) -> None:
     store = CamStore(finished / "cams")
     tags = {row["id"]: row["tags"] for row in json.loads((finished / "data/dataset.json").read_text())["items"]}
+    threshold = json.loads((finished / "selection/selection.json").read_text())["threshold"]
     for name, shape in photo_shapes(material).items():
         cams, stored = store.read_with_shape(name)
         assert stored == shape
@@ -64,7 +66,7 @@ def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material
             assert cam.shape == shape
             assert 0 <= cam.min() <= cam.max() <= 1
         labels = tiny.pixels(finished / "labels" / f"{name}.png")
-        stack = np.stack([np.full(shape, np.float32(0.45)), *cams.values()])
+        stack = np.stack([np.full(shape, np.float32(threshold)), *cams.values()])
         np.testing.assert_array_equal(labels, np.array([0, *(label + 1 for label in cams)])[stack.argmax(0)])
 
 
@@ -123,12 +125,19 @@ def test_a_second_call_does_nothing(material: Material, copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("labels.threshold=0.6", ["labels", "scores"]),
+        ("labels.threshold=0.6", []),
+        ("labels.select=fixed", ["labels", "scores"]),
+        ("labels.per_class=true", ["labels", "scores"]),
+        ("labels.method=crf", ["selection", "labels", "scores"]),
+        ("selection.photos=3", ["selection", "labels", "scores"]),
         ("scores.curve_end=90", ["curve", "scores"]),
-        ("cams.scales=[1.0]", ["cams", "curve", "labels", "scores"]),
-        ("refinement.lambda_refinement=0.5", ["refinement", "cams", "curve", "labels", "scores"]),
-        ("prompts.full_stop=word", ["prompting", "refinement", "cams", "curve", "labels", "scores"]),
-        ("matching.epochs=1", ["matching", "prompting", "refinement", "cams", "curve", "labels", "scores"]),
+        ("cams.scales=[1.0]", AFTER),
+        ("refinement.lambda_refinement=0.5", ["refinement", *AFTER]),
+        ("prompts.full_stop=word", ["prompting", "refinement", *AFTER]),
+        (
+            "matching.epochs=1",
+            ["matching", "prompting", "refinement", *AFTER],
+        ),
         ("run.log_every=1", []),
         ("run.checkpoint_seconds=100", []),
         ("data.workers=1", []),
@@ -166,7 +175,13 @@ def test_a_moved_folder_of_photos_changes_nothing(material: Material, copy: Path
     photos.rename(moved)
     command = ["run", material.recipe, "--data", moved, "--out", copy]
     assert redone(tiny.invoke(*command).err) == []
-    assert redone(tiny.invoke(*command, "--set=cams.scales=[1.0]").err) == ["cams", "curve", "labels", "scores"]
+    assert redone(tiny.invoke(*command, "--set=cams.scales=[1.0]").err) == [
+        "cams",
+        "selection",
+        "curve",
+        "labels",
+        "scores",
+    ]
     (moved / "p00.png").rename(tmp_path / "p00.png")
     assert "photo p00 of this run is not here" in tiny.refused("report", copy)
 
@@ -267,7 +282,8 @@ def test_published_format(material: Material, copy: Path, tmp_path: Path) -> Non
             np.testing.assert_array_equal(stored[label], cam)
     before = {path.name: tiny.pixels(path) for path in (copy / "labels").glob("*.png")}
     command = ("--cams", copy / "cams", "--data", material.photos)
-    tiny.invoke("label", exact, *command)
+    threshold = json.loads((copy / "selection/selection.json").read_text())["threshold"]
+    tiny.invoke("label", exact, *command, "--threshold", str(threshold))
     for name, labels in before.items():
         assert (tiny.pixels(exact / name) != labels).mean() < 0.002  # compact maps are rounded to 1/20000
     text = tiny.invoke(
@@ -308,11 +324,12 @@ def test_threshold_by_ground_truth(material: Material, copy: Path) -> None:
 def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> None:
     """Regions are made once and kept; every label map has a confidence map; the least certain photos are listed."""
     felzenszwalb = ("--set=regions.proposals=felzenszwalb", "--set=regions.scales=[10,40]")
+    fixed = "--set=labels.select=fixed"
     assert redone(tiny.invoke("regions", copy, *felzenszwalb).err) == ["regions"]
     assert len(list((copy / "regions").glob("*.npz"))) == 10
     before = {path.name: path.read_bytes() for path in (copy / "labels").glob("*.png")}
     listed = tmp_path / "review.json"
-    found = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed)
+    found = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
     assert redone(found.err) == ["labels"]
     entries = json.loads(listed.read_text())
     assert len(entries) == 3
@@ -324,7 +341,9 @@ def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> No
         labels, confidence = tiny.pixels(copy / "labels" / name), tiny.pixels(copy / "labels/confidence" / name)
         assert confidence.shape == labels.shape
         assert confidence.dtype == np.uint8
-    assert redone(again(material, copy, "--set=labels.method=regions", *felzenszwalb)) == ["labels", "scores"]
+    remade = redone(again(material, copy, "--set=labels.method=regions", fixed, *felzenszwalb))
+    assert remade[-2:] == ["labels", "scores"]
+    assert "regions" not in remade
     assert redone(tiny.invoke("label", copy, "--set=labels.min_confidence=0.2").err) == ["labels"]
     opened = 0
     for name in before:

@@ -46,6 +46,7 @@ def make_run(
         "scores.curve_start=0",
         "scores.curve_end=101",
         "data.workers=0",
+        "labels.select=fixed",
         *settings,
     ]
     context = Context(load_recipe("folder", chosen), Source(photos), folder / "run")

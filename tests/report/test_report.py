@@ -16,6 +16,7 @@ from PIL import Image
 
 from semples import pipeline
 from semples.errors import UserError
+from semples.recipe import LabelSettings
 from semples.report import build_report, pictures
 from semples.steps.base import Context
 from tests.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
@@ -295,6 +296,24 @@ def test_a_run_that_used_pixel_labels_is_marked(tmp_path: Path) -> None:
     context = make_run(tmp_path, prompts=False, settings=["labels.select=ground-truth"])
     page = report(context, tmp_path)
     assert "was chosen with pixel masks" in page.text
+
+
+def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
+    steps = ("selection", "curve", "labels")
+    context = make_run(tmp_path, prompts=False, steps=steps, settings=["labels.select=auto", "selection.photos=2"])
+    chosen = json.loads((context.folder("selection") / "selection.json").read_text())["threshold"]
+    automatic = ("chosen from photos and tags", f"--at:{chosen}")
+    assert automatic in marks(report(context, tmp_path))
+    fixed = Context(replace(context.recipe, labels=LabelSettings(select="fixed")), context.source, context.out)
+    pipeline.run(fixed, steps=["labels"])
+    found = marks(report(fixed, tmp_path))
+    assert found[0] == ("set in the recipe", "--at:0.45")
+    assert automatic in found
+
+
+def marks(page: Page) -> list[tuple[str | None, str | None]]:
+    """What is marked on the threshold slider, and where."""
+    return [(attrs.get("title"), attrs["style"]) for _, attrs in page.tags if "--at:" in (attrs.get("style") or "")]
 
 
 def test_published_npy_cams(tmp_path: Path, whole_run: Context) -> None:

@@ -13,12 +13,13 @@ import pytest
 from semples.cam_store import CamStore
 from semples.data.dataset import Item
 from semples.errors import UserError
+from semples.files import write_json
 from semples.masks.regions import Regions
 from semples.palette import read_label_png
 from semples.pipeline import known_steps
 from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.schema import describe, merge, parse_override
-from semples.steps import cams, data, labels, prompts, regions, train
+from semples.steps import cams, data, labels, prompts, regions, threshold, train
 from semples.steps.base import Context, Source, Step
 from tests import tiny
 from tests.training import toy
@@ -79,30 +80,41 @@ def test_labels_at_a_threshold(context: Context, tmp_path: Path) -> None:
     store = CamStore(tmp_path / "cams")
     cams.write_cams(context, toy.generator(2), store)
     sizes = data.photo_sizes(context.folder("data"))
-    for threshold in (0.0, 0.45, 1.0):
+    for limit in (0.0, 0.45, 1.0):
         labels.write_labels(
             context.dataset,
             context.dataset.items,
             store,
             tmp_path / "labels",
-            labeller=labels.make_labeller(RECIPE, threshold, num_classes=2),
+            labeller=labels.make_labeller(RECIPE, limit, num_classes=2),
             sizes=sizes,
             regions=no_regions,
         )
         for item in context.dataset.items:
             found, maps = read_label_png(tmp_path / f"labels/{item.id}.png"), store.read(item.id)
-            stack = np.stack([np.full(found.shape, np.float32(threshold)), *maps.values()])
+            stack = np.stack([np.full(found.shape, np.float32(limit)), *maps.values()])
             values = np.array([0, *(label + 1 for label in maps)])
             np.testing.assert_array_equal(found, values[stack.argmax(0)])
 
 
-def test_thresholds(tmp_path: Path) -> None:
-    assert labels.chosen_threshold(LabelSettings(threshold=0.3), tmp_path / "none") == 0.3
-    chosen = LabelSettings(select="ground-truth")
+def test_thresholds(context: Context) -> None:
+    def chosen(**settings: Any) -> threshold.Chosen:
+        recipe = replace(RECIPE, labels=LabelSettings(**settings))
+        return threshold.chosen_threshold(Context(recipe, context.source, context.out))
+
+    assert chosen(select="fixed", threshold=0.3) == threshold.Chosen(0.3)
     with pytest.raises(UserError, match="needs masks"):
-        labels.chosen_threshold(chosen, tmp_path / "none")
-    (tmp_path / "curve.json").write_text('{"best": {"threshold": 0.41}}')
-    assert labels.chosen_threshold(chosen, tmp_path / "curve.json") == 0.41
+        chosen(select="ground-truth")
+    with pytest.raises(UserError, match="the step selection chooses"):
+        chosen()
+    write_json(context.folder("curve") / "curve.json", {"best": {"threshold": 0.41}})
+    assert chosen(select="ground-truth") == threshold.Chosen(0.41)
+    found = {"threshold": 0.35, "per_class": {"a": 0.3, "b": 0.4}}
+    write_json(context.folder("selection") / "selection.json", found)
+    assert chosen() == threshold.Chosen(0.35)
+    own = chosen(per_class=True)
+    assert own.threshold == 0.35
+    np.testing.assert_array_equal(own.applied, np.array([0.3, 0.4], np.float32))
 
 
 def test_large_photos_are_reduced() -> None:
@@ -148,6 +160,8 @@ def test_every_setting_enters_a_fingerprint(context: Context) -> None:
     before = [{name: described(step, base, context) for name, step in steps.items()} for base in bases]
     for key, _, _, _ in describe(RECIPE):
         group = key.split(".")[0]
+        if key == "labels.threshold":  # read only where it is asked for
+            continue
         if group in ("name", "about") or key == "data.split":  # this folder has no lists to choose from
             continue
         moved = set()
@@ -158,7 +172,8 @@ def test_every_setting_enters_a_fingerprint(context: Context) -> None:
         if group in train.STAGES:
             assert moved == {group}, key
         if group == "regions" and key not in SPEED:
-            assert moved == ({"labels"} if key.split(".")[1] in regions.SCORING else {"regions"}), key
+            scoring = key.split(".")[1] in regions.SCORING
+            assert moved == ({"labels", "selection"} if scoring else {"regions"}), key
 
 
 def test_a_step_depends_on_the_weights_it_starts_from(context: Context, tmp_path: Path) -> None:

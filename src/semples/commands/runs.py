@@ -178,6 +178,7 @@ def label(
     out: Path,
     *,
     threshold: float | None = None,
+    select: Literal["auto", "fixed", "ground-truth"] | None = None,
     method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
     review: int | None = None,
     cams: Path | None = None,
@@ -193,13 +194,16 @@ def label(
         folder of the run; with --cams the folder that gets the label maps.
     threshold
         background threshold, 0 to 1.
+    select
+        where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
+        (pixel masks).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
         proposals; regions+crf: both.
     review
         list this many photos that are most worth a human look, the least certain first.
     cams
-        folder with CAMs from elsewhere (compact or published .npy).
+        folder with CAMs from elsewhere (compact or published .npy), with a set threshold.
     data
         folder with the photos of --cams.
     settings
@@ -210,19 +214,27 @@ def label(
     from semples import pipeline, terminal
     from semples.files import write_json
     from semples.steps.review import most_worth_a_look
+    from semples.steps.threshold import step_before
 
     if review is not None and (review < 1 or cams is not None):
         raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
     if threshold is not None:
-        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+        if select not in (None, "fixed"):
+            raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
+        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed", "labels.per_class=false"]
+    elif select is not None:
+        settings = [*settings, f"labels.select={select}"]
+    elif cams is not None:
+        settings = ["labels.select=fixed", *settings]
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
     if cams is not None:
         pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         return
-    ahead = ["curve"] if context.recipe.labels.select == "ground-truth" else []
-    ahead += ["regions"] if context.recipe.labels.uses_regions else []
+    regions = ["regions"] if context.recipe.labels.uses_regions else []
+    before = step_before(context)
+    ahead = regions if before is None else [*regions, before]
     pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
     if review is not None:
         found = most_worth_a_look(context, count=review)

@@ -9,6 +9,7 @@ mistakes included.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -116,6 +117,12 @@ class Labeller:
     ) -> None:
         self.settings, self.thresholds, self.regions = settings, thresholds, regions
         self._crf = _make_crf(crf) if settings.uses_crf else None
+
+    def at(self, thresholds: Thresholds) -> Labeller:
+        """The same with other background thresholds; what the CRF has worked out for photos of a size is shared."""
+        other = copy.copy(self)
+        other.thresholds = thresholds
+        return other
 
     def __call__(
         self,

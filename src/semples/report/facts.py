@@ -16,12 +16,14 @@ from semples.schema import to_yaml
 from semples.steps import labels as label_steps
 from semples.steps.base import PROMPTS, Context
 from semples.steps.prompts import nearest_words
+from semples.steps.threshold import CURVE_FILE, SELECTION, SELECTION_FILE
 from semples.steps.train import STAGES
 from semples.training.events import read_lines
 
 CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
 TITLES = {"warmup": "Warm-up", "matching": "(a) Matching", "prompting": "(b) Prompting", "refinement": "(c) Refinement"}
 SELECTED = {
+    "auto": "chosen from photos and tags",
     "fixed": "set in the recipe",
     "ground-truth": "best by pixel masks: this run has used pixel labels",
 }
@@ -97,20 +99,30 @@ def used_threshold(context: Context) -> dict[str, Any]:
     result = _manifest(context, "labels").get("result", {})
     settings = context.recipe.labels
     select = str(result.get("select", settings.select))
+    known = chosen_without_masks(context) if select == "auto" else None
+    how = SELECTED[select]
+    if select == "auto" and not result and known is None:
+        how = "will be chosen from photos and tags"
     return {
-        "value": float(result.get("threshold", settings.threshold)),
-        "how": SELECTED.get(select, f"chosen without masks ({select})"),
+        "value": float(result.get("threshold", settings.threshold if known is None else known)),
+        "how": how,
         "pixel_labels": select == "ground-truth",
         "made": bool(result),
         "method": str(result.get("method", "threshold")),
     }
 
 
+def chosen_without_masks(context: Context) -> float | None:
+    """The threshold that photos and tags alone give; None where it was not looked for."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    return float(read_json(path)["threshold"]) if path.is_file() else None
+
+
 def curves(context: Context) -> dict[str, dict[str, Any]]:
     """The stored threshold curve of every stage that has one."""
     found = {}
     for stage in CAM_STAGES:
-        path = context.folder(label_steps.curve_name(stage)) / label_steps.CURVE
+        path = context.folder(label_steps.curve_name(stage)) / CURVE_FILE
         if path.is_file():
             found[stage] = read_json(path)
     return found

@@ -20,18 +20,17 @@ from semples.masks.regions import Regions, Thresholds
 from semples.masks.threshold import MAX_CLASS, winner_map
 from semples.palette import read_label_png, write_confidence_png, write_label_png
 from semples.progress import track
-from semples.recipe import LabelSettings, Recipe, ScoreSettings
+from semples.recipe import Recipe, ScoreSettings
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
 from semples.steps.cams import LAST
 from semples.steps.cams import name as cams_name
 from semples.steps.data import mask_inputs, photo_sizes
 from semples.steps.regions import scoring_inputs, stored_regions
+from semples.steps.threshold import CURVE_FILE, chosen_threshold, threshold_inputs
 
-CURVE = "curve.json"
 SCORES = "scores.json"
 CONFIDENCE = "confidence"  # folder below the label maps
-NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select fixed"
 
 
 def curve_name(stage: str = LAST) -> str:
@@ -53,7 +52,7 @@ def curve_step(stage: str = LAST) -> Step:
         curve = threshold_curve(dataset, store, context.recipe.scores, unusable=unusable)
         if curve is None:
             return _counted(dataset, unusable)
-        write_json(folder / CURVE, curve.as_json(dataset.classes.names))
+        write_json(folder / CURVE_FILE, curve.as_json(dataset.classes.names))
         return _counted(dataset, unusable) | {
             "best_miou": curve.best.scores.miou,
             "best_threshold": curve.best.threshold,
@@ -61,12 +60,6 @@ def curve_step(stage: str = LAST) -> Step:
 
     about = f"scores of the CAMs after {stage} over background thresholds"
     return Step(curve_name(stage), about, ("data", cams_name(stage)), inputs, run)
-
-
-def check_selection(context: Context) -> None:
-    """Refuse before hours of training what cannot be answered after them."""
-    if context.recipe.labels.select == "ground-truth" and not any(item.mask for item in context.listing.items):
-        raise UserError(NEEDS_MASKS)
 
 
 def check_names(items: Iterable[Item]) -> None:
@@ -181,37 +174,22 @@ def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -
     return scores_from_confusion(confusion) if confusion.any() else None
 
 
-def chosen_threshold(settings: LabelSettings, curve: Path) -> float:
-    """The background threshold: the recipe's, or the best by pixel masks from a curve file."""
-    if settings.select == "fixed":
-        return settings.threshold
-    if not curve.is_file():
-        raise UserError(NEEDS_MASKS)
-    return float(read_json(curve)["best"]["threshold"])
-
-
 # ------------------------------------------------------------------------------------------------------------- steps
 
 
 def _label_inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     settings = recipe.labels
-    found: dict[str, Any] = {
-        "method": settings.method,
-        "select": settings.select,
-        "min_confidence": settings.min_confidence,
-    }
+    found: dict[str, Any] = {"method": settings.method, "min_confidence": settings.min_confidence}
     if settings.uses_regions:
         found["regions"] = scoring_inputs(recipe.regions)
     if settings.uses_crf:
         found["crf"] = to_dict(recipe.crf)
-    if settings.select == "fixed":
-        return found | {"threshold": settings.threshold}
-    return found | mask_inputs(context) | to_dict(recipe.scores)
+    return found | threshold_inputs(context)
 
 
 def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-    threshold = chosen_threshold(context.recipe.labels, context.folder(curve_name()) / CURVE)
+    chosen = chosen_threshold(context)
     recipe, dataset = context.recipe, context.dataset
     mine = dataset.items[context.rank :: context.processes]
     write_labels(
@@ -219,16 +197,16 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
         [item for item in mine if not (folder / f"{item.id}.png").is_file()],
         CamStore(context.folder(cams_name()), format=recipe.cams.format),
         folder,
-        labeller=make_labeller(recipe, threshold, num_classes=len(dataset.classes)),
+        labeller=make_labeller(recipe, chosen.applied, num_classes=len(dataset.classes)),
         sizes=photo_sizes(context.folder("data")),
         regions=partial(stored_regions, context),
     )
     return {
         "photos": len(dataset.items),
         "method": recipe.labels.method,
-        "threshold": threshold,
+        "threshold": chosen.threshold,
         "select": recipe.labels.select,
-    }
+    } | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
 
 
 def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
@@ -239,7 +217,7 @@ def _run_scores(context: Context, folder: Path, fingerprint: str) -> dict[str, A
     if scores is None:
         return _counted(dataset, unusable)
     names = dataset.classes.names
-    curve = read_json(context.folder(curve_name()) / CURVE)
+    curve = read_json(context.folder(curve_name()) / CURVE_FILE)
     threshold = read_json(context.folder("labels") / "manifest.json")["result"]["threshold"]
     labels = {"threshold": threshold, "select": context.recipe.labels.select, **scores.as_json(names)}
     write_json(folder / SCORES, {"labels": labels, "cams": curve})

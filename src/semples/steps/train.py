@@ -127,7 +127,7 @@ def _build_matching(context: Context) -> Built:
         generator,
         clip,
         class_features(context, clip),
-        view_maker=_view_maker(context, clip, settings),
+        view_maker=view_maker(context, clip, settings),
         lambda_background=settings.lambda_background,
     )
     clip.drop_text()
@@ -149,7 +149,7 @@ def _build_prompting(context: Context) -> Built:
         generator,
         clip,
         class_features(context, clip),
-        view_maker=_view_maker(context, clip, recipe.prompting),
+        view_maker=view_maker(context, clip, recipe.prompting),
         settings=recipe.prompts,
         lambda_prompt=recipe.prompting.lambda_prompt,
     )
@@ -175,7 +175,7 @@ def _build_refinement(context: Context) -> Built:
         clip,
         class_features(context, clip),
         prompts,
-        view_maker=_view_maker(context, clip, settings),
+        view_maker=view_maker(context, clip, settings),
         lambda_background=settings.lambda_background,
         lambda_refinement=settings.lambda_refinement,
     )
@@ -237,7 +237,8 @@ def prompt_features(context: Context, clip: FrozenClip) -> torch.Tensor:
     return clip.encode_prompts(vectors.to(clip.device), context=settings.context, full_stop=settings.full_stop)
 
 
-def _view_maker(context: Context, clip: FrozenClip, settings: StageSettings) -> Any:
+def view_maker(context: Context, clip: FrozenClip, settings: StageSettings) -> Any:
+    """How a stage makes CLIP's views of photo and mask."""
     from semples.stages.pair_views import ViewMaker
 
     recipe = context.recipe

@@ -78,11 +78,13 @@ def train(
     folder: Path,
     fingerprint: str,
     label: str,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Train `task` as long as the settings say, resuming from the checkpoint in `folder` of the same fingerprint.
 
     A stage that is cut at any moment and started again ends with the same bits on a CPU: order, augmentation and
     stochastic depth depend on (seed, epoch, photo) alone. The final weights are in `task`; the caller saves them.
+    after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them.
     """
     batch = min(settings.batch, len(views.tags))
     if isinstance(settings, SegmenterSettings):
@@ -131,6 +133,8 @@ def train(
             task.after_step(progress.step)
             _log(progress, terms, rate, plan, run.log_every, events)
             advance(f"loss {terms['loss']:.4f}")
+            if after_epoch is not None and progress.step % plan.steps_per_epoch == 0:
+                after_epoch(progress.step // plan.steps_per_epoch)
             if stop:
                 save()
                 raise Stopped(

@@ -1,0 +1,192 @@
+"""The selection step: threshold and quality of the label maps from photos and tags alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semples.cam_store import CamStore
+from semples.data.dataset import Item, TaggedDataset
+from semples.evaluation.selection import Choice, Grid, Signs, at, choose, steadiness
+from semples.files import read_json, write_json
+from semples.masks.labelling import Labeller
+from semples.masks.regions import Regions
+from semples.progress import track
+from semples.recipe import LabelSettings
+from semples.steps.base import Context, Step
+from semples.steps.cams import name as cams_name
+from semples.steps.cams import reduced
+from semples.steps.labels import make_labeller, read_cams
+from semples.steps.regions import stored_regions
+from semples.steps.threshold import SELECTION, SELECTION_FILE, selection_inputs
+
+if TYPE_CHECKING:
+    from semples.judge import Judge
+
+DRAW_KEY = 3
+SIGNS = "signs"  # folder with a file a photo, so that a step that was cut goes on
+GRIDS = {"threshold": Grid(reach=4), "crf": Grid(reach=2)}  # a CRF moves edges in leaps: a narrower window sees more
+USED = "photos, tags and CLIP; no pixel mask was looked at"
+
+# mIoU (percent) of label maps over steadiness: value at 0, slope, and the error of such an estimate (one deviation).
+QUALITY = {"threshold": (-15.0, 160.0, 6.0), "crf": (-103.0, 220.0, 6.0)}
+
+
+def step() -> Step:
+    """Choose the threshold without masks, and estimate how good the label maps are."""
+    about = "threshold from photos and tags alone"
+    return Step(SELECTION, about, ("data", "cams", "regions"), selection_inputs, _run)
+
+
+def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+    recipe, dataset = context.recipe, context.dataset
+    items = drawn(dataset, count=recipe.selection.photos, seed=recipe.run.seed)
+    grid = GRIDS[kind(recipe.labels)]
+    todo = [item for item in items[context.rank :: context.processes] if not _path(folder, item).is_file()]
+    if todo:
+        judge = make_judge(context)
+        store = CamStore(context.folder(cams_name()), format=recipe.cams.format)
+        whole = replace(recipe, labels=replace(recipe.labels, min_confidence=0.0))
+        labeller = make_labeller(whole, recipe.labels.threshold, num_classes=len(dataset.classes))
+        for item in track(todo, label="selection"):
+            photo = reduced(dataset.photo(item), max_side=recipe.cams.max_side)
+            regions = partial(stored_regions, context, item)
+            maps = label_maps(labeller, store, item, photo, thresholds=grid.maps, regions=regions)
+            write_json(_path(folder, item), photo_signs(judge, photo, maps, item.tags, grid=grid))
+    context.wait()
+    if not context.is_main:
+        return {}
+    found = describe([read_json(_path(folder, item)) for item in items], context, grid)
+    write_json(folder / SELECTION_FILE, found)
+    return {"photos": len(items), "threshold": found["threshold"], "estimated_miou": found["quality"]["miou"]}
+
+
+def drawn(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]:
+    """At most `count` tagged photos, drawn at random, in the order of the dataset."""
+    tagged = [item for item in dataset.items if item.tags]
+    order = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, DRAW_KEY)))).permutation(len(tagged))
+    return [tagged[index] for index in sorted(order[:count])]
+
+
+def kind(settings: LabelSettings) -> str:
+    """Which of GRIDS and QUALITY a method of label making goes by: regions behave like the threshold alone."""
+    return "crf" if settings.uses_crf else "threshold"
+
+
+def label_maps(
+    labeller: Labeller,
+    store: CamStore,
+    item: Item,
+    photo: np.ndarray,
+    *,
+    thresholds: Sequence[float],
+    regions: Callable[[], Regions],
+) -> list[np.ndarray]:
+    """A photo's label maps at every threshold, uint8 (H,W) of the size of `photo`; `regions` of it, where needed."""
+    cams, shape = read_cams(store, item, photo.shape[:2])
+    size = (photo.shape[0], photo.shape[1])
+    return [
+        labeller.at(threshold)(
+            cams, shape=shape, size=size, tags=item.tags, photo=lambda: photo, regions=regions
+        ).labels
+        for threshold in thresholds
+    ]
+
+
+def photo_signs(
+    judge: Judge, photo: np.ndarray, maps: list[np.ndarray], tags: tuple[int, ...], *, grid: Grid
+) -> dict[str, Any]:
+    """Both signs of one photo as plain data: per present class a list over the tried thresholds."""
+    steady = steadiness(maps, tags, reach=grid.reach)
+    tried = maps[grid.reach : -grid.reach]
+    masks = [labels == index + 1 for index in tags for labels in tried]
+    known = judge.probabilities(photo, masks, [index for index in tags for _ in tried])
+    return {
+        "classes": list(tags),
+        "steadiness": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in steady],
+        "recognition": np.round(known.reshape(len(tags), -1), 6).tolist(),
+    }
+
+
+def describe(rows: Sequence[dict[str, Any]], context: Context, grid: Grid) -> dict[str, Any]:
+    """The choice as plain data: thresholds, the curves they come from, the estimate, and what was used."""
+    settings, names = context.recipe.labels, context.dataset.classes.names
+    signs = signs_of(rows, tried=len(grid.tried))
+    about = {"used": USED, "photos": len(rows), "pairs": len(signs.classes), "method": settings.method}
+    if not len(signs.classes):
+        nothing = {"per_class": dict.fromkeys(names, settings.threshold), "curves": None, "quality": {"miou": None}}
+        return about | {"threshold": settings.threshold, "note": "no tagged photo: the set threshold"} | nothing
+    choice = choose(signs, grid.tried, num_classes=len(names))
+    own = [choice.threshold if place is None else place for place in choice.per_class]
+    return about | {
+        "threshold": choice.threshold,
+        "per_class": dict(zip(names, own, strict=True)),
+        "window": grid.window,
+        "quality": estimate(choice, grid.tried, method=kind(settings), place=choice.threshold),
+        "curves": {
+            "threshold": grid.tried,
+            "steadiness": choice.steadiness.round(6).tolist(),
+            "recognition": choice.recognition.round(6).tolist(),
+            "criterion": choice.criterion.round(6).tolist(),
+        },
+    }
+
+
+def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
+    """The signs of all photos together."""
+    values = {
+        key: np.array([line for row in rows for line in row[key]], np.float64).reshape(-1, tried)
+        for key in ("steadiness", "recognition")
+    }
+    classes = np.array([index for row in rows for index in row["classes"]], np.intp)
+    return Signs(classes, values["steadiness"], values["recognition"])
+
+
+def estimate(choice: Choice, tried: Sequence[float], *, method: str, place: float) -> dict[str, Any]:
+    """What mIoU (percent) the label maps at `place` may have, with the error of such estimates on drawn worlds."""
+    start, slope, error = QUALITY[method]
+    steady = at(tried, choice.steadiness, place)
+    return {
+        "miou": round(min(100.0, max(0.0, start + slope * steady)), 1),
+        "plus_minus": error,
+        "steadiness": round(steady, 4),
+        "recognition": round(at(tried, choice.recognition, place), 4),
+        "about": "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos",
+    }
+
+
+def quality(context: Context, place: float) -> dict[str, Any] | None:
+    """The estimate for the run's label maps at the threshold `place`; None where nothing has been measured."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    stored = read_json(path) if path.is_file() else {}
+    curves = stored.get("curves")
+    if curves is None:
+        return None
+    columns = [np.array(curves[key]) for key in ("steadiness", "recognition", "criterion")]
+    return estimate(
+        Choice(place, (), *columns),
+        curves["threshold"],
+        method=kind(LabelSettings(method=stored["method"])),
+        place=place,
+    )
+
+
+def make_judge(context: Context) -> Judge:
+    """The run's CLIP as a judge of masks."""
+    from semples.judge import Judge
+    from semples.steps.train import class_features, load_clip, view_maker
+
+    clip = load_clip(context)
+    features = class_features(context, clip)
+    clip.drop_text()
+    maker = view_maker(context, clip, context.recipe.matching)
+    return Judge(clip, features, view_maker=maker, mean=context.recipe.generator.mean, std=context.recipe.generator.std)
+
+
+def _path(folder: Path, item: Item) -> Path:
+    return folder / SIGNS / f"{item.id}.json"

@@ -1,0 +1,95 @@
+"""Where the background threshold of label maps comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semples.errors import UserError
+from semples.files import read_json
+from semples.models.weights import source_digest
+from semples.schema import to_dict
+from semples.steps.base import Context
+from semples.steps.data import mask_inputs
+
+SELECTION, SELECTION_FILE = "selection", "selection.json"
+CURVE, CURVE_FILE = "curve", "curve.json"
+NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select auto or fixed"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The threshold of a run's label maps; per_class: float32 (K,) where every class has its own."""
+
+    threshold: float
+    per_class: NDArray[np.float32] | None = None
+
+    @property
+    def applied(self) -> float | NDArray[np.float32]:
+        """What label maps are made with."""
+        return self.threshold if self.per_class is None else self.per_class
+
+
+def check_selection(context: Context) -> None:
+    """Refuse before hours of training what cannot be answered after them."""
+    settings = context.recipe.labels
+    if settings.select == "ground-truth" and not any(item.mask for item in context.listing.items):
+        raise UserError(NEEDS_MASKS)
+    if settings.per_class and settings.select != "auto":
+        raise UserError(f"labels.per_class true needs labels.select auto, not {settings.select}")
+
+
+def step_before(context: Context) -> str | None:
+    """The step that finds the threshold; None where the recipe says it."""
+    return {"auto": SELECTION, "ground-truth": CURVE}.get(context.recipe.labels.select)
+
+
+def selection_inputs(context: Context) -> dict[str, Any]:
+    """Everything that a choice without masks depends on, beside photos, tags and CAMs."""
+    recipe = context.recipe
+    found: dict[str, Any] = {"selection": to_dict(recipe.selection), "seed": recipe.run.seed}
+    found["method"] = recipe.labels.method
+    if recipe.labels.uses_regions:
+        found["regions"] = {"background": recipe.regions.background, "combine": recipe.regions.combine}
+    if recipe.labels.uses_crf:
+        found["crf"] = to_dict(recipe.crf)
+    found |= {"clip": to_dict(recipe.clip), "clip_model": source_digest(recipe.clip.model)}
+    return found | {"views": [recipe.generator.mean, recipe.generator.std, recipe.cams.max_side]}
+
+
+def threshold_inputs(context: Context) -> dict[str, Any]:
+    """What the threshold of the label maps depends on."""
+    settings = context.recipe.labels
+    if settings.select == "fixed":
+        return {"select": "fixed", "threshold": settings.threshold}
+    if settings.select == "ground-truth":
+        return {"select": "ground-truth"} | mask_inputs(context) | to_dict(context.recipe.scores)
+    return {"select": "auto", "per_class": settings.per_class, "by": selection_inputs(context)}
+
+
+def chosen_threshold(context: Context) -> Chosen:
+    """The background threshold that the recipe asks for.
+
+    Raises UserError where there are no masks to choose by, or where the choice without masks has not been made.
+    """
+    settings = context.recipe.labels
+    if settings.select == "fixed":
+        return Chosen(settings.threshold)
+    if settings.select == "ground-truth":
+        curve = context.folder(CURVE) / CURVE_FILE
+        if not curve.is_file():
+            raise UserError(NEEDS_MASKS)
+        return Chosen(float(read_json(curve)["best"]["threshold"]))
+    found = context.folder(SELECTION) / SELECTION_FILE
+    if not found.is_file():
+        raise UserError(
+            f"{found}: no such file; the step {SELECTION} chooses the threshold: run it, or use labels.select fixed"
+        )
+    stored = read_json(found)
+    if not settings.per_class:
+        return Chosen(float(stored["threshold"]))
+    own = stored["per_class"].values()
+    return Chosen(float(stored["threshold"]), np.array(list(own), np.float32))
