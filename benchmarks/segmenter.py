@@ -28,7 +28,7 @@ from semples.steps.base import Context, Source
 from semples.steps.segmenter import MODEL, NAME
 
 RESULTS = Path(__file__).parent / "results" / "segmenter"
-PLAIN = ["segmenter.noise.clip=off", "segmenter.noise.ema=0", "segmenter.noise.ignore_below=0"]
+PLAIN = ["segmenter.noise.clip=no", "segmenter.noise.ema=0", "segmenter.noise.ignore_below=0"]
 # The published 1.2 and 120 pixels are for photos of 512 pixels and long training; here losses are below 1.2 from the
 # first steps on, when rare classes are still to be learned, and a photo is one square.
 CAP = ["segmenter.noise.clip_start=0.2", "segmenter.noise.clip_patch=24"]

@@ -186,8 +186,8 @@ class SegmentAugmentSettings:
 class NoiseSettings:
     """What keeps wrong pixels of the label maps from teaching the segmenter."""
 
-    clip: Literal["off", "photo", "batch"] = setting(
-        "off",
+    clip: Literal["no", "photo", "batch"] = setting(
+        "no",
         "cap the loss of pixels that stand out among their neighbours, on each photo's map of losses or, as published, "
         "on the batch's mean map; only where the network has a loss per pixel",
         source="WeakTr sec. 3.4: batch",

@@ -18,7 +18,7 @@ def noisy_loss(losses_BHW: Tensor, labels_BHW: Tensor, weight_BHW: Tensor, setti
     """
     known_BHW = labels_BHW != IGNORE
     weighted_BHW = losses_BHW * (weight_BHW.to(losses_BHW.dtype) / 255)
-    if settings.clip == "off":
+    if settings.clip == "no":
         return weighted_BHW.mean()
     cap = {"start": settings.clip_start, "patch": settings.clip_patch}
     if settings.clip == "photo":

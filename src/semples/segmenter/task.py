@@ -49,7 +49,7 @@ class Segmentation(Task):
         losses_BHW = self.segmenter.pixel_losses(batch.image, batch.labels)
         loss = noisy_loss(losses_BHW, batch.labels, batch.weight, self.settings.noise)
         terms = {"loss": loss * (len(batch.image) / total.photos)}
-        if self.settings.noise.clip != "off":
+        if self.settings.noise.clip != "no":
             terms["plain_loss"] = losses_BHW.detach().mean() * (len(batch.image) / total.photos)
         return terms
 
