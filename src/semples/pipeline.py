@@ -26,6 +26,7 @@ from semples.steps import labels as label_steps
 from semples.steps import selection as selection_steps
 from semples.steps import threshold as threshold_steps
 from semples.steps.base import Context, Source, Step
+from semples.steps.epochs import check_epochs
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
@@ -83,6 +84,9 @@ def run(
     chosen = _slice(list(steps) if steps is not None else order, start, until)
     if "labels" in chosen:
         threshold_steps.check_selection(context)
+    for name in chosen:
+        if name in train.STAGES:
+            check_epochs(context, name)
     outcomes = []
     with _lock(context):
         if context.is_main:

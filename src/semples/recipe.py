@@ -154,6 +154,12 @@ class StageSettings:
         low=0,
         source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
     )
+    select_epoch: Literal["last", "auto", "ground-truth"] = setting(
+        "last",
+        "which epoch's weights matching and refinement pass on: the last, the one of the lowest loss on whole photos, "
+        "or the best by pixel masks (which weak labels lack)",
+        source="own choice; published program: ground-truth",
+    )
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
 

@@ -107,9 +107,14 @@ def used_threshold(context: Context) -> dict[str, Any]:
         "value": float(result.get("threshold", settings.threshold if known is None else known)),
         "how": how,
         "pixel_labels": select == "ground-truth",
+        "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
         "made": bool(result),
         "method": str(result.get("method", "threshold")),
     }
+
+
+def _epoch_by_masks(context: Context, stage: str) -> bool:
+    return _manifest(context, stage).get("result", {}).get("select_epoch") == "ground-truth"
 
 
 def chosen_without_masks(context: Context) -> float | None:

@@ -94,7 +94,7 @@ def threshold_curve(
     accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
     for item, truth in truths(dataset, unusable):
         winner, value = read_winner(store, item, truth.shape)
-        winner, value = _resized(winner, truth.shape), _resized(value, truth.shape)
+        winner, value = resized(winner, truth.shape), resized(value, truth.shape)
         accumulator.add(truth, winner, value, where=str(item.mask))
     return accumulator.result() if accumulator.pixels else None
 
@@ -128,7 +128,7 @@ def write_labels(
     for item in track(items, label="labels"):
         width, height = sizes[item.id]
         winner, value = read_winner(store, item, (height, width))
-        labels = _resized(cut(winner, value, threshold), (height, width))
+        labels = resized(cut(winner, value, threshold), (height, width))
         if refine is not None:
             labels = refine(dataset.photo(item), labels, item.tags)
         write_label_png(folder / f"{item.id}.png", labels)
@@ -174,7 +174,7 @@ def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -
     return scores_from_confusion(confusion) if confusion.any() else None
 
 
-def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Nearest-neighbour copy at (H,W) of a map that was computed on a reduced photo."""
     if values.shape == tuple(shape):
         return values
