@@ -235,7 +235,9 @@ class LabelSettings:
         "masks (which weak labels lack)",
         source="own choice; published program: ground-truth",
     )
-    per_class: bool = setting(False, "a threshold for every class (`select: auto` only)", source="own choice")
+    per_class: bool = setting(
+        True, "a threshold for every class (`select: auto` only)", source="own measurement: better than one on average"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

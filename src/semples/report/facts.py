@@ -100,12 +100,12 @@ def used_threshold(context: Context) -> dict[str, Any]:
     settings = context.recipe.labels
     select = str(result.get("select", settings.select))
     known = chosen_without_masks(context) if select == "auto" else None
-    how = SELECTED[select]
+    how, own = SELECTED[select], result.get("thresholds")
     if select == "auto" and not result and known is None:
         how = "will be chosen from photos and tags"
     return {
         "value": float(result.get("threshold", settings.threshold if known is None else known)),
-        "how": how,
+        "how": how + (f"; a class has {min(own):.2f} to {max(own):.2f}" if own else ""),
         "pixel_labels": select == "ground-truth",
         "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
         "made": bool(result),
