@@ -43,7 +43,7 @@ from semples.steps.prompts import nearest_words
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
-MEASURED = [name for name in demo.all_steps() if name not in ("labels", "scores")]
+MEASURED = [name for name in demo.all_steps() if name not in ("regions", "labels", "scores")]
 STATES = ("warmup", "matching", "refinement", "control")
 FIGURES = ("miou", "fp_own", "auc")
 ABLATIONS: dict[str, tuple[str, ...]] = {

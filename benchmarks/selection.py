@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from semples import pipeline
-from semples.cam_store import CamStore
+from semples.cam_store import Cams, CamStore
 from semples.data.dataset import Item
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.selection import (
@@ -36,8 +37,11 @@ from semples.evaluation.selection import (
 )
 from semples.files import write_json
 from semples.judge import Judge
+from semples.masks.labelling import Labeller
+from semples.masks.regions import Regions
+from semples.masks.threshold import winner_map
 from semples.recipe import LabelSettings
-from semples.steps.labels import cut, read_winner, refiner
+from semples.steps.labels import make_labeller, read_cams
 from semples.steps.selection import GRIDS, drawn, estimate, make_judge
 
 STEP = Grid(reach=4)
@@ -66,6 +70,7 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
     """Losses of every criterion on one run, for both ways to make label maps."""
     context = pipeline.open_run(run)
     recipe, dataset = context.recipe, context.dataset
+    K = len(dataset.classes)
     judged = drawn(dataset, count=min(photos, recipe.selection.photos), seed=recipe.run.seed)
     rest = [item for item in dataset.items if item not in judged][: max(0, photos - len(judged))]
     store = CamStore(context.folder("cams"), format=recipe.cams.format)
@@ -73,15 +78,16 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for method in METHODS:
         begin = time.monotonic()
-        refine = refiner(LabelSettings(method=method), recipe.crf)
+        labeller = make_labeller(replace(recipe, labels=LabelSettings(method=method)), 0.5, num_classes=K)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            winner, value = read_winner(store, item, photo.shape[:2])
-            plain = [cut(winner, value, threshold) for threshold in THRESHOLDS]
-            maps = plain if refine is None else [refine(photo, labels, item.tags) for labels in plain]
+            cams, shape = read_cams(store, item, photo.shape[:2])
+            winner, value = winner_map(cams, shape)
+            plain = [np.where(value > np.float32(threshold), winner, np.uint8(0)) for threshold in THRESHOLDS]
+            maps = [labels_of(labeller.at(threshold), cams, photo, item) for threshold in THRESHOLDS]
             own = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
             confusion += np.stack(own)
             if item in judged:
@@ -93,13 +99,22 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            labels = cut(*read_winner(store, item, photo.shape[:2]), limits)
-            labels = labels if refine is None else refine(photo, labels, item.tags)
+            labels = labels_of(labeller.at(limits), store.read(item.id), photo, item)
             counts += confusion_matrix(truth, labels, num_classes=len(dataset.classes))
         lost = found[method]["best"]["miou"] - scores_from_confusion(counts).miou
         found[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
         found[method]["seconds"] = round(time.monotonic() - begin, 1)
     return found
+
+
+def _no_regions() -> Regions:
+    raise AssertionError("these methods look at no regions")
+
+
+def labels_of(labeller: Labeller, cams: Cams, photo: np.ndarray, item: Item) -> np.ndarray:
+    """Labels of one photo by a method without regions."""
+    size = photo.shape[:2]
+    return labeller(cams, shape=size, size=size, tags=item.tags, photo=lambda: photo, regions=_no_regions).labels
 
 
 def _signs(

@@ -38,6 +38,9 @@ class Colour:
         found = found + torch.linspace(0, 0.2, found.shape[-1])
         return found[pairs.photo, pairs.label]
 
+    def warmup_parameters(self) -> Iterable[torch.nn.Parameter]:
+        return ()
+
     def train_parameters(self) -> Iterable[torch.nn.Parameter]:
         return ()
 

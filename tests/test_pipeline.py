@@ -139,7 +139,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Context, list[
     log: list[str] = []
     values: dict[str, Any] = {}
     steps = toy_steps(log, values)
-    monkeypatch.setattr(pipeline, "run_steps", lambda: list(steps.values()))
+    monkeypatch.setattr(pipeline, "run_steps", lambda recipe=None: list(steps.values()))
     monkeypatch.setattr(pipeline, "known_steps", lambda: steps)
     return Context(Recipe(), Source(tmp_path), tmp_path / "out"), log, values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semples.data.transforms import image_to_tensor, resize_photo
+from semples.errors import UserError
+from semples.masks.affinity import sinkhorn, spread
 from semples.models.generator import MaskGenerator, Pairs
-from semples.recipe import CamSettings, GeneratorSettings
+from semples.recipe import AffinitySettings, CamSettings, GeneratorSettings
 
 TINY = 1e-8
 
@@ -30,6 +33,15 @@ def scaled_inputs(
         resized = photo if size == (width, height) else resize_photo(photo, *size)
         views.append((image_to_tensor(resized, settings.mean, settings.std), scale))
     return views
+
+
+@runtime_checkable
+class HasPatchAttention(Protocol):
+    """A generator whose patches attend to one another."""
+
+    def patch_attention(self, image_B3HW: Tensor) -> Tensor:
+        """Attention (B,N,N), positive, rows from, columns to, patches row by row."""
+        ...
 
 
 @torch.no_grad()
@@ -64,6 +76,8 @@ def photo_cams(
         if settings.mirror:
             image = torch.cat([image, image.flip(-1)])
         cam_Phw = model.cams(image, pairs).float()
+        if settings.affinity.power:
+            cam_Phw = _spread(model, image, pairs, cam_Phw, settings.affinity)
         if settings.mirror:
             straight, mirror = cam_Phw.chunk(2)
             cam_Phw = straight + mirror.flip(-1)
@@ -72,3 +86,17 @@ def photo_cams(
     span = summed_PHW.amax(dim=(1, 2), keepdim=True) - low
     maps = iter(((summed_PHW - low) / (span + TINY)).cpu().numpy())
     return [{label: next(maps) for label in sorted(present)} for present in tags]
+
+
+def _spread(
+    model: MaskGenerator, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor, settings: AffinitySettings
+) -> Tensor:
+    """CAMs (P,h,w) spread along their photo's attention between patches."""
+    if not isinstance(model, HasPatchAttention):
+        raise UserError(f"cams.affinity: {type(model).__name__} has no attention between patches; use power 0")
+    found = torch.empty_like(cam_Phw)
+    for photo, attention_NN in enumerate(model.patch_attention(image_B3HW).float()):
+        mine = pairs.photo == photo
+        if mine.any():
+            found[mine] = spread(cam_Phw[mine], sinkhorn(attention_NN, rounds=settings.rounds), settings)
+    return found

@@ -8,8 +8,10 @@ import sys
 from cyclopts import App
 
 from semples import __version__
-from semples.commands import results, runs, settings
+from semples.commands import app as page
+from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
+from semples.commands.segment import segment_app
 from semples.errors import UserError
 
 app = App(
@@ -17,13 +19,17 @@ app = App(
     help="Photos that only carry tags in; segmentation masks, and a network that segments new photos, out.",
     version=__version__,
 )
-for command in (runs.run, runs.demo, runs.train, runs.cams, runs.label, runs.score, runs.prompts, runs.status):
+for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
+app.command(runs.status)
+app.command(predict.predict)
+app.command(page.app)
 app.command(results.export)
 app.command(results.report)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
 app.command(data_app)
+app.command(segment_app)
 
 
 def main() -> None:

@@ -13,21 +13,24 @@ from PIL import Image
 
 from semples import pipeline
 from semples.cam_store import CamStore
+from semples.data.dataset import open_dataset
 from semples.data.demo_world import GROUND_KINDS, write_world
 from semples.errors import UserError
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
 from semples.files import atomic_path, read_json, write_json
 from semples.masks.threshold import label_map, winner_map
 from semples.palette import colour, read_label_png
-from semples.recipe import load_recipe
+from semples.recipe import Recipe, load_recipe
 from semples.steps import cams as cam_steps
 from semples.steps import labels as label_steps
+from semples.steps import segmenter as segmenter_steps
 from semples.steps.base import Context, Source
 from semples.steps.prompts import nearest_words
 from semples.steps.threshold import CURVE_FILE
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
+CONFUSION = "confusion.png"
 WORDS = "demo_words.txt"  # the words that the shipped tiny CLIP knows; any other word means nothing to it
 
 
@@ -49,15 +52,16 @@ def run_demo(
     overrides: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Draw, train, score, and leave `summary.json`, `stages.png` and `world.png` in `out`; returns the summary.
+    """Draw, train, score, and leave `summary.json` and pictures in `out`; returns the summary.
 
     A second call goes on where the first was cut.
     """
     world = draw_world(out, settings)
     recipe = load_recipe("demo", [f"run.seed={settings.seed}", *overrides])
     context = Context(recipe, Source(world), out / "run")
-    outcomes = pipeline.run(context, steps=all_steps(), tell=tell)
+    outcomes = pipeline.run(context, steps=[*all_steps(recipe), segmenter_steps.NAME], tell=tell)
     summary = summarise(context) | {
+        "segmenter": score_segmenter(context, out / CONFUSION),
         "seconds": {outcome.step: outcome.seconds for outcome in outcomes},
         "settings": vars(settings),
     }
@@ -67,10 +71,10 @@ def run_demo(
     return summary
 
 
-def all_steps() -> list[str]:
-    """A whole run, with the CAMs of the earlier stages beside the final ones."""
+def all_steps(recipe: Recipe | None = None) -> list[str]:
+    """A whole run by this recipe, with the CAMs of the earlier stages beside the final ones."""
     names: list[str] = []
-    for step in pipeline.run_steps():
+    for step in pipeline.run_steps(recipe):
         names.append(step.name)
         if step.name in STAGES[:-1]:
             names += [cam_steps.name(step.name), label_steps.curve_name(step.name)]
@@ -119,6 +123,17 @@ def summarise(context: Context) -> dict[str, Any]:
         "own_background": own,
         "labels": {"miou": round(labels["miou"] / 100, 6), "threshold": labels["threshold"], "method": method},
     }
+
+
+def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
+    """mIoU and boundary IoU, 0..1, of the segmenter on the photos that no stage saw, without tags."""
+    from semples.segmenter.build import Segmenter
+    from semples.segmenter.evaluate import draw_confusion, evaluate
+
+    segmenter = Segmenter.load(context.folder(segmenter_steps.NAME) / segmenter_steps.MODEL)
+    found = evaluate(segmenter, open_dataset(context.source.root, split="val"), device=context.engine.device)
+    draw_confusion(found.confusion, found.classes, picture)
+    return {"miou": round(found.scores.miou / 100, 6), "boundary_iou": round(found.mean_boundary / 100, 6)}
 
 
 def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurrence:

@@ -19,6 +19,8 @@ REQUIRED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pill
 OPTIONAL = {
     "tensorboard": "curves of training: pip install 'semples[tensorboard]'",
     "numba": "faster dense CRF: pip install 'semples[crf]'",
+    "onnxruntime": "segmenters as ONNX files: pip install 'semples[onnx]'",
+    "uvicorn": "the page semples app: pip install 'semples[app]'",
 }
 
 

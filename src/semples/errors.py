@@ -13,3 +13,9 @@ class Stopped(UserError):
     """Long work was asked to stop and left everything ready to be resumed."""
 
     status = 130
+
+
+class Incomplete(UserError):
+    """The work is done but for some pieces, which are named; all others are there."""
+
+    status = 1

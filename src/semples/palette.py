@@ -29,15 +29,34 @@ def colour(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return coloured
 
 
-def write_label_png(path: Path | str, labels: NDArray[np.uint8]) -> None:
-    """Write labels (H,W) uint8 as an indexed PNG with VOC colours; equal labels give equal bytes."""
+def label_png(labels: NDArray[np.uint8]) -> bytes:
+    """Labels (H,W) uint8 as the bytes of an indexed PNG with VOC colours; equal labels give equal bytes."""
     if labels.dtype != np.uint8 or labels.ndim != 2 or not labels.size:
         raise ValueError(f"labels must be uint8 (H,W), not {labels.dtype} {labels.shape}")
     image = Image.fromarray(np.ascontiguousarray(labels))  # mode L; a palette turns it into mode P
     image.putpalette(voc_palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=False)
+    return buffer.getvalue()
+
+
+def write_label_png(path: Path | str, labels: NDArray[np.uint8]) -> None:
+    """Write labels (H,W) uint8 as an indexed PNG with VOC colours; equal labels give equal bytes."""
+    write_bytes(path, label_png(labels))
+
+
+def write_confidence_png(path: Path | str, confidence: NDArray[np.floating]) -> None:
+    """Write confidences (H,W) in 0..1 as an 8-bit greyscale PNG, 255 for 1, rounded."""
+    if confidence.ndim != 2 or not confidence.size or not (confidence.min() >= 0 and confidence.max() <= 1):
+        raise ValueError(f"confidences must be (H,W) in 0..1, not {confidence.dtype} {confidence.shape}")
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(confidence * 255).astype(np.uint8)).save(buffer, format="PNG", optimize=False)
     write_bytes(path, buffer.getvalue())
+
+
+def read_confidence_png(path: Path | str) -> NDArray[np.float32]:
+    """Read confidences, float32 (H,W) in 0..1. Raises UserError like `read_label_png`."""
+    return read_label_png(path).astype(np.float32) / np.float32(255)
 
 
 def read_label_png(path: Path | str) -> NDArray[np.uint8]:

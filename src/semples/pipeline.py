@@ -23,6 +23,8 @@ from semples.schema import to_dict, to_yaml
 from semples.steps import cams as cam_steps
 from semples.steps import data, train
 from semples.steps import labels as label_steps
+from semples.steps import regions as region_steps
+from semples.steps import segmenter as segmenter_steps
 from semples.steps import selection as selection_steps
 from semples.steps import threshold as threshold_steps
 from semples.steps.base import Context, Source, Step
@@ -36,25 +38,27 @@ RECIPE = "recipe.yaml"
 Tell = Callable[[str], None]
 
 
-def run_steps() -> list[Step]:
-    """The steps of a whole run, in order."""
+def run_steps(recipe: Recipe | None = None) -> list[Step]:
+    """The steps of a whole run by this recipe, in order; without a recipe those of any."""
     stages = [train.step(stage) for stage in train.STAGES]
-    return [
+    steps = [
         data.step(),
         *stages,
         cam_steps.step(),
+        region_steps.step(),
         selection_steps.step(),
         label_steps.curve_step(),
         label_steps.labels_step(),
         label_steps.scores_step(),
     ]
+    return [step for step in steps if recipe is None or step.wanted(recipe)]
 
 
 def known_steps() -> dict[str, Step]:
-    """Every step by name: those of a whole run, and CAMs and curves of the earlier stages."""
+    """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
     earlier = ("warmup", "matching")
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
-    return {step.name: step for step in [*run_steps(), *extra]}
+    return {step.name: step for step in [*run_steps(), *extra, segmenter_steps.step()]}
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,11 @@ def run(
     steps: names of the steps to run, default all of a whole run; what they need must be there or among them.
     start: this step and those after it are made anew even where they are up to date. until: the last step.
     """
-    order = [step.name for step in run_steps()]
+    order = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else order, start, until)
     if "labels" in chosen:
         threshold_steps.check_selection(context)
+        label_steps.check_names(context.listing.items)
     for name in chosen:
         if name in train.STAGES:
             check_epochs(context, name)
@@ -136,8 +141,14 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
     return Outcome(step.name, "done", seconds, result)
 
 
+def _needs(context: Context, step: Step) -> list[str]:
+    """The steps that this one reads in a run by this recipe."""
+    steps = known_steps()
+    return [need for need in step.needs if need not in steps or steps[need].wanted(context.recipe)]
+
+
 def _check_needs(context: Context, step: Step) -> None:
-    for need in step.needs:
+    for need in _needs(context, step):
         if _read_manifest(context.folder(need)) is None:
             raise UserError(
                 f"{step.name} needs the step {need}, which is not finished in {context.out}; "
@@ -147,7 +158,7 @@ def _check_needs(context: Context, step: Step) -> None:
 
 def _describe(context: Context, step: Step) -> dict[str, Any]:
     """All that the step's result depends on: its settings and inputs, and the steps it reads."""
-    needs = {need: (_read_manifest(context.folder(need)) or {}).get("fingerprint") for need in step.needs}
+    needs = {need: (_read_manifest(context.folder(need)) or {}).get("fingerprint") for need in _needs(context, step)}
     return {"step": step.name, "version": step.version, "inputs": step.inputs(context), "needs": needs}
 
 
@@ -290,14 +301,14 @@ def status(context: Context) -> list[StepStatus]:
             found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"]))
         elif (folder / STARTED).is_file():
             found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
-        elif step.name in [known.name for known in run_steps()]:
+        elif step.name in [known.name for known in run_steps(context.recipe)]:
             found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
     return found
 
 
 def _is_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> bool:
     """Whether the step would be made anew: a setting, an input or a step that it reads has changed."""
-    for need in step.needs:
+    for need in _needs(context, step):
         fingerprint = (_read_manifest(context.folder(need)) or {}).get("fingerprint")
         if need in stale or fingerprint != manifest.get("needs", {}).get(need):
             return True
@@ -325,11 +336,26 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         raise UserError("labels of CAMs from elsewhere need a set threshold; use --threshold")
     dataset, threshold = data.listed(context), context.recipe.labels.threshold
     sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
-    refine = label_steps.refiner(context.recipe.labels, context.recipe.crf)
+    labeller = label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes))
     label_steps.write_labels(
-        dataset, dataset.items, CamStore(folder), context.out, threshold=threshold, sizes=sizes, refine=refine
+        dataset,
+        dataset.items,
+        CamStore(folder),
+        context.out,
+        labeller=labeller,
+        sizes=sizes,
+        regions=region_steps.fresh_regions(context, dataset),
     )
     tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
+
+
+def segmenter_of_folders(
+    context: Context, photos: Path, labels: Path, classes: Path | None, *, tell: Tell = lambda line: None
+) -> None:
+    """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
+    step = segmenter_steps.folder_step(photos, labels, classes)
+    with _lock(context):
+        _bring_up_to_date(context, step, forced=False, tell=tell)
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,105 @@ def _prompting() -> StageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentAugmentSettings:
+    """Random changes to a training photo and its label map alike."""
+
+    scale: tuple[float, float] = setting(
+        (0.5, 2.0),
+        "the photo's shorter side becomes image_size times a factor from this range; then a square is cut at random",
+        low=0.05,
+        source="Mask2Former sec. 4.1",
+    )
+    flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="Mask2Former")
+    colour_jitter: float = setting(
+        0.5, "brightness, contrast and saturation factor 1 +- this", low=0, high=1, source="Mask2Former: 0.5"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSettings:
+    """What keeps wrong pixels of the label maps from teaching the segmenter."""
+
+    clip: Literal["no", "photo", "batch"] = setting(
+        "no",
+        "cap the loss of pixels that stand out among their neighbours, on each photo's map of losses or, as published, "
+        "on the batch's mean map; only where the network has a loss per pixel",
+        source="WeakTr sec. 3.4: batch",
+    )
+    clip_start: float = setting(1.2, "maps with a larger mean loss are not capped yet", low=0, source="WeakTr: 1.2")
+    clip_patch: int = setting(120, "side of the neighbourhood", unit="pixels", low=1, source="WeakTr: 120")
+    ignore_below: float = setting(
+        0.0, "pixels labelled with a lower confidence are left out; 0: none are", low=0, high=1
+    )
+    weigh: bool = setting(
+        False, "multiply a pixel's loss by its confidence; only where the network has a loss per pixel"
+    )
+    ema: float = setting(
+        0.0, "decay a step of the averaged weights that are kept in place of the last; 0: the last", low=0, high=0.99999
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings:
+    """The final segmenter, trained on label maps."""
+
+    model: str = setting(
+        "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
+        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit); scratch:FAMILY",
+        source="published: Mask2Former with Swin-L, ImageNet-21k",
+    )
+    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, source="published: 512")
+    photo_size: int = setting(
+        0, "shorter side that a photo is resized to when it is segmented; 0: image_size", unit="pixels", low=0
+    )
+    mean: tuple[float, float, float] = setting(
+        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+    )
+    std: tuple[float, float, float] = setting(
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+    )
+    iterations: int = setting(80_000, "steps", low=1, source="published: 80,000 VOC, 100,000 COCO")
+    batch: int = setting(4, "photos per step over all processes", low=1, source="published: 4")
+    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
+    lr: float = setting(1e-4, "learning rate at this batch", low=0, source="Mask2Former sec. 4.1: 1e-4")
+    backbone_factor: float = setting(
+        0.1,
+        "factor of the learning rate of the backbone; 0: it is not trained",
+        low=0,
+        source="Mask2Former sec. 4.1: 0.1",
+    )
+    schedule: Literal["poly", "cosine"] = setting("poly", "how the learning rate falls to 0", source="Mask2Former")
+    power: float = setting(0.9, "exponent of poly", low=0, source="Mask2Former: 0.9")
+    warmup_iterations: int = setting(0, "steps of linear rise", low=0)
+    weight_decay: float = setting(
+        0.05, "AdamW decay of tensors with two or more dimensions", low=0, source="Mask2Former sec. 4.1: 0.05"
+    )
+    beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
+    beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
+    adam_epsilon: float = setting(1e-8, "AdamW", low=0)
+    clip_norm: float = setting(
+        0.01, "largest norm of the gradient; 0: any", low=0, source="Mask2Former's settings: 0.01"
+    )
+    augment: SegmentAugmentSettings = field(default_factory=SegmentAugmentSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffinitySettings:
+    """CAMs spread along the generator's own attention between patches."""
+
+    power: int = setting(0, "how many times the affinity is applied; 0: not at all", low=0, source="CLIP-ES: 2")
+    rounds: int = setting(3, "rounds of column and row normalisation (Sinkhorn)", low=0, source="CLIP-ES sec. 3.3")
+    box: float = setting(
+        0.4,
+        "the result counts only in boxes around parts of the CAM above this share of its range",
+        low=0,
+        high=1,
+        source="CLIP-ES: 0.4",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CamSettings:
     """Class activation maps of the training photos."""
 
@@ -191,6 +290,7 @@ class CamSettings:
     format: Literal["compact", "npy"] = setting(
         "compact", "how CAMs are stored: 8-bit images, or the published float32 dictionaries"
     )
+    affinity: AffinitySettings = field(default_factory=AffinitySettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,11 +315,66 @@ class CrfSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionSettings:
+    """Class-agnostic regions that label maps are painted from; a photo's regions come in levels, coarse or fine."""
+
+    proposals: Literal["sam", "felzenszwalb", "slic"] = setting(
+        "sam",
+        "who proposes regions: SAM or SAM 2, or superpixels, which need no weights",
+        source="FMA-WSSS sec. 3: SAM",
+    )
+    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
+    max_side: int = setting(
+        1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
+    )
+    points_per_side: int = setting(32, "point prompts along each side (sam)", low=1, high=256, source="SAM app. B")
+    points_batch: int = setting(64, "point prompts decoded together (sam)", low=1)
+    min_quality: float = setting(
+        0.88, "a mask of lower predicted IoU is dropped (sam)", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
+    )
+    min_stability: float = setting(
+        0.95,
+        "a mask is dropped where cutting it higher and lower agree by a lower IoU (sam)",
+        low=0,
+        high=1,
+        source="SAM app. B",
+    )
+    stability_offset: float = setting(1.0, "how much higher and lower, in logits (sam)", low=0, source="SAM app. B")
+    max_overlap: float = setting(
+        0.7, "of masks of one level whose boxes have a higher IoU the best is kept (sam)", low=0, high=1, source="SAM"
+    )
+    min_area: int = setting(20, "smaller regions are dropped, or joined to a neighbour", unit="pixels", low=1)
+    scales: tuple[float, ...] = setting(
+        (100.0, 200.0, 400.0, 800.0),
+        "one level each (superpixels): the scale of felzenszwalb, the number of segments of slic",
+        low=1,
+        source="own choice for photos of about 500 pixels",
+    )
+    sigma: float = setting(0.5, "blur before superpixels", unit="pixels", low=0, source="own choice")
+    compactness: float = setting(10.0, "weight of nearness against colour (slic)", low=1e-3, source="scikit-image")
+    background: float | Literal["threshold"] = setting(
+        0.7,
+        "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "
+        "where the best score is not above the background threshold",
+        low=0,
+        source="FMA-WSSS sec. 3: 0.7",
+    )
+    combine: Literal["auto", "paint", "average"] = setting(
+        "auto",
+        "paint: at each pixel the region of the highest level, then confidence, wins; average: the scores of a pixel's "
+        "regions are averaged over levels, for levels that each cover the photo; auto: paint for sam, else average",
+        source="FMA-WSSS sec. 3: paint",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSettings:
     """Label maps from CAMs."""
 
-    method: Literal["threshold", "crf"] = setting(
-        "threshold", "the threshold alone, or followed by the dense CRF", source="SemPLeS sec. 4.1: dense CRF"
+    method: Literal["threshold", "crf", "regions", "regions+crf"] = setting(
+        "threshold",
+        "what draws labels to the edges of things: nothing, a dense CRF, regions, or first these, then the CRF",
+        source="SemPLeS sec. 4.1: dense CRF; FMA-WSSS: regions",
     )
 
     threshold: float = setting(
@@ -238,6 +393,19 @@ class LabelSettings:
     per_class: bool = setting(
         True, "a threshold for every class (`select: auto` only)", source="own measurement: better than one on average"
     )
+    min_confidence: float = setting(
+        0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
+    )
+
+    @property
+    def uses_regions(self) -> bool:
+        """Whether the method needs region proposals."""
+        return self.method in ("regions", "regions+crf")
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether the method ends in the dense CRF."""
+        return self.method in ("crf", "regions+crf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +454,10 @@ class Recipe:
     cams: CamSettings = field(default_factory=CamSettings)
     labels: LabelSettings = field(default_factory=LabelSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
+    regions: RegionSettings = field(default_factory=RegionSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
 

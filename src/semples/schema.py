@@ -143,7 +143,7 @@ def _describe(hint: Any) -> str:
         return " or ".join(map(_describe, arguments))
     if origin is tuple:
         return "a list of numbers"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}[hint]
 
 
 def _plain(value: Any) -> Any:

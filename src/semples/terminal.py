@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,9 +19,14 @@ from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.progress import duration
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.schema import describe
+from semples.segmenter.licences import LICENCES
 from semples.steps.base import Context
 from semples.steps.selection import quality
 from semples.steps.train import STAGES
+
+if TYPE_CHECKING:
+    from semples.prediction import Predicted
+    from semples.segmenter.evaluate import Evaluation
 
 SHOWN_PROBLEMS = 10
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -60,6 +65,7 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         print_estimate(context, [(outcome.step, outcome.result) for outcome in outcomes])
         say(f"next: semples report {context.out} (a page to look at), semples prompts {context.out}")
         say(f"other label maps: semples label {context.out} --threshold 0.4")
+        say(f"a network that needs no tags: semples segment train {context.out}")
     else:
         say(f"next: semples status {context.out}")
 
@@ -113,6 +119,11 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
         words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
     console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
+    found = summary["segmenter"]
+    say(
+        f"segmenter on photos it has never seen, without tags: mIoU {found['miou']:.3f}, "
+        f"boundary IoU {found['boundary_iou']:.3f} (confusion.png: what it takes for what)"
+    )
     say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
     say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
     say(
@@ -172,6 +183,53 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+    """The photos most worth a look, the least certain first."""
+    table = Table("photo", "certainty", "tags without a pixel")
+    for entry in found:
+        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+    console.print(table)
+    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
+
+
+def print_predicted(done: Predicted, *, model: Path) -> None:
+    """What was found in new photos, what was set aside, how fast it went, and what to do next."""
+    if done.photos:
+        table = Table("class", "photos", "share of all pixels")
+        for name, photos, share in zip(done.classes, done.found, done.share, strict=True):
+            table.add_row(Text(name), str(photos), f"{share:.1%}")
+        console.print(table)
+    made = done.photos - done.before
+    earlier = f", {done.before} of them by an earlier call" if done.before else ""
+    say(f"{done.photos} photos{earlier}: label maps in {done.out / 'labels'}, pictures in {done.out / 'overlays'}, "
+        f"areas in {done.out / 'areas.csv'}")  # fmt: skip
+    if made:
+        say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
+            f"{done.network_share:.0%} of the time in the network")  # fmt: skip
+    if done.problems:
+        say(f"{len(done.problems)} set aside:")
+        for problem in done.problems[:SHOWN_PROBLEMS]:
+            say(f"  {problem.where}: {problem.what}")
+    say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """A row a class with IoU and boundary IoU, and the means."""
+    table = Table("class", title=f"segmenter on {found.photos} photos, without tags")
+    for heading in ("IoU", "boundary IoU", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    scores = found.scores
+    columns = (scores.iou, found.boundary, scores.precision, scores.recall)
+    for value, name in enumerate(("background", *found.classes)):
+        figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
+        table.add_row(Text(name), *figures, end_section=value == len(found.classes))
+    means = (scores.miou, found.mean_boundary, scores.mean_precision, scores.mean_recall)
+    table.add_row("mean", *map(_figure, means))
+    console.print(table)
+    for line in found.unusable[:SHOWN_PROBLEMS]:
+        say(f"  not scored: {line}")
+
+
 def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
     """One row a class: its prompt's nearest words with their cosines."""
     table = Table("class", "nearest words of its background prompt")
@@ -194,6 +252,11 @@ def print_recipe(recipe: Recipe) -> None:
     for key, value, meaning, source in describe(recipe):
         table.add_row(key, Text(str(value)), Text(meaning), Text(source))
     console.print(table)
+    licences = Table("start weights of a segmenter", "licence", "commercial use")
+    for entry in LICENCES:
+        licences.add_row(*map(Text, entry))
+    console.print(licences)
+    say("as the publishers state it; read the licence before you use or pass on weights")
 
 
 def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:

@@ -104,6 +104,15 @@ def test_gradient_reaches_the_trained_parameters_only(model: Any) -> None:
     assert photos.grad is None
 
 
+def test_the_warm_up_trains_what_its_loss_depends_on(model: Any) -> None:
+    model.train().requires_grad_(True)
+    tags = torch.eye(CLASSES, dtype=torch.bool)[:2]
+    model.classification_loss(images(2), tags, noise_BZ=torch.rand(2, model.noise_size)).sum().backward()
+    trained = {id(parameter) for parameter in model.warmup_parameters()}
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in trained), name
+
+
 def test_noise_is_all_the_randomness_there_is(model: Any) -> None:
     photos, model = images(2), model.train()
     keep, mixed = torch.full((2, model.noise_size), 0.99), torch.rand(2, model.noise_size)

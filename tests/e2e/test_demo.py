@@ -12,7 +12,7 @@ from PIL import Image
 from tests import tiny
 
 SHORT = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
-SHORT += ["--set=cams.scales=[1.0]", "--photos", "24", "--seed", "3"]
+SHORT += ["--set=segmenter.iterations=3", "--set=cams.scales=[1.0]", "--photos", "24", "--seed", "3"]
 STAGES = {"warmup", "matching", "refinement"}
 
 
@@ -28,9 +28,11 @@ def test_demo_leaves_figures_and_pictures_and_goes_on(tmp_path: Path) -> None:
     assert all(len(words) == 5 for words in summary["prompt_words"].values())
     assert {"data", *STAGES, "prompting", "cams", "labels"} <= summary["seconds"].keys()
     assert summary["auc"]["warmup"] > 0.5  # things are at least as active as their backgrounds
-    for name in ("stages.png", "world.png"):
+    for name in ("stages.png", "world.png", "confusion.png"):
         with Image.open(out / name) as picture:
             assert np.asarray(picture).std() > 20
+    assert set(summary["segmenter"]) == {"miou", "boundary_iou"}
+    assert (out / "run" / "segmenter" / "model" / "model.safetensors").is_file()
     assert "try next" in first.out
     again = tiny.invoke("demo", "--out", out, *SHORT)
     assert again.err.count("up to date") == len(summary["seconds"])

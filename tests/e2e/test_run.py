@@ -12,12 +12,13 @@ import pytest
 
 from semples.cam_store import CamStore
 from semples.pipeline import run_steps
+from semples.recipe import Recipe
 from tests import tiny
 from tests.e2e.conftest import Material
 
 pytestmark = pytest.mark.xdist_group("runs")
 
-ALL = [step.name for step in run_steps()]
+ALL = [step.name for step in run_steps(Recipe())]
 AFTER = ALL[ALL.index("cams") :]
 
 
@@ -26,7 +27,7 @@ def states(err: str) -> dict[str, str]:
     found = {}
     for line in err.splitlines():
         name, _, rest = line.partition(": ")
-        if name in ALL and (rest == "up to date" or rest.startswith("done")):
+        if name in (*ALL, "regions") and (rest == "up to date" or rest.startswith("done")):
             found[name] = "up to date" if rest == "up to date" else "done"
     return found
 
@@ -322,6 +323,44 @@ def test_threshold_by_ground_truth(material: Material, copy: Path) -> None:
     assert scores["labels"]["select"] == "ground-truth"
     assert scores["labels"]["threshold"] == scores["cams"]["best"]["threshold"]
     assert scores["labels"]["miou"] == pytest.approx(scores["cams"]["best"]["miou"], abs=1e-9)
+
+
+def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> None:
+    """Regions are made once and kept; every label map has a confidence map; the least certain photos are listed."""
+    felzenszwalb = ("--set=regions.proposals=felzenszwalb", "--set=regions.scales=[10,40]")
+    fixed = "--set=labels.select=fixed"
+    assert redone(tiny.invoke("regions", copy, *felzenszwalb).err) == ["regions"]
+    assert len(list((copy / "regions").glob("*.npz"))) == 10
+    before = {path.name: path.read_bytes() for path in (copy / "labels").glob("*.png")}
+    listed = tmp_path / "review.json"
+    found = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
+    assert redone(found.err) == ["labels"]
+    entries = json.loads(listed.read_text())
+    assert len(entries) == 3
+    assert all(entry["photo"] in found.out for entry in entries)
+    assert entries == sorted(entries, key=lambda entry: entry["certainty"])
+    assert set(before) == {path.name for path in (copy / "labels/confidence").glob("*.png")}
+    assert any((copy / "labels" / name).read_bytes() != data for name, data in before.items())
+    for name in before:
+        labels, confidence = tiny.pixels(copy / "labels" / name), tiny.pixels(copy / "labels/confidence" / name)
+        assert confidence.shape == labels.shape
+        assert confidence.dtype == np.uint8
+    remade = redone(again(material, copy, "--set=labels.method=regions", fixed, *felzenszwalb))
+    assert remade[-2:] == ["labels", "scores"]
+    assert "regions" not in remade
+    assert redone(tiny.invoke("label", copy, "--set=labels.min_confidence=0.2").err) == ["labels"]
+    opened = 0
+    for name in before:
+        labels, confidence = tiny.pixels(copy / "labels" / name), tiny.pixels(copy / "labels/confidence" / name)
+        np.testing.assert_array_equal(labels[confidence < 50] == 255, True)
+        np.testing.assert_array_equal(labels[confidence > 52] == 255, False)
+        opened += int((labels == 255).sum())
+    assert opened
+    outside = ("--cams", copy / "cams", "--data", material.photos, "--method", "regions", *felzenszwalb)
+    tiny.invoke("label", tmp_path / "outside", *outside, "--set=labels.min_confidence=0.2")
+    for name in before:
+        np.testing.assert_array_equal(tiny.pixels(tmp_path / "outside" / name), tiny.pixels(copy / "labels" / name))
+    assert "from 1" in tiny.refused("label", copy, "--review", "0")
 
 
 def test_prompts(finished: Path, tmp_path: Path) -> None:

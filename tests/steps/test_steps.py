@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from semples.cam_store import CamStore
+from semples.data.dataset import Item
 from semples.errors import UserError
 from semples.files import write_json
+from semples.masks.regions import Regions
 from semples.palette import read_label_png
-from semples.pipeline import run_steps
-from semples.recipe import CamSettings, LabelSettings, Recipe, load_recipe
+from semples.pipeline import known_steps
+from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.schema import describe, merge, parse_override
-from semples.steps import cams, data, labels, prompts, threshold, train
+from semples.steps import cams, data, labels, prompts, regions, threshold, train
 from semples.steps.base import Context, Source, Step
 from tests import tiny
 from tests.training import toy
@@ -70,13 +72,23 @@ def test_processes_share_the_cams_of_all_photos(context: Context, tmp_path: Path
     assert cams._partial(context, context.folder("cams")) is None
 
 
+def no_regions(item: Item) -> Regions:
+    raise AssertionError("this method needs no regions")
+
+
 def test_labels_at_a_threshold(context: Context, tmp_path: Path) -> None:
     store = CamStore(tmp_path / "cams")
     cams.write_cams(context, toy.generator(2), store)
     sizes = data.photo_sizes(context.folder("data"))
     for limit in (0.0, 0.45, 1.0):
         labels.write_labels(
-            context.dataset, context.dataset.items, store, tmp_path / "labels", threshold=limit, sizes=sizes
+            context.dataset,
+            context.dataset.items,
+            store,
+            tmp_path / "labels",
+            labeller=labels.make_labeller(RECIPE, limit, num_classes=2),
+            sizes=sizes,
+            regions=no_regions,
         )
         for item in context.dataset.items:
             found, maps = read_label_png(tmp_path / f"labels/{item.id}.png"), store.read(item.id)
@@ -105,14 +117,6 @@ def test_thresholds(context: Context) -> None:
     np.testing.assert_array_equal(own.applied, np.array([0.3, 0.4], np.float32))
 
 
-def test_a_threshold_of_its_own_for_every_class() -> None:
-    winner, value = np.array([[0, 1, 2, 1, 2]], np.uint8), np.array([[-np.inf, 0.5, 0.5, 0.3, 0.3]], np.float32)
-    np.testing.assert_array_equal(labels.cut(winner, value, 0.4), [[0, 1, 2, 0, 0]])
-    own = np.array([0.3, 0.6], np.float32)
-    np.testing.assert_array_equal(labels.cut(winner, value, own), [[0, 1, 0, 0, 0]])  # 0.3 is not above 0.3
-    assert labels.cut(winner, value, own).dtype == np.uint8
-
-
 def test_large_photos_are_reduced() -> None:
     photo = np.zeros((30, 90, 3), np.uint8)
     assert cams.reduced(photo, max_side=90) is photo
@@ -124,7 +128,7 @@ def described(step: Step, recipe: Recipe, context: Context) -> str:
     return json.dumps(step.inputs(Context(recipe, context.source, context.out)), sort_keys=True, default=list)
 
 
-SPEED = {"run.checkpoint_seconds", "run.log_every", "data.workers", "cams.batch"}
+SPEED = {"run.checkpoint_seconds", "run.log_every", "data.workers", "cams.batch", "regions.points_batch"}
 """Settings that change how fast a run is or what it says, not what it makes."""
 
 
@@ -148,20 +152,28 @@ def changed(recipe: Recipe, key: str) -> Any:
 
 def test_every_setting_enters_a_fingerprint(context: Context) -> None:
     """A setting that changes a result and enters no fingerprint would leave stale results in place."""
-    base = replace(RECIPE, labels=LabelSettings(method="crf"))
-    steps = {step.name: step for step in run_steps()}
-    before = {name: described(step, base, context) for name, step in steps.items()}
-    for key, _, _, _ in describe(base):
+    bases = [
+        replace(RECIPE, labels=LabelSettings(method="regions+crf"), regions=RegionSettings(proposals=proposals))
+        for proposals in ("sam", "slic")
+    ]
+    steps = {step.name: step for step in known_steps().values()}
+    before = [{name: described(step, base, context) for name, step in steps.items()} for base in bases]
+    for key, _, _, _ in describe(RECIPE):
         group = key.split(".")[0]
         if key == "labels.threshold":  # read only where it is asked for
             continue
         if group in ("name", "about") or key == "data.split":  # this folder has no lists to choose from
             continue
-        other = merge(base, parse_override(f"{key}={json.dumps(changed(base, key))}"), where="test")
-        moved = [name for name, step in steps.items() if described(step, other, context) != before[name]]
+        moved = set()
+        for base, old in zip(bases, before, strict=True):
+            other = merge(base, parse_override(f"{key}={json.dumps(changed(base, key))}"), where="test")
+            moved |= {name for name, step in steps.items() if described(step, other, context) != old[name]}
         assert bool(moved) == (key not in SPEED), (key, moved)
         if group in train.STAGES:
-            assert moved == [group], key
+            assert moved == {group}, key
+        if group == "regions" and key not in SPEED:
+            scoring = key.split(".")[1] in regions.SCORING
+            assert moved == ({"labels", "selection"} if scoring else {"regions"}), key
 
 
 def test_a_step_depends_on_the_weights_it_starts_from(context: Context, tmp_path: Path) -> None:

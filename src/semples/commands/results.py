@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from semples.errors import UserError
+
 Out = Annotated[Path, Parameter(name="--out")]
-Format = Literal["voc", "coco", "yolo", "labelstudio", "cvat-coco", "cvat-voc", "gallery", "fma-wsss"]
+Format = Literal["voc", "coco", "yolo", "labelstudio", "cvat-coco", "cvat-voc", "gallery", "fma-wsss", "onnx"]
 
 
 def export(
@@ -34,11 +36,11 @@ def export(
     ----------
     format_
         voc (PNG tree), coco (JSON), yolo (segmentation), labelstudio (pre-annotations), cvat-coco, cvat-voc (zip),
-        gallery (HTML page), fma-wsss (CAMs and seeds).
+        gallery (HTML page), fma-wsss (CAMs and seeds); onnx: the trained segmenter itself, for other runtimes.
     run
-        folder of the run.
+        folder of the run; for onnx that of a segmenter, or of a run that has one.
     out
-        new folder that gets the files.
+        new folder that gets the files; for onnx a file.
     labels
         folder with other label PNGs of the run's photos.
     cams
@@ -65,24 +67,43 @@ def export(
     from semples import pipeline, terminal
     from semples.export import export_labels, source_of_run
 
+    options = {
+        "photos": photos,
+        "shapes": shapes,
+        "min_area": min_area,
+        "tolerance": tolerance,
+        "threshold": threshold,
+        "band": band,
+        "prefix": prefix,
+        "max_side": max_side,
+        "opacity": opacity,
+    }
+    if format_ == "onnx":
+        given = [key for key, value in {"labels": labels, "cams": cams, **options}.items() if value is not None]
+        if given:
+            raise UserError(f"the format onnx has no option {given[0]}")
+        _export_onnx(run, out)
+        return
     source = source_of_run(pipeline.open_run(run), labels=labels, cams=cams)
-    done = export_labels(
-        format_,
-        source,
-        out,
-        photos=photos,
-        shapes=shapes,
-        min_area=min_area,
-        tolerance=tolerance,
-        threshold=threshold,
-        band=band,
-        prefix=prefix,
-        max_side=max_side,
-        opacity=opacity,
-    )
+    done = export_labels(format_, source, out, **options)
     terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
     for remark in done.remarks:
         terminal.say(f"  {remark}")
+
+
+def _export_onnx(folder: Path, out: Path) -> None:
+    from semples import terminal
+    from semples.prediction.load import find_segmenter
+    from semples.segmenter.onnx_file import export_onnx
+    from semples.segmenter.package import open_package
+
+    place = find_segmenter(folder)
+    if place is None:
+        raise UserError(f"{folder}: no trained segmenter here; train one with semples segment train RUN")
+    made = export_onnx(open_package(place).segmenter, out)
+    size = "any size" if made.any_size else f"{made.size}x{made.size} pixels only"
+    terminal.say(f"onnx: {made.path}, images of {size}, any number at once")
+    terminal.say(f"  scores in onnxruntime differ from torch's by {made.difference:.1g} at most")
 
 
 def report(run: Path, *, out: Annotated[Path | None, Parameter(name="--out")] = None, photos: int = 200) -> None:

@@ -179,12 +179,14 @@ def label(
     *,
     threshold: float | None = None,
     select: Literal["auto", "fixed", "ground-truth"] | None = None,
-    method: Literal["threshold", "crf"] | None = None,
+    method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
+    review: int | None = None,
     cams: Path | None = None,
     data: Annotated[Path | None, Parameter(name="--data")] = None,
     settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    json: Path | None = None,
 ) -> None:
-    """Turn CAMs into label maps: palette PNGs, 0 background, class k as k + 1.
+    """Turn CAMs into label maps: palette PNGs, 0 background, class k as k + 1; and how sure each pixel is.
 
     Parameters
     ----------
@@ -196,17 +198,26 @@ def label(
         where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
         (pixel masks).
     method
-        the threshold alone, or followed by a dense CRF that draws labels to the edges of the photo.
+        threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
+        proposals; regions+crf: both.
+    review
+        list this many photos that are most worth a human look, the least certain first.
     cams
         folder with CAMs from elsewhere (compact or published .npy), with a set threshold.
     data
         folder with the photos of --cams.
     settings
         change a setting, `key=value`; may be repeated.
+    json
+        file that gets the photos of --review too.
     """
     from semples import pipeline, terminal
+    from semples.files import write_json
+    from semples.steps.review import most_worth_a_look
     from semples.steps.threshold import step_before
 
+    if review is not None and (review < 1 or cams is not None):
+        raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
     if threshold is not None:
         if select not in (None, "fixed"):
             raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
@@ -221,8 +232,44 @@ def label(
     if cams is not None:
         pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         return
-    ahead = step_before(context)
-    pipeline.run(context, steps=["data", *([] if ahead is None else [ahead]), "labels"], tell=terminal.tell)
+    regions = ["regions"] if context.recipe.labels.uses_regions else []
+    before = step_before(context)
+    ahead = regions if before is None else [*regions, before]
+    pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
+    if review is not None:
+        found = most_worth_a_look(context, count=review)
+        if json is not None:
+            write_json(json, found)
+        terminal.print_review(context, found)
+    _leave(context)
+
+
+def regions(
+    out: Path,
+    *,
+    data: Annotated[Path | None, Parameter(name="--data")] = None,
+    recipe: str | None = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Propose the regions of a run's photos (SAM, SAM 2 or superpixels) and keep them for `semples label`.
+
+    Parameters
+    ----------
+    out
+        folder of the run.
+    data
+        folder with the photos; not needed in a run's folder.
+    recipe
+        recipe; not needed in a run's folder.
+    settings
+        change a setting, `key=value`; may be repeated. --set regions.proposals=felzenszwalb needs no weights;
+        --set regions.model=DIR takes a SAM or SAM 2 folder of transformers.
+    """
+    from semples import pipeline, terminal
+
+    context = _context(out, data, recipe, settings)
+    pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
+    _leave(context)
 
 
 def score(

@@ -76,7 +76,7 @@ def train_view(
     if settings.randaugment_ops > 0:
         view = _rand_augment(view, settings, (_byte(mean[0]), _byte(mean[1]), _byte(mean[2])), rng)
     elif settings.colour_jitter > 0:
-        view = _colour_jitter(view, settings.colour_jitter, rng)
+        view = colour_jitter(view, settings.colour_jitter, rng)
     tensor = image_to_tensor(np.asarray(view), mean, std)
     if rng.random() < settings.erasing:
         _erase(tensor, rng)
@@ -112,7 +112,7 @@ def crop_box(
     return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
 
 
-def _colour_jitter(view: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+def colour_jitter(view: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
     """Brightness, contrast and saturation, each by a factor uniform in 1 - strength..1 + strength, in random order."""
     steps = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for step in rng.permutation(len(steps)):

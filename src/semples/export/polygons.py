@@ -18,7 +18,7 @@ Ring = NDArray[np.int64]  # (N, 2): x, y of its corners
 
 AGREEMENT = 0.97  # intersection over union with its mask that a simplified polygon must keep
 BESIDE = 0.2  # pixels; programs round corners, pycocotools to fifths of a pixel
-FEW = 8  # corners that are not worth a simpler outline
+FEW, SMALL = 8, 64  # corners and pixels that are not worth a simpler outline
 # East, south, west, north, each with the region on its right-hand side.
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -33,11 +33,11 @@ def polygon(mask: NDArray[np.bool_], *, tolerance: float, inset: float = 0.0) ->
 
     Corners are left out where the outline moves by at most `tolerance` pixels, as long as the polygon covers the mask
     with an intersection over union of 0.97, also where a program places it up to 0.2 pixels beside; 0 gives the mask
-    exactly. Outlines of a few corners are exact. Corners are moved inwards by `inset` pixels in x and y, for programs
-    that cut fractions off and draw the outermost pixels too, as OpenCV's fillPoly does.
+    exactly. Outlines of a few corners or pixels are exact. Corners are moved inwards by `inset` pixels in x and y, for
+    programs that cut fractions off and draw the outermost pixels too, as OpenCV's fillPoly does.
     """
     rings = trace(mask)
-    if sum(map(len, rings)) > FEW:
+    if sum(map(len, rings)) > FEW and np.count_nonzero(mask) > SMALL:
         for allowed in (tolerance, tolerance / 2):
             simple = [simplify(ring, allowed) for ring in rings] if allowed > 0 else []
             if simple and len(simple[0]) >= 3:

@@ -48,6 +48,10 @@ class MaskGenerator(Protocol):
     noise_size: int
     """How many uniform random numbers per photo its train mode consumes (stochastic depth); 0 for none."""
 
+    def warmup_parameters(self) -> Iterable[torch.nn.Parameter]:
+        """What the warm-up trains: everything that `classification_loss` depends on."""
+        ...
+
     def train_parameters(self) -> Iterable[torch.nn.Parameter]:
         """What matching and refinement train. Everything else gets no gradient from `cams`."""
         ...
@@ -64,7 +68,7 @@ class MaskGenerator(Protocol):
         ...
 
     def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
-        """Multi-label classification loss per photo (B,), differentiable in all parameters: the warm-up."""
+        """Multi-label classification loss per photo (B,), differentiable in `warmup_parameters`."""
         ...
 
 

@@ -109,6 +109,11 @@ class WeakTr(VisionTransformer):
             feature_reduction=feature_reduction,
         )
 
+    def warmup_parameters(self) -> Iterator[nn.Parameter]:
+        """All but the final `norm`, which the forward pass never applies: weight decay would wear it away."""
+        unused = set(self.norm.parameters())
+        yield from (parameter for parameter in self.parameters() if parameter not in unused)
+
     def train_parameters(self) -> Iterator[nn.Parameter]:
         """`head` and `adaptive_attention_fusion`: the only parts that matching and refinement train."""
         yield from self.head.parameters()
@@ -189,6 +194,13 @@ class WeakTr(VisionTransformer):
             return cam_pN
         value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
         return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def patch_attention(self, image_B3HW: Tensor) -> Tensor:
+        """Fused attention between patches (B,N,N), rows from, columns to."""
+        tokens = self._tokens(image_B3HW, None, keep_maps=True)
+        fused_BTT = fuse_maps(tokens.attention, self.adaptive_attention_fusion(tokens.pooled))
+        return fused_BTT[:, self.num_classes :, self.num_classes :]
 
     # ---------------------------------------------------------------------------------------------------- warm-up
 
@@ -310,7 +322,7 @@ def initialise(model: VisionTransformer) -> None:
             nn.init.zeros_(module.bias)
 
 
-def from_classifier(state: dict[str, Tensor], model: WeakTr) -> dict[str, Tensor]:
+def from_classifier(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
     """An ImageNet classifier's weights (timm naming) as WeakTr start weights.
 
     The class token and its position are repeated K times, patch positions resized bicubically to the model's grid, the

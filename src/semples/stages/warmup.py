@@ -11,14 +11,14 @@ from semples.training.task import Batch, Task, Total, share
 
 
 class Warmup(Task):
-    """Trains the whole generator on its classification loss, averaged over photos."""
+    """Trains all that the generator classifies with on its classification loss, averaged over photos."""
 
     def __init__(self, generator: MaskGenerator) -> None:
         super().__init__()
         self.generator = generator
 
     def trained(self) -> Iterable[nn.Parameter]:
-        return self.generator.parameters()  # type: ignore[attr-defined, no-any-return]
+        return self.generator.warmup_parameters()
 
     def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
         losses_B = self.generator.classification_loss(batch.image, batch.tags, noise_BZ=batch.noise)

@@ -101,7 +101,8 @@ class Step:
 
     needs: steps whose folders it reads. inputs: everything else its result depends on, as plain data; together with
     the fingerprints of the needs it decides whether the step is up to date. run: does the work in the given folder
-    (resuming what it finds there) and returns plain figures for the manifest; all processes call it.
+    (resuming what it finds there) and returns plain figures for the manifest; all processes call it. wanted: whether a
+    run by this recipe has the step; a need that is not wanted is none.
     """
 
     name: str
@@ -111,3 +112,4 @@ class Step:
     run: Callable[[Context, Path, str], dict[str, Any]]
     version: int = 1
     partial: Callable[[Context, Path], float | None] = field(default=lambda context, folder: None)
+    wanted: Callable[[Recipe], bool] = field(default=lambda recipe: True)

@@ -129,9 +129,9 @@ class Epochs:
         from semples.cams import photo_cams
         from semples.data.dataset import with_items
         from semples.evaluation.curve import CurveAccumulator, threshold_range
+        from semples.masks.labelling import nearest
         from semples.masks.threshold import winner_map
         from semples.steps.cams import reduced
-        from semples.steps.labels import resized
 
         recipe, dataset = self.context.recipe, self.context.scored_dataset
         known = with_items(dataset, [item for item in dataset.items if item.mask is not None])
@@ -154,7 +154,7 @@ class Epochs:
                 truth = dataset.mask(item)
                 assert truth is not None
                 winner, value = winner_map(maps, (photo.shape[0], photo.shape[1]))
-                curve.add(truth, resized(winner, truth.shape), resized(value, truth.shape), where=str(item.mask))
+                curve.add(truth, nearest(winner, truth.shape), nearest(value, truth.shape), where=str(item.mask))
             miou = curve.result().best.scores.miou if curve.pixels else float("nan")
             return -1.0 if np.isnan(miou) else miou
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from semples.cam_store import CamStore
+from semples.cam_store import Cams, CamStore
 from semples.data.dataset import Item, PhotoError, TaggedDataset
 from semples.errors import UserError
 from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
 from semples.files import read_json, write_json
-from semples.masks.threshold import winner_map
-from semples.palette import read_label_png, write_label_png
+from semples.masks.labelling import Labeller, check_thresholds, nearest
+from semples.masks.regions import Regions, Thresholds
+from semples.masks.threshold import MAX_CLASS, winner_map
+from semples.palette import read_label_png, write_confidence_png, write_label_png
 from semples.progress import track
-from semples.recipe import CrfSettings, LabelSettings, ScoreSettings
+from semples.recipe import Recipe, ScoreSettings
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
 from semples.steps.cams import LAST
 from semples.steps.cams import name as cams_name
 from semples.steps.data import mask_inputs, photo_sizes
+from semples.steps.regions import scoring_inputs, stored_regions
 from semples.steps.threshold import CURVE_FILE, chosen_threshold, threshold_inputs
 
 SCORES = "scores.json"
+CONFIDENCE = "confidence"  # folder below the label maps
 
 
 def curve_name(stage: str = LAST) -> str:
@@ -58,9 +62,16 @@ def curve_step(stage: str = LAST) -> Step:
     return Step(curve_name(stage), about, ("data", cams_name(stage)), inputs, run)
 
 
+def check_names(items: Iterable[Item]) -> None:
+    """Refuse photos whose label maps would lie where the confidences are."""
+    for item in items:
+        if item.id.split("/")[0] == CONFIDENCE:
+            raise UserError(f"photo {item.id}: label maps keep a folder {CONFIDENCE}; rename the photos' folder")
+
+
 def labels_step() -> Step:
     """Label maps at the background threshold."""
-    return Step("labels", "label maps", ("data", "cams"), _label_inputs, _run_labels)
+    return Step("labels", "label maps", ("data", "cams", "regions"), _label_inputs, _run_labels, version=2)
 
 
 def scores_step() -> Step:
@@ -94,21 +105,22 @@ def threshold_curve(
     accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
     for item, truth in truths(dataset, unusable):
         winner, value = read_winner(store, item, truth.shape)
-        winner, value = resized(winner, truth.shape), resized(value, truth.shape)
+        winner, value = nearest(winner, truth.shape), nearest(value, truth.shape)
         accumulator.add(truth, winner, value, where=str(item.mask))
     return accumulator.result() if accumulator.pixels else None
 
 
 def read_winner(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Winning label and its CAM at every pixel of a stored photo; `shape` stands in where the file has no size."""
+    return winner_map(*read_cams(store, item, shape))
+
+
+def read_cams(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[Cams, tuple[int, int]]:
+    """CAMs of a stored photo and their (H,W); `shape` stands in where the file has no size."""
     cams, stored = store.read_with_shape(item.id)
-    size = stored or (shape[0], shape[1])
-    if cams and max(cams) >= np.iinfo(np.uint8).max - 1:
+    if cams and max(cams) > MAX_CLASS:
         raise UserError(f"CAMs of {item.id}: class index {max(cams)} is out of range")
-    return winner_map(cams, size)
-
-
-Refine = Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]  # photo, labels, tags -> labels
+    return cams, stored or (shape[0], shape[1])
 
 
 def write_labels(
@@ -117,47 +129,35 @@ def write_labels(
     store: CamStore,
     folder: Path,
     *,
-    threshold: float | np.ndarray,
+    labeller: Labeller,
     sizes: Mapping[str, tuple[int, int]],
-    refine: Refine | None = None,
+    regions: Callable[[Item], Regions],
 ) -> None:
-    """A label PNG of the photo's own size for every one of `items`; `refine` is the CRF, where wanted.
+    """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
 
-    threshold: one for all classes, or float32 (K,), one a class.
+    `sizes`: (width, height) of the photos. `regions`: of one photo; asked only where the labeller's method needs them.
+    The labels are written last: where they are there, both are.
     """
+    check_names(items)
     for item in track(items, label="labels"):
         width, height = sizes[item.id]
-        winner, value = read_winner(store, item, (height, width))
-        labels = resized(cut(winner, value, threshold), (height, width))
-        if refine is not None:
-            labels = refine(dataset.photo(item), labels, item.tags)
-        write_label_png(folder / f"{item.id}.png", labels)
+        cams, shape = read_cams(store, item, (height, width))
+        found = labeller(
+            cams,
+            shape=shape,
+            size=(height, width),
+            tags=item.tags,
+            photo=partial(dataset.photo, item),
+            regions=partial(regions, item),
+        )
+        write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", found.confidence)
+        write_label_png(folder / f"{item.id}.png", found.labels)
 
 
-def cut(winner: np.ndarray, value: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
-    """Labels uint8 (H,W): the winner where its CAM exceeds the threshold, or its class's own of (K,); else 0."""
-    limits = np.float32(threshold)
-    if isinstance(threshold, np.ndarray):
-        limits = np.concatenate([[np.float32(np.inf)], threshold.astype(np.float32)])[winner]
-    return np.where(value > limits, winner, np.uint8(0))
-
-
-def refiner(settings: LabelSettings, crf: CrfSettings) -> Refine | None:
-    """The CRF of the recipe, or None where the threshold is all."""
-    if settings.method == "threshold":
-        return None
-    import torch
-
-    from semples.masks.crf import DenseCrf
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dense = DenseCrf(crf)
-
-    def refine(photo: np.ndarray, labels: np.ndarray, tags: tuple[int, ...]) -> np.ndarray:
-        maps = [torch.from_numpy(np.array(values)).to(device) for values in (photo, labels)]
-        return dense.refine(maps[:1], maps[1:], [tags])[0].labels.cpu().numpy()
-
-    return refine
+def make_labeller(recipe: Recipe, thresholds: Thresholds, *, num_classes: int) -> Labeller:
+    """The labeller of the recipe with these background thresholds: one, or one for each class."""
+    check_thresholds(thresholds, num_classes=num_classes)
+    return Labeller(recipe.labels, thresholds=thresholds, regions=recipe.regions, crf=recipe.crf)
 
 
 def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -> Scores | None:
@@ -174,21 +174,17 @@ def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -
     return scores_from_confusion(confusion) if confusion.any() else None
 
 
-def resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Nearest-neighbour copy at (H,W) of a map that was computed on a reduced photo."""
-    if values.shape == tuple(shape):
-        return values
-    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
-
-
 # ------------------------------------------------------------------------------------------------------------- steps
 
 
 def _label_inputs(context: Context) -> dict[str, Any]:
-    settings = context.recipe.labels
-    found: dict[str, Any] = {"method": settings.method}
-    if settings.method == "crf":
-        found["crf"] = to_dict(context.recipe.crf)
+    recipe = context.recipe
+    settings = recipe.labels
+    found: dict[str, Any] = {"method": settings.method, "min_confidence": settings.min_confidence}
+    if settings.uses_regions:
+        found["regions"] = scoring_inputs(recipe.regions)
+    if settings.uses_crf:
+        found["crf"] = to_dict(recipe.crf)
     return found | threshold_inputs(context)
 
 
@@ -201,9 +197,9 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
         [item for item in mine if not (folder / f"{item.id}.png").is_file()],
         CamStore(context.folder(cams_name()), format=recipe.cams.format),
         folder,
-        threshold=chosen.applied,
+        labeller=make_labeller(recipe, chosen.applied, num_classes=len(dataset.classes)),
         sizes=photo_sizes(context.folder("data")),
-        refine=refiner(recipe.labels, recipe.crf),
+        regions=partial(stored_regions, context),
     )
     return {
         "photos": len(dataset.items),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,15 @@ from semples.cam_store import CamStore
 from semples.data.dataset import Item, TaggedDataset
 from semples.evaluation.selection import Choice, Grid, Signs, at, choose, steadiness
 from semples.files import read_json, write_json
+from semples.masks.labelling import Labeller
+from semples.masks.regions import Regions
 from semples.progress import track
+from semples.recipe import LabelSettings
 from semples.steps.base import Context, Step
 from semples.steps.cams import name as cams_name
 from semples.steps.cams import reduced
-from semples.steps.labels import Refine, cut, read_winner, refiner
+from semples.steps.labels import make_labeller, read_cams
+from semples.steps.regions import stored_regions
 from semples.steps.threshold import SELECTION, SELECTION_FILE, selection_inputs
 
 if TYPE_CHECKING:
@@ -36,21 +42,23 @@ QUALITY = {"threshold": (-15.0, 160.0, 4.0), "crf": (-103.0, 220.0, 4.0)}
 def step() -> Step:
     """Choose the threshold without masks, and estimate how good the label maps are."""
     about = "threshold from photos and tags alone"
-    return Step(SELECTION, about, ("data", "cams"), selection_inputs, _run)
+    return Step(SELECTION, about, ("data", "cams", "regions"), selection_inputs, _run)
 
 
 def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     recipe, dataset = context.recipe, context.dataset
     items = drawn(dataset, count=recipe.selection.photos, seed=recipe.run.seed)
-    grid = GRIDS[recipe.labels.method]
+    grid = GRIDS[kind(recipe.labels)]
     todo = [item for item in items[context.rank :: context.processes] if not _path(folder, item).is_file()]
     if todo:
         judge = make_judge(context)
         store = CamStore(context.folder(cams_name()), format=recipe.cams.format)
-        refine = refiner(recipe.labels, recipe.crf)
+        whole = replace(recipe, labels=replace(recipe.labels, min_confidence=0.0))
+        labeller = make_labeller(whole, recipe.labels.threshold, num_classes=len(dataset.classes))
         for item in track(todo, label="selection"):
             photo = reduced(dataset.photo(item), max_side=recipe.cams.max_side)
-            maps = label_maps(store, item, photo, thresholds=grid.maps, refine=refine)
+            regions = partial(stored_regions, context, item)
+            maps = label_maps(labeller, store, item, photo, thresholds=grid.maps, regions=regions)
             write_json(_path(folder, item), photo_signs(judge, photo, maps, item.tags, grid=grid))
     context.wait()
     if not context.is_main:
@@ -67,13 +75,29 @@ def drawn(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]:
     return [tagged[index] for index in sorted(order[:count])]
 
 
+def kind(settings: LabelSettings) -> str:
+    """Which of GRIDS and QUALITY a method of label making goes by: regions behave like the threshold alone."""
+    return "crf" if settings.uses_crf else "threshold"
+
+
 def label_maps(
-    store: CamStore, item: Item, photo: np.ndarray, *, thresholds: Sequence[float], refine: Refine | None
+    labeller: Labeller,
+    store: CamStore,
+    item: Item,
+    photo: np.ndarray,
+    *,
+    thresholds: Sequence[float],
+    regions: Callable[[], Regions],
 ) -> list[np.ndarray]:
-    """A photo's label maps at every threshold, uint8 (H,W) of its CAMs' size; `refine` is the CRF, where wanted."""
-    winner, value = read_winner(store, item, photo.shape[:2])
-    maps = [cut(winner, value, threshold) for threshold in thresholds]
-    return maps if refine is None else [refine(photo, labels, item.tags) for labels in maps]
+    """A photo's label maps at every threshold, uint8 (H,W) of the size of `photo`; `regions` of it, where needed."""
+    cams, shape = read_cams(store, item, photo.shape[:2])
+    size = (photo.shape[0], photo.shape[1])
+    return [
+        labeller.at(threshold)(
+            cams, shape=shape, size=size, tags=item.tags, photo=lambda: photo, regions=regions
+        ).labels
+        for threshold in thresholds
+    ]
 
 
 def photo_signs(
@@ -105,7 +129,7 @@ def describe(rows: Sequence[dict[str, Any]], context: Context, grid: Grid) -> di
         "threshold": choice.threshold,
         "per_class": dict(zip(names, own, strict=True)),
         "window": grid.window,
-        "quality": estimate(choice, grid.tried, method=settings.method, place=choice.threshold),
+        "quality": estimate(choice, grid.tried, method=kind(settings), place=choice.threshold),
         "curves": {
             "threshold": grid.tried,
             "steadiness": choice.steadiness.round(6).tolist(),
@@ -146,7 +170,12 @@ def quality(context: Context, place: float) -> dict[str, Any] | None:
     if curves is None:
         return None
     columns = [np.array(curves[key]) for key in ("steadiness", "recognition", "criterion")]
-    return estimate(Choice(place, (), *columns), curves["threshold"], method=stored["method"], place=place)
+    return estimate(
+        Choice(place, (), *columns),
+        curves["threshold"],
+        method=kind(LabelSettings(method=stored["method"])),
+        place=place,
+    )
 
 
 def make_judge(context: Context) -> Judge:

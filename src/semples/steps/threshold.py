@@ -50,7 +50,9 @@ def selection_inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     found: dict[str, Any] = {"selection": to_dict(recipe.selection), "seed": recipe.run.seed}
     found["method"] = recipe.labels.method
-    if recipe.labels.method == "crf":
+    if recipe.labels.uses_regions:
+        found["regions"] = {"background": recipe.regions.background, "combine": recipe.regions.combine}
+    if recipe.labels.uses_crf:
         found["crf"] = to_dict(recipe.crf)
     found |= {"clip": to_dict(recipe.clip), "clip_model": source_digest(recipe.clip.model)}
     return found | {"views": [recipe.generator.mean, recipe.generator.std, recipe.cams.max_side]}

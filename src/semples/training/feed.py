@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ class Plan:
     seed: int
     processes: int = 1
     parts: int = 1
+    length: int | None = None
+    """Steps, where they are counted instead of epochs."""
 
     def __post_init__(self) -> None:
         if self.batch < self.processes * self.parts:
@@ -46,7 +49,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.steps_per_epoch if self.length is None else self.length
 
     def photos(self, step: int) -> np.ndarray:
         """Indices of the photos of a step."""
@@ -73,10 +76,26 @@ def tag_matrix(dataset: TaggedDataset) -> np.ndarray:
 
 
 Key = tuple[int, int]  # epoch, photo index
+Row = tuple[torch.Tensor, ...]
+
+
+class TrainingViews(Protocol):
+    """A torch dataset of training views by (epoch, index): the same key gives the same bytes, whoever asks."""
+
+    @property
+    def tags(self) -> np.ndarray:
+        """(n,K) bool, what the photos carry; all False where a task has no use for it."""
+        ...
+
+    def __getitem__(self, key: Key) -> Row: ...
+
+    def collate(self, rows: list[Row]) -> Batch:
+        """The views of one forward pass."""
+        ...
 
 
 @dataclass(frozen=True)
-class Views(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+class Views(Dataset[Row]):
     """Augmented training views by (epoch, index)."""
 
     dataset: TaggedDataset
@@ -88,7 +107,7 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     seed: int
     noise_size: int
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: Key) -> Row:
         epoch, index = key
         photo = self.dataset.photo(self.dataset.items[index])
         view = train_view(
@@ -101,9 +120,17 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
             epoch=epoch,
             index=index,
         )
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, NOISE_KEY, epoch, index))))
-        noise = random.random(self.noise_size, dtype=np.float32)
-        return view, torch.from_numpy(self.tags[index]), torch.from_numpy(noise)
+        noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
+        return view, torch.from_numpy(self.tags[index]), noise
+
+    def collate(self, rows: list[Row]) -> Batch:
+        return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:
+    """(size,) float32 in [0,1), the randomness of a photo in an epoch."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, NOISE_KEY, *key))))
+    return torch.from_numpy(random.random(size, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -119,17 +146,13 @@ class _Pieces(Sampler[list[Key]]):
                 yield [(epoch, int(index)) for index in self.plan.piece(step, rank=self.rank, part=part)]
 
 
-def _collate(rows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> Batch:
-    return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
-
-
-def feed(plan: Plan, views: Views, *, rank: int, first_step: int, workers: int) -> Iterator[Batch]:
+def feed(plan: Plan, views: TrainingViews, *, rank: int, first_step: int, workers: int) -> Iterator[Batch]:
     """All forward passes of a process from `first_step` on, `plan.parts` of them per step."""
-    loader = DataLoader(
-        views,
+    loader: DataLoader[Any] = DataLoader(
+        views,  # type: ignore[arg-type]
         batch_sampler=_Pieces(plan, rank, first_step),
         num_workers=min(workers, os.cpu_count() or 1),
-        collate_fn=_collate,
+        collate_fn=views.collate,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from semples.errors import Stopped, UserError
 from semples.progress import counter
-from semples.recipe import RunSettings, StageSettings
+from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
-from semples.training.feed import Plan, Views, feed
-from semples.training.schedule import learning_rate
+from semples.training.feed import Plan, TrainingViews, feed
+from semples.training.schedule import rate_at
 from semples.training.task import Batch, Task
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -69,10 +69,10 @@ class Engine:
 
 def train(
     task: Task,
-    views: Views,
+    views: TrainingViews,
     *,
     engine: Engine,
-    settings: StageSettings,
+    settings: StageSettings | SegmenterSettings,
     run: RunSettings,
     workers: int,
     folder: Path,
@@ -80,34 +80,38 @@ def train(
     label: str,
     after_epoch: Callable[[int], None] | None = None,
 ) -> None:
-    """Train `task` for `settings.epochs`, resuming from the checkpoint in `folder` where it has the same fingerprint.
+    """Train `task` as long as the settings say, resuming from the checkpoint in `folder` of the same fingerprint.
 
     A stage that is cut at any moment and started again ends with the same bits on a CPU: order, augmentation and
     stochastic depth depend on (seed, epoch, photo) alone. The final weights are in `task`; the caller saves them.
     after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them.
     """
     batch = min(settings.batch, len(views.tags))
+    if isinstance(settings, SegmenterSettings):
+        epochs, length, clip_norm = 0, settings.iterations, settings.clip_norm
+    else:
+        epochs, length, clip_norm = settings.epochs, None, 0.0
     plan = Plan(
         tags=views.tags,
-        epochs=settings.epochs,
+        epochs=epochs,
         batch=batch,
         seed=run.seed,
         processes=engine.processes,
         parts=settings.accumulate,
+        length=length,
     )
     set_seed(run.seed)
     accelerator = engine.accelerator
     task.train()
     weights = _mark_trained(task)
     optimizer = torch.optim.AdamW(
-        weights.values(),
-        lr=settings.base_lr,
+        _groups(task, weights, settings.weight_decay),
         betas=(settings.beta1, settings.beta2),
         eps=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
     )
     module: Any
     module, optimizer = accelerator.prepare(task, optimizer)
+    trained, weights = list(weights.values()), weights | task.kept()
     progress = _resume(folder / CHECKPOINT, weights, optimizer, fingerprint, accelerator)
     progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
@@ -118,13 +122,15 @@ def train(
                 progress.scaler = accelerator.scaler.state_dict()
             save_checkpoint(folder / CHECKPOINT, weights=weights, optimizer=optimizer, progress=progress)
 
+    stepper = _Stepper(module, optimizer, trained, clip_norm)
     pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers)
     saved = time.monotonic()
     with _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
         while progress.step < plan.steps:
-            rate = learning_rate(settings, progress.step // plan.steps_per_epoch, batch=batch)
-            terms, stop = _step(module, optimizer, pieces, plan, progress.step, rate, engine, stop=stopping())
+            rate = rate_at(settings, progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, batch=batch)
+            terms, stop = _step(stepper, pieces, plan, progress.step, rate, engine, stop=stopping())
             progress.step += 1
+            task.after_step(progress.step)
             _log(progress, terms, rate, plan, run.log_every, events)
             advance(f"loss {terms['loss']:.4f}")
             if after_epoch is not None and progress.step % plan.steps_per_epoch == 0:
@@ -151,6 +157,17 @@ def _mark_trained(task: Task) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in task.named_parameters() if parameter.requires_grad}
 
 
+def _groups(task: Task, weights: dict[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters that share their factors of learning rate and weight decay, in the order of the module."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in weights.items():
+        groups.setdefault(task.factors(name, parameter), []).append(parameter)  # type: ignore[arg-type]
+    return [
+        {"params": parameters, "factor": rate, "weight_decay": weight_decay * decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+
+
 def _resume(
     path: Path, weights: dict[str, Tensor], optimizer: Any, fingerprint: str, accelerator: Accelerator
 ) -> Progress:
@@ -163,9 +180,18 @@ def _resume(
     return progress
 
 
+@dataclass(frozen=True)
+class _Stepper:
+    """What a step moves: the prepared module and optimizer, and the largest norm of the gradient (0: any)."""
+
+    module: Any
+    optimizer: Any
+    trained: list[Tensor]
+    clip_norm: float
+
+
 def _step(
-    module: Any,
-    optimizer: Any,
+    stepper: _Stepper,
     pieces: Iterator[Batch],
     plan: Plan,
     step: int,
@@ -176,9 +202,9 @@ def _step(
 ) -> tuple[dict[str, float], bool]:
     """One optimizer step; returns its losses, averaged over all its photos or pairs, and whether any process was
     asked to stop."""
-    accelerator = engine.accelerator
+    accelerator, module, optimizer = engine.accelerator, stepper.module, stepper.optimizer
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     total = plan.total(step)
     sums: dict[str, Tensor] = {}
     for part in range(plan.parts):
@@ -192,6 +218,8 @@ def _step(
             accelerator.backward(loss)
         for name, value in terms.items():
             sums[name] = sums.get(name, torch.zeros((), device=engine.device)) + value.detach()
+    if stepper.clip_norm > 0:
+        accelerator.clip_grad_norm_(stepper.trained, stepper.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     flag = torch.tensor(float(stop), device=engine.device)

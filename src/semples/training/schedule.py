@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from semples.recipe import StageSettings
+from semples.recipe import SegmenterSettings, StageSettings
 
 REFERENCE_BATCH = 512
 
@@ -23,3 +23,21 @@ def learning_rate(settings: StageSettings, epoch: int, *, batch: int) -> float:
         return settings.warmup_lr + (full - settings.warmup_lr) * epoch / settings.warmup_epochs
     floor = min(settings.final_lr, full)
     return floor + (full - floor) * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+
+
+def rate_at(
+    settings: StageSettings | SegmenterSettings, step: int, *, steps: int, steps_per_epoch: int, batch: int
+) -> float:
+    """Learning rate of a step (from 0): by epoch for the stages, by step for the segmenter."""
+    if isinstance(settings, StageSettings):
+        return learning_rate(settings, step // steps_per_epoch, batch=batch)
+    return iteration_rate(settings, step, steps=steps)
+
+
+def iteration_rate(settings: SegmenterSettings, step: int, *, steps: int) -> float:
+    """Linear rise to `lr` over warmup_iterations, times (1 - step/steps)^power or half a cosine over all steps."""
+    rise = min(1.0, (step + 1) / (settings.warmup_iterations + 1))
+    done = step / max(1, steps)
+    if settings.schedule == "poly":
+        return settings.lr * rise * (1 - done) ** settings.power
+    return settings.lr * rise * 0.5 * (1 + math.cos(math.pi * done))

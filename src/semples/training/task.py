@@ -49,6 +49,17 @@ class Task(nn.Module, ABC):
     def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
         """Shares of the loss and its terms; `loss` is differentiable in the trained parameters."""
 
+    def factors(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
+        """Factors of the learning rate and of the weight decay of a trained parameter."""
+        return 1.0, 1.0
+
+    def kept(self) -> dict[str, Tensor]:
+        """What training changes beside the trained parameters (running averages), by name; checkpoints hold it too."""
+        return {}
+
+    def after_step(self, step: int) -> None:
+        """Called in every process after optimizer step `step` (from 1)."""
+
 
 def share(values: Tensor, total: int) -> Tensor:
     """Sum of `values` over `total`, 0 where there is nothing to average."""

@@ -1,0 +1,225 @@
+"""What CRF and regions add to label maps over the background threshold alone, on finished demo runs.
+
+    python benchmarks/labels.py RUN [RUN ...] [--out labels.json]
+
+RUN: folders that `semples demo --out RUN` left; their photos have exact masks. Two thresholds each: the recipe's, and
+the best for plain labels by those masks. Prints a Markdown table of mIoU and gains, and how well confidences and the
+review list find mistakes. Every finished world is in the JSON file, so that a stopped benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semples import pipeline
+from semples.cam_store import Cams, CamStore
+from semples.data.dataset import Item
+from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
+from semples.files import read_json, write_json
+from semples.masks.labelling import Labelled
+from semples.masks.regions import Regions
+from semples.recipe import Recipe, load_recipe
+from semples.steps import labels as label_steps
+from semples.steps.base import Context
+from semples.steps.regions import proposer
+from semples.steps.review import certainty
+
+METHODS = ("threshold", "crf", "regions", "regions+crf")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of a run with all that labels are made from, and its exact mask."""
+
+    item: Item
+    pixels: np.ndarray
+    truth: np.ndarray
+    cams: Cams
+    regions: Regions
+
+
+@dataclass(frozen=True)
+class World:
+    """The photos of a run, made ready with the regions of a recipe."""
+
+    name: str
+    context: Context
+    photos: list[Photo]
+    region_seconds: float
+
+    @property
+    def best_threshold(self) -> float:
+        """The best for plain labels by the masks."""
+        return float(read_json(self.context.folder(label_steps.curve_name()) / label_steps.CURVE)["best"]["threshold"])
+
+
+def open_world(folder: Path, recipe: Recipe) -> World:
+    """Read a demo folder and propose the regions of its photos."""
+    context = pipeline.open_run(folder / "run")
+    store = CamStore(context.folder("cams"))
+    propose, photos, seconds = proposer(recipe.regions), [], 0.0
+    for item in context.listing.items:
+        pixels, truth = context.listing.photo(item), context.listing.mask(item)
+        assert truth is not None
+        begin = time.perf_counter()
+        regions = propose(pixels)
+        seconds += time.perf_counter() - begin
+        photos.append(Photo(item, pixels, truth, store.read(item.id), regions))
+    return World(folder.name, context, photos, seconds)
+
+
+def labelled(world: World, recipe: Recipe, threshold: float) -> Iterator[tuple[Photo, Labelled]]:
+    """Every photo's labels and confidences by the recipe."""
+    make = label_steps.make_labeller(recipe, threshold, num_classes=len(world.context.listing.classes))
+    for photo in world.photos:
+        shape = photo.truth.shape
+        yield (
+            photo,
+            make(
+                photo.cams,
+                shape=shape,
+                size=shape,
+                tags=photo.item.tags,
+                photo=lambda photo=photo: photo.pixels,
+                regions=lambda photo=photo: photo.regions,
+            ),
+        )
+
+
+def with_method(recipe: Recipe, method: str) -> Recipe:
+    return replace(recipe, labels=replace(recipe.labels, method=method))
+
+
+def measure(world: World, recipe: Recipe) -> dict[str, Any]:
+    """All figures of one world."""
+    thresholds = {"recipe": recipe.labels.threshold, "best": world.best_threshold}
+    found: dict[str, Any] = {"world": world.name, "thresholds": thresholds, "miou": {}, "confidence": {}}
+    for which, threshold in thresholds.items():
+        found["miou"][which] = {}
+        for method in METHODS:
+            figures = judge(world, with_method(recipe, method), threshold)
+            found["miou"][which][method] = figures.pop("miou")
+            if which == "recipe":
+                found["confidence"][method] = figures
+    published = replace(recipe.regions, background=0.7, combine="paint")
+    plain = judge(world, replace(with_method(recipe, "regions"), regions=published), recipe.labels.threshold)
+    found["miou"]["published scoring"] = {"regions": plain["miou"]}
+    found["seconds per photo"] = {"regions": round(world.region_seconds / len(world.photos), 4)}
+    return found
+
+
+def judge(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
+    """miou: of the label maps, percent. auc: chance that a wrong pixel is less sure than a right one. wrong, wrong of
+    sure: share of wrong pixels among all, and among the nine tenths that are most sure. listed, all: mean IoU of the
+    tenth of tagged photos that is listed first for review, and of all; a photo's IoU is the mean over its tags and
+    background."""
+    classes = len(world.context.listing.classes)
+    confusion = np.zeros((classes + 1, classes + 2), np.int64)
+    right, sure, certain, ious = [], [], [], []
+    for photo, found in labelled(world, recipe, threshold):
+        confusion += confusion_matrix(photo.truth, found.labels, num_classes=classes, where=photo.item.id)
+        known = photo.truth != IGNORE
+        right.append((found.labels == photo.truth)[known])
+        sure.append(np.rint(found.confidence[known] * 255).astype(np.int64))
+        if photo.item.tags:
+            certain.append(certainty(found.labels, found.confidence, photo.item.tags))
+            ious.append(photo_iou(found.labels, photo.truth, photo.item.tags))
+    correct, confidence = np.concatenate(right), np.concatenate(sure)
+    order = np.argsort(certain)[: len(certain) // 10]
+    top = np.argsort(-confidence, kind="stable")[: len(correct) * 9 // 10]
+    figures = {
+        "miou": scores_from_confusion(confusion).miou,
+        "auc": auc(confidence, correct),
+        "wrong": 1 - correct.mean(),
+        "wrong of sure": 1 - correct[top].mean(),
+        "listed": np.mean(np.array(ious)[order]),
+        "all": np.mean(ious),
+    }
+    return {name: round(float(figure), 4) for name, figure in figures.items()}
+
+
+def photo_iou(labels: np.ndarray, truth: np.ndarray, tags: Sequence[int]) -> float:
+    """Mean IoU of background and tags in one photo, 0..1."""
+    known = truth != IGNORE
+    found = []
+    for value in (0, *(tag + 1 for tag in tags)):
+        mine, right = (labels == value) & known, truth == value
+        if (mine | right).any():
+            found.append((mine & right).sum() / (mine | right).sum())
+    return float(np.mean(found))
+
+
+def auc(values: np.ndarray, positive: np.ndarray) -> float:
+    """Chance that a positive's value (integers 0..255) exceeds a negative's, ties counted half."""
+    yes, no = (np.bincount(values[mask], minlength=256).astype(float) for mask in (positive, ~positive))
+    below = np.cumsum(no) - no
+    return float((yes * (below + no / 2)).sum() / (yes.sum() * no.sum()))
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: mIoU of the threshold alone and the gains, a row a world; then means and the smallest gains."""
+    lines = []
+    for which in ("recipe", "best"):
+        lines += [
+            f"\n{which} threshold\n",
+            "| world | threshold | mIoU | + CRF | + regions | + regions, CRF |",
+            "|---|" + "--:|" * 5,
+        ]
+        gains = []
+        for result in results:
+            figures = result["miou"][which]
+            gains.append([figures[method] - figures["threshold"] for method in METHODS[1:]])
+            cells = [result["world"], f"{result['thresholds'][which]:.2f}", f"{figures['threshold']:.1f}"]
+            lines.append(f"| {' | '.join(cells + [f'{gain:+.1f}' for gain in gains[-1]])} |")
+        for name, summary in (("mean", statistics.fmean), ("smallest", min)):
+            plain = [result["miou"][which]["threshold"] for result in results]
+            row = [
+                name,
+                "",
+                f"{summary(plain):.1f}",
+                *(f"{summary(column):+.1f}" for column in zip(*gains, strict=True)),
+            ]
+            lines.append(f"| {' | '.join(row)} |")
+    lines += [
+        "\nconfidence\n",
+        "| method | AUC | wrong pixels | wrong of the surest 90 % | IoU of photos listed first | of all |",
+        "|---|" + "--:|" * 5,
+    ]
+    for method in METHODS:
+        mean = {
+            key: statistics.fmean(result["confidence"][method][key] for result in results)
+            for key in results[0]["confidence"][method]
+        }
+        shares = [f"{100 * mean[key]:.1f} %" for key in ("wrong", "wrong of sure")]
+        lines.append(
+            f"| {method} | {mean['auc']:.3f} | {' | '.join(shares)} | {mean['listed']:.2f} | {mean['all']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "labels.json")
+    chosen = parser.parse_args()
+    recipe = load_recipe("demo")
+    results = read_json(chosen.out) if chosen.out.is_file() else []
+    for folder in chosen.runs:
+        if folder.name not in [result["world"] for result in results]:
+            results.append(measure(open_world(folder, recipe), recipe))
+            write_json(chosen.out, results)
+            print(json.dumps(results[-1]), flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A page in the browser: drop a photo, get its mask."""

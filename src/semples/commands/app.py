@@ -1,0 +1,60 @@
+"""The command that opens the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def app(
+    model: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    max_megapixels: float = 40.0,
+    max_megabytes: float = 25.0,
+    mirror: bool | None = None,
+    crf: bool | None = None,
+) -> None:
+    """Open a page for the browser: drop a photo, get its mask. It works without network, on this machine alone.
+
+    Parameters
+    ----------
+    model
+        folder of a trained segmenter, or of a run; with a run without a segmenter the page asks for tags.
+    host
+        address to listen on; another than this machine's own lets others in.
+    port
+        port to listen on; 0 takes any free one.
+    max_megapixels
+        larger photos are refused.
+    max_megabytes
+        larger files are refused.
+    mirror
+        average with the mirrored photo.
+    crf
+        draw the labels to the edges of the photo (dense CRF).
+    """
+    import importlib.util
+
+    from semples import terminal
+    from semples.errors import UserError
+
+    for name in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"the page needs the package {name}: pip install 'semples[app]'")
+    for option, value in (("--max-megapixels", max_megapixels), ("--max-megabytes", max_megabytes)):
+        if not 0 < value < 10_000:
+            raise UserError(f"{option} {value:g}: must be above 0 and below 10000")
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: must be from 0 to 65535")
+    from semples.app.server import LOCAL, Limits, listen, serve
+    from semples.prediction import load
+
+    loaded = load(model, mirror=mirror, crf=crf, max_megapixels=max_megapixels)
+    with listen(host, port) as sock:
+        address, taken = sock.getsockname()[:2]
+        if address not in LOCAL:
+            terminal.say(f"listening on {address}: everyone who can reach this machine can use the page")
+        shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
+        terminal.say(f"open http://{shown}:{taken} in a browser; stop with Ctrl-C")
+        serve(loaded, sock, name=model.resolve().name, limits=Limits(max_megabytes, max_megapixels))

@@ -1,0 +1,123 @@
+"""Commands of the final segmenter: train it on label maps, score it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from semples.errors import UserError
+
+segment_app = App(name="segment", help="The final segmenter: a network that needs no tags.")
+
+Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
+Out = Annotated[Path | None, Parameter(name="--out")]
+
+
+@segment_app.command
+def train(
+    run: Path | None = None,
+    *,
+    photos: Path | None = None,
+    labels: Path | None = None,
+    classes: Path | None = None,
+    out: Out = None,
+    recipe: str | None = None,
+    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+) -> None:
+    """Train a segmenter on the label maps of a run, or on photos and label maps of any folders.
+
+    Parameters
+    ----------
+    run
+        folder of a run whose label maps are done; the segmenter goes to its folder segmenter/model.
+    photos
+        in place of a run: folder with photos; needs --labels and --out.
+    labels
+        folder with a palette or grey PNG for each photo: 0 background, class k as k + 1, 255 not labelled; a folder
+        confidence in it may hold 8-bit confidences.
+    classes
+        class list, a name a line; default: classes.txt beside the label maps or the photos.
+    out
+        folder that gets segmenter/model when --photos is used.
+    recipe
+        recipe whose group segmenter is used; default: the run's own, or folder.
+    settings
+        change a setting, `key=value`, for example segmenter.iterations=2000; may be repeated.
+    """
+    from semples import pipeline, terminal
+    from semples.recipe import load_recipe
+    from semples.schema import merge, parse_override
+    from semples.steps.base import Context, Source
+    from semples.steps.segmenter import MODEL, NAME
+
+    if (run is None) == (photos is None):
+        raise UserError("name either the folder of a run, or --photos with --labels and --out")
+    if run is not None:
+        context = pipeline.open_run(run)
+        chosen = context.recipe if recipe is None else load_recipe(recipe)
+        for override in settings:
+            chosen = merge(chosen, parse_override(override), where=f"--set {override}")
+        context = Context(chosen, context.source, run)
+        pipeline.run(context, steps=["data", NAME], tell=terminal.tell)
+    else:
+        if labels is None or out is None or photos is None:
+            raise UserError("--photos needs --labels (folder with label maps) and --out (folder for the segmenter)")
+        context = Context(load_recipe(recipe or "folder", settings), Source(photos), out)
+        pipeline.segmenter_of_folders(context, photos, labels, classes, tell=terminal.tell)
+    if context.is_main:
+        model = context.folder(NAME) / MODEL
+        terminal.say(f"segmenter: {model}")
+        terminal.say(f"next: semples segment eval {model} --data DIR (photos with masks)")
+    if context.processes > 1:
+        context.engine.stop()
+
+
+@segment_app.command(name="eval")
+def evaluate_(
+    model: Path,
+    *,
+    data: Annotated[Path, Parameter(name="--data")],
+    split: str | None = None,
+    classes: Path | None = None,
+    out: Out = None,
+    json: Path | None = None,
+) -> None:
+    """Score a segmenter on photos with masks: IoU and boundary IoU of every class, and what is taken for what.
+
+    Parameters
+    ----------
+    model
+        folder of a segmenter, or of a run that has one.
+    data
+        folder with photos and masks.
+    split
+        list of photos to score, for example val; default: the list of the training photos, or all.
+    classes
+        class list in place of the data's own.
+    out
+        folder that gets eval.json and confusion.png.
+    json
+        file that gets the figures.
+    """
+    import torch
+
+    from semples import terminal
+    from semples.data.dataset import open_dataset
+    from semples.files import write_json
+    from semples.segmenter.build import Segmenter
+    from semples.segmenter.evaluate import draw_confusion, evaluate
+    from semples.steps.segmenter import MODEL, NAME
+
+    inside = model / NAME / MODEL
+    segmenter = Segmenter.load(inside if inside.is_dir() else model)
+    dataset = open_dataset(data, split=split, classes=classes)
+    found = evaluate(segmenter, dataset, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    terminal.print_evaluation(found)
+    if out is not None:
+        write_json(out / "eval.json", found.as_json())
+        draw_confusion(found.confusion, found.classes, out / "confusion.png")
+        terminal.say(f"figures: {out / 'eval.json'}, picture: {out / 'confusion.png'}")
+    if json is not None:
+        write_json(json, found.as_json())

@@ -1,0 +1,334 @@
+"""Predict many photos: decode ahead, keep the network busy, write every result at once, go on where it was cut.
+
+labels/ID.png      label map of the photo's own size, palette PNG: 0 background, class k is k + 1
+overlays/ID.jpg    the photo under the labels' colours
+areas.csv          pixels of background and of every class, a row a photo
+classes.txt        the classes in order
+prediction.json    model and settings
+photos.jsonl       what is done, so that a second call goes on
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semples import __version__
+from semples.data.dataset import Problem
+from semples.data.photos import PhotoError, read_photo
+from semples.errors import UserError
+from semples.export.gallery import Options, overlay
+from semples.files import read_json, write_bytes, write_json, write_text
+from semples.palette import write_label_png
+from semples.prediction.load import load
+from semples.prediction.model import NEEDS_TAGS, PICTURE_SIDE, Model, Prepared
+from semples.prediction.photos import Photo, Tags, find_photos, known_tags
+from semples.progress import counter
+from semples.segmenter.build import BACKGROUND
+
+LABELS, OVERLAYS = "labels", "overlays"
+AREAS, CLASSES, MANIFEST, JOURNAL = "areas.csv", "classes.txt", "prediction.json", "photos.jsonl"
+ROWS = 1 << 22  # pixels counted at a time
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came of a job.
+
+    photos: how many have a label map now; before: those of them that an earlier call had made. problems: photos set
+    aside. seconds: what this call took, and network_seconds: what the network took of it. found: in how many photos
+    each class was found, and share: its share of all pixels, 0..1.
+    """
+
+    out: Path
+    classes: tuple[str, ...]
+    photos: int
+    before: int
+    problems: tuple[Problem, ...]
+    seconds: float
+    network_seconds: float
+    found: tuple[int, ...]
+    share: tuple[float, ...]
+
+    @property
+    def photos_per_second(self) -> float:
+        """Photos of this call per second, decoding and writing included."""
+        return (self.photos - self.before) / max(self.seconds, 1e-9)
+
+    @property
+    def network_share(self) -> float:
+        """Share of the time that the network was computing, 0..1."""
+        return self.network_seconds / max(self.seconds, 1e-9)
+
+
+def predict(
+    model: Model | Path | str,
+    photos: Sequence[Path | str] | Path | str,
+    out: Path | str,
+    *,
+    tags: str | Path | Sequence[str] | None = None,
+    **settings: Any,
+) -> Predicted:
+    """Segment photos into the folder `out` (its files: see this module).
+
+    model: from `semples.load`, or its folder with `settings` (scales, mirror, window, stride, crf, batch, workers).
+    photos: files, folders and patterns. tags: words for all photos or a tags file; no other class is then found.
+    A photo that cannot be used is a problem of the answer, and the others are done. A second call does what is missing.
+
+    Raises UserError: no model, no photo, an unknown tag, `out` holds something else, the disk is full.
+    """
+    if not isinstance(model, Model):
+        model = load(model, **settings)
+    elif settings:
+        raise UserError("predict: this model is loaded; give its settings to semples.load")
+    out = Path(out).expanduser()
+    chosen = find_photos([photos] if isinstance(photos, Path | str) else photos, outside=out)
+    if tags is None and model.needs_tags:
+        raise UserError(
+            "this run has no trained segmenter, and its CAM model needs to know each photo's tags; " + NEEDS_TAGS
+        )
+    known = known_tags(tags, chosen, model.classes)
+    journal = _Journal(out, model)
+    stamps = {photo.id: _stamp(photo, known.by_id[photo.id]) for photo in chosen if photo.id in known.by_id}
+    todo = [photo for photo in chosen if photo.id in stamps and not journal.has(photo.id, stamps[photo.id])]
+    before = len(stamps) - len(todo)
+    problems = dict(known.problems)
+    begin, network = time.perf_counter(), model.network_seconds
+    with journal, counter(label="predict", total=len(stamps), done=before) as advance:
+        for photo, result in _all(model, todo, known.by_id, out):
+            if isinstance(result, Problem):
+                problems[photo.id] = result
+            else:
+                journal.add(photo, stamps[photo.id], result)
+            advance("")
+    seconds = time.perf_counter() - begin
+    done = [photo for photo in chosen if photo.id in stamps and photo.id not in problems]
+    areas = [journal.areas(photo.id) for photo in done]
+    write_text(out / AREAS, _table(done, areas, model.classes))
+    total = np.array(areas, np.int64).reshape(-1, len(model.classes) + 1)
+    pixels = max(1, int(total.sum()))
+    return Predicted(
+        out=out,
+        classes=model.classes,
+        photos=len(done),
+        before=before,
+        problems=tuple(problems[photo.id] for photo in chosen if photo.id in problems),
+        seconds=seconds,
+        network_seconds=model.network_seconds - network,
+        found=tuple((total[:, 1:] > 0).sum(0).tolist()),
+        share=tuple((total[:, 1:].sum(0) / pixels).tolist()),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- flow
+
+
+Areas = list[int]  # pixels of each label 0..K
+
+
+def _all(
+    model: Model, photos: Sequence[Photo], tags: dict[str, Tags], out: Path
+) -> Iterator[tuple[Photo, Areas | Problem]]:
+    """Every photo with its areas, once its files are written, or with what is wrong with it; in any order."""
+    workers = model.settings.workers
+
+    def prepare(photo: Photo) -> Prepared | Problem:
+        try:
+            return model.prepare(read_photo(photo.path, max_megapixels=model.settings.max_megapixels))
+        except PhotoError as error:
+            return Problem(str(photo.path), str(error).removeprefix(f"{photo.path}: "))
+
+    def finish(photo: Photo, prepared: Prepared, scores: Any) -> Areas:
+        return _write(out, photo, prepared, model.finish(prepared, scores, tags[photo.id]), len(model.classes))
+
+    with _pool(workers) as decoders, _pool(workers) as writers:
+        writing: deque[tuple[Photo, Future[Areas]]] = deque()
+        for batch in _batches(_ahead(decoders, prepare, photos, count=workers + model.together), model.together):
+            if isinstance(batch, tuple):
+                yield batch
+                continue
+            found = model.score([prepared for _, prepared in batch], [tags[photo.id] for photo, _ in batch])
+            for (photo, prepared), scores in zip(batch, found, strict=True):
+                writing.append((photo, writers.submit(finish, photo, prepared, scores)))
+            while writing and (writing[0][1].done() or len(writing) > 2 * (workers + model.together)):
+                photo, future = writing.popleft()
+                yield photo, future.result()
+        for photo, future in writing:
+            yield photo, future.result()
+
+
+Batch = list[tuple[Photo, Prepared]]
+
+
+def _batches(
+    prepared: Iterator[tuple[Photo, Prepared | Problem]], together: int
+) -> Iterator[Batch | tuple[Photo, Problem]]:
+    """Photos of equal shapes, `together` at a time where there are so many; what is wrong passes through.
+
+    At most 4 * `together` photos wait for others of their shape.
+    """
+    waiting: defaultdict[tuple[Any, ...], Batch] = defaultdict(list)
+    for photo, found in prepared:
+        if isinstance(found, Problem):
+            yield photo, found
+            continue
+        waiting[found.shapes].append((photo, found))
+        if len(waiting[found.shapes]) == together:
+            yield waiting.pop(found.shapes)
+        elif sum(map(len, waiting.values())) >= 4 * together:
+            yield waiting.pop(max(waiting, key=lambda shapes: len(waiting[shapes])))
+    yield from waiting.values()
+
+
+def _ahead(
+    pool: _Pool, work: Callable[[Photo], T], photos: Sequence[Photo], *, count: int
+) -> Iterator[tuple[Photo, T]]:
+    """Every photo with its work's result in order; `count` of them are under way or wait."""
+    rest = iter(photos)
+    waiting = deque((photo, pool.submit(work, photo)) for photo in islice(rest, count))
+    while waiting:
+        photo, future = waiting.popleft()
+        yield photo, future.result()
+        waiting.extend((photo, pool.submit(work, photo)) for photo in islice(rest, 1))
+
+
+class _Pool(Protocol):
+    def submit(self, work: Callable[..., T], /, *arguments: Any) -> Future[T]: ...
+
+
+class _Inline:
+    """A pool of no threads: work is done when it is handed in."""
+
+    def submit(self, work: Callable[..., T], /, *arguments: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(work(*arguments))
+        return future
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[_Pool]:
+    if not workers:
+        yield _Inline()
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def _write(out: Path, photo: Photo, prepared: Prepared, labels: NDArray[np.uint8], classes: int) -> Areas:
+    buffer = io.BytesIO()
+    picture = overlay(prepared.picture, labels, Options(max_side=PICTURE_SIDE))
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
+    write_bytes(out / OVERLAYS / f"{photo.id}.jpg", buffer.getvalue())
+    write_label_png(out / LABELS / f"{photo.id}.png", labels)
+    return count_labels(labels, classes + 1)
+
+
+def count_labels(labels: NDArray[np.uint8], count: int) -> list[int]:
+    """How often each value 0..count-1 occurs; a photo of 100 megapixels needs little memory."""
+    flat = labels.reshape(-1)
+    parts = (flat[first : first + ROWS] for first in range(0, len(flat), ROWS))
+    total: list[int] = sum(np.bincount(part, minlength=count) for part in parts).tolist()  # type: ignore[union-attr]
+    return total
+
+
+def _table(photos: Sequence[Photo], areas: Sequence[Areas], classes: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", "pixels", BACKGROUND, *classes])
+    for photo, row in zip(photos, areas, strict=True):
+        writer.writerow([photo.name, sum(row), *row])
+    return buffer.getvalue()
+
+
+def _stamp(photo: Photo, tags: Tags) -> list[Any]:
+    """What tells a photo from a later one of the same name, and the tags it was predicted with."""
+    try:
+        stat = photo.path.stat()
+    except OSError:  # it is reported when it is decoded
+        return [0, 0, None]
+    return [stat.st_size, stat.st_mtime_ns, None if tags is None else list(tags)]
+
+
+class _Journal:
+    """The photos of the output folder that are done: a line each, written once its files are."""
+
+    def __init__(self, out: Path, model: Model) -> None:
+        self._out = out
+        described = {
+            "semples": __version__,
+            "model": model.identity,
+            "settings": model.settings.what_counts(),
+            "classes": list(model.classes),
+        }
+        manifest = out / MANIFEST
+        if manifest.is_file():
+            if read_json(manifest) != json.loads(json.dumps(described)):
+                raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
+        elif out.is_dir() and any(out.iterdir()):
+            raise UserError(f"{out}: holds something else; choose another --out")
+        else:
+            write_json(manifest, described)
+        write_text(out / CLASSES, "".join(f"{name}\n" for name in model.classes))
+        self._done: dict[str, dict[str, Any]] = {}
+        self._read(len(model.classes) + 1)
+
+    def _read(self, labels: int) -> None:
+        path = self._out / JOURNAL
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
+        if whole != text:
+            write_text(path, whole)
+        for line in whole.splitlines():
+            try:
+                entry = json.loads(line)
+                if len(entry["areas"]) == labels:
+                    self._done[entry["id"]] = entry
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{path}: damaged; delete it to predict all photos anew") from None
+
+    def has(self, id: str, stamp: list[Any]) -> bool:
+        """Whether the photo is done as it is now, and its files are there."""
+        entry = self._done.get(id)
+        files = (self._out / LABELS / f"{id}.png", self._out / OVERLAYS / f"{id}.jpg")
+        return entry is not None and entry["stamp"] == stamp and all(map(os.path.isfile, files))
+
+    def areas(self, id: str) -> Areas:
+        found: Areas = self._done[id]["areas"]
+        return found
+
+    def __enter__(self) -> _Journal:
+        self._file = open(self._out / JOURNAL, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
+        """Note a photo whose files are written."""
+        entry = {"id": photo.id, "stamp": stamp, "areas": areas}
+        self._done[photo.id] = entry
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()

@@ -1,0 +1,80 @@
+"""From a folder to a model: a segmenter's package, or a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semples import pipeline
+from semples.errors import UserError
+from semples.files import read_json, sha256_file
+from semples.prediction.settings import predict_settings
+from semples.recipe import CrfSettings
+from semples.segmenter.package import PROGRAMS, is_package, open_package
+from semples.steps import segmenter
+from semples.steps.base import GENERATOR
+from semples.steps.cams import LAST
+
+if TYPE_CHECKING:
+    from semples.prediction.model import Model
+
+
+def load(folder: Path | str, **settings: Any) -> Model:
+    """The model in `folder`: a trained segmenter, or a run, whose segmenter is taken where it has one.
+
+    A run without a segmenter gives its mask generator, which must be told each photo's tags. settings: those of
+    `PredictSettings` (scales, mirror, window, stride, crf, batch, ...). Nothing in the folder is run.
+
+    Raises UserError where there is no model, a file is missing or does not fit the others.
+    """
+    from semples.prediction.model import SegmenterModel
+
+    folder, chosen = Path(folder).expanduser(), predict_settings(**settings)
+    place = find_segmenter(folder)
+    if place is not None:
+        package = open_package(place)
+        crf = CrfSettings() if package.recipe is None else package.recipe.crf
+        return SegmenterModel(package.segmenter, settings=chosen, identity=package.identity, crf=crf)
+    if (folder / pipeline.RUN).is_file():
+        return _cam_model(folder, chosen)
+    raise UserError(_nothing(folder))
+
+
+def find_segmenter(folder: Path) -> Path | None:
+    """The package of a segmenter in `folder`: the folder itself, or that of a run's segmenter step."""
+    places = (folder, folder / segmenter.NAME / segmenter.MODEL, folder / segmenter.MODEL)
+    return next(filter(is_package, places), None)
+
+
+def _cam_model(folder: Path, settings: Any) -> Model:
+    from semples.models.generator import load_generator
+    from semples.prediction.model import CamModel
+
+    context = pipeline.open_run(folder)
+    weights = context.folder(LAST) / GENERATOR
+    if not weights.is_file():
+        raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
+    generator, classes = load_generator(weights)
+    manifest = context.folder("labels") / pipeline.MANIFEST
+    threshold = context.recipe.labels.threshold
+    if manifest.is_file():
+        threshold = float(read_json(manifest)["result"]["threshold"])
+    return CamModel(
+        generator,  # type: ignore[arg-type]
+        classes,
+        settings=settings,
+        identity={GENERATOR: sha256_file(weights)},
+        recipe=context.recipe,
+        threshold=threshold,
+    )
+
+
+def _nothing(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: no such folder"
+    if not folder.is_dir():
+        return f"{folder}: not a folder; name the folder of a segmenter or of a run"
+    other = sorted(path.name for path in folder.iterdir() if path.suffix in PROGRAMS)
+    if other:
+        return f"{folder}: {other[0]} is not read: such a file may hold a program; only safetensors, JSON and YAML are"
+    return f"{folder}: neither a segmenter (segmenter.json is missing) nor a run ({pipeline.RUN} is missing)"

@@ -1,0 +1,269 @@
+"""What `semples.load` gives: a trained segmenter, or a run's mask generator, as a thing that turns photos into labels.
+
+A model's work on a photo has three parts, so that the network never waits for the others: `prepare` (decode and resize,
+in a background thread), `score` (the network, several photos at once) and `finish` (the label map, in a background
+thread again).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from semples.cams import photo_cams
+from semples.data.photos import read_photo
+from semples.data.transforms import image_to_tensor, resize_photo
+from semples.errors import UserError
+from semples.masks.crf import DenseCrf, unary_from_scores
+from semples.masks.threshold import label_map
+from semples.prediction.photos import Tags
+from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
+from semples.prediction.settings import PredictSettings
+from semples.recipe import CrfSettings, Recipe
+from semples.steps.cams import reduced
+
+if TYPE_CHECKING:
+    from semples.models.generator import MaskGenerator
+    from semples.segmenter.build import Segmenter
+
+PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
+STEP = 32  # sides of views are whole multiples of it where the network allows: photos of like shape go together
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A decoded photo: what the network gets, its (height, width), and a small copy, uint8 (h,w,3)."""
+
+    inputs: tuple[Tensor, ...]
+    size: tuple[int, int]
+    picture: NDArray[np.uint8]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Photos of equal shapes can be computed together."""
+        return tuple(tuple(tensor.shape) for tensor in self.inputs)
+
+
+class Model:
+    """A model with its classes and the settings it predicts with; see `semples.load`.
+
+    classes: the K names; label 0 is background, label k + 1 is classes[k]. needs_tags: whether each photo's tags must
+    be known. identity: what tells this model from another, as plain data. together: photos computed together.
+    network_seconds: time that the network itself has taken so far.
+    """
+
+    needs_tags = False
+
+    def __init__(self, classes: Sequence[str], *, settings: PredictSettings, identity: dict[str, Any]) -> None:
+        self.classes = tuple(classes)
+        self.settings = settings
+        self.identity = identity
+        self.together = settings.batch
+        self.network_seconds = 0.0
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def predict(self, photo: NDArray[np.uint8] | Path | str, *, tags: Sequence[str] | None = None) -> NDArray[np.uint8]:
+        """Label map (H,W) uint8 of a photo: a file, or uint8 (H,W,3) RGB. `tags`: the classes known to be in it.
+
+        Raises UserError for a photo that cannot be read, a tag that is no class, and missing tags where `needs_tags`.
+        """
+        known = self.tags_of(tags)
+        if isinstance(photo, Path | str):
+            photo = read_photo(photo, max_megapixels=self.settings.max_megapixels)
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise UserError(f"a photo must be uint8 (H,W,3), RGB, not {photo.dtype} {photo.shape}")
+        prepared = self.prepare(photo)
+        return self.finish(prepared, self.score([prepared], [known])[0], known)
+
+    def tags_of(self, words: Sequence[str] | None) -> Tags:
+        """Tag words as class indices. Raises UserError."""
+        if words is None:
+            if self.needs_tags:
+                raise UserError("this model needs to know each photo's tags; " + NEEDS_TAGS)
+            return None
+        unknown = [word for word in words if word not in self.classes]
+        if unknown:
+            raise UserError(f"tag {unknown[0]!r} is not a class of this model; its classes: {', '.join(self.classes)}")
+        return tuple(sorted({self.classes.index(word) for word in words}))
+
+    def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
+        """What the network gets of a photo uint8 (H,W,3)."""
+        raise NotImplementedError
+
+    def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Any]:
+        """The network's scores of photos of equal `shapes`; what they are, `finish` knows."""
+        raise NotImplementedError
+
+    def finish(self, prepared: Prepared, scores: Any, tags: Tags) -> NDArray[np.uint8]:
+        """Label map (H,W) uint8 of the photo's own size."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _network(self) -> Iterator[None]:
+        """Count the time the network takes."""
+        begin = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.network_seconds += time.perf_counter() - begin
+
+
+NEEDS_TAGS = (
+    "give --tags (words for all photos, or a tags file), or train a segmenter, which needs none: "
+    "semples segment train RUN"
+)
+
+
+class SegmenterModel(Model):
+    """A trained segmenter. Scores are probabilities (C,h,w) float32 on the CPU, the mean over scales and mirrors."""
+
+    def __init__(
+        self, segmenter: Segmenter, *, settings: PredictSettings, identity: dict[str, Any], crf: CrfSettings
+    ) -> None:
+        super().__init__(segmenter.classes, settings=settings, identity=identity)
+        self.segmenter = segmenter.to(self.device).eval()
+        self._scales = settings.scales or (1.0,)
+        self._step = _step_of(segmenter)
+        self._short: int | None = segmenter.config.size
+        self._window: int | None = None
+        score: Scorer = self._probabilities
+        if settings.mirror:
+            score = mirrored(score)
+        if settings.window is not None and segmenter.fixed_size not in (None, settings.window):
+            raise UserError(f"predict: this network takes windows of {segmenter.fixed_size} pixels only")
+        if settings.window is not None:
+            self._short = None
+        side = settings.window or segmenter.fixed_size
+        if side is not None:
+            self._window = side if segmenter.fixed_size else multiple_of(side, self._step)
+            stride = min(self._window, multiple_of(settings.stride or self._window // 2, self._step))
+            score = windowed(score, window=self._window, stride=stride, batch=settings.batch)
+            self.together = 1
+        self._score = score
+        self._crf = DenseCrf(crf) if settings.crf else None
+
+    def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
+        config, (height, width) = self.segmenter.config, photo.shape[:2]
+        views = []
+        for scale in self._scales:
+            size = view_size(width, height, scale=scale, short=self._short, window=self._window, step=self._step)
+            resized = photo if size == (width, height) else resize_photo(photo, *size)
+            views.append(image_to_tensor(resized, config.mean, config.std))
+        views.sort(key=lambda view: -view.numel())  # the largest decides the resolution of the scores
+        return Prepared(tuple(views), (height, width), reduced(photo, max_side=PICTURE_SIDE))
+
+    @torch.inference_mode()
+    def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Tensor]:
+        """Probabilities (C,h,w) of each photo; tags are for `finish`."""
+        summed_BChw: Tensor | None = None
+        for views in zip(*(prepared.inputs for prepared in batch), strict=True):
+            found = self._score(torch.stack(views).to(self.device))
+            if summed_BChw is None:
+                summed_BChw = found
+            else:
+                size = summed_BChw.shape[-2:]
+                summed_BChw += torch.nn.functional.interpolate(found, size, mode="bilinear", align_corners=False)
+        assert summed_BChw is not None
+        return list((summed_BChw / len(self._scales)).cpu())
+
+    def _probabilities(self, images_B3hw: Tensor) -> Tensor:
+        with self._network():
+            return self.segmenter(images_B3hw).exp()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def finish(self, prepared: Prepared, scores: Tensor, tags: Tags) -> NDArray[np.uint8]:
+        values = None if tags is None else (0, *(tag + 1 for tag in tags))
+        if self._crf is None:
+            return labels_from_scores(scores, prepared.size, values=values)
+        size = prepared.picture.shape[:2]
+        present = np.unique(labels_from_scores(scores, (size[0], size[1]), values=values)).tolist()
+        if len(present) == 1:
+            return np.full(prepared.size, present[0], np.uint8)
+        own = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[0]
+        unary = unary_from_scores(own / own.sum(0).clamp_min(1e-12))
+        photo = torch.from_numpy(np.array(prepared.picture))
+        best = self._crf.marginals([photo], [unary])[0].argmax(0)
+        return _enlarged(np.array(present, np.uint8)[best.numpy()], prepared.size)
+
+
+class CamModel(Model):
+    """A run's mask generator: CAMs of the tags, cut at the run's background threshold. Scores are those CAMs."""
+
+    needs_tags = True
+
+    def __init__(
+        self,
+        generator: MaskGenerator,
+        classes: Sequence[str],
+        *,
+        settings: PredictSettings,
+        identity: dict[str, Any],
+        recipe: Recipe,
+        threshold: float,
+    ) -> None:
+        super().__init__(classes, settings=settings, identity=identity | {"threshold": threshold})
+        if settings.window is not None:
+            raise UserError("predict: windows need a trained segmenter; leave --window out")
+        self.generator = generator
+        generator.to(self.device).eval()  # type: ignore[attr-defined]
+        self.threshold = threshold
+        self._recipe = recipe
+        own = recipe.cams
+        mirror = own.mirror if settings.mirror is None else settings.mirror
+        self._cams = replace(own, scales=settings.scales or own.scales, mirror=mirror)
+        wanted = recipe.labels.method == "crf" if settings.crf is None else settings.crf
+        self._crf = DenseCrf(recipe.crf) if wanted else None
+
+    def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
+        size = (photo.shape[0], photo.shape[1])
+        small = np.ascontiguousarray(reduced(photo, max_side=self._cams.max_side))
+        return Prepared((torch.from_numpy(small),), size, reduced(photo, max_side=PICTURE_SIDE))
+
+    def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[dict[int, NDArray[np.float32]]]:
+        """CAMs of each photo's tags, float32 (h,w) in 0..1 by class index."""
+        photos = [prepared.inputs[0].numpy() for prepared in batch]
+        known = [found or () for found in tags]
+        with self._network():
+            return photo_cams(
+                self.generator,
+                photos,
+                known,
+                settings=self._cams,
+                generator=self._recipe.generator,
+                device=self.device,
+            )
+
+    def finish(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> NDArray[np.uint8]:
+        shape = prepared.inputs[0].shape
+        labels = label_map(scores, (shape[0], shape[1]), threshold=self.threshold)
+        if self._crf is not None and tags:
+            size = prepared.picture.shape[:2]
+            maps = [torch.from_numpy(np.array(values)) for values in (prepared.picture, _enlarged(labels, size))]
+            labels = self._crf.refine(maps[:1], maps[1:], [tags])[0].labels.numpy()
+        return _enlarged(labels, prepared.size)
+
+
+def _step_of(segmenter: Segmenter) -> int:
+    """What the sides of a view are whole multiples of; the side of a training view is one."""
+    described = segmenter.network.config
+    patch = getattr(getattr(described, "backbone_config", None) or described, "patch_size", None)
+    step = max(8, math.gcd(segmenter.config.size, STEP))
+    return patch if isinstance(patch, int) and step % patch else step
+
+
+def _enlarged(labels: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+    """Nearest-neighbour copy at (H,W)."""
+    if labels.shape == tuple(size):
+        return labels
+    return np.asarray(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -1,0 +1,132 @@
+"""Scores of a segmenter on photos with masks, and a picture of what it takes for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from semples.data.dataset import PhotoError, TaggedDataset
+from semples.errors import UserError
+from semples.evaluation.boundary import BoundaryAccumulator
+from semples.evaluation.confusion import Scores, confusion_matrix, mean_of_known, number_or_none, scores_from_confusion
+from semples.files import atomic_path
+from semples.progress import track
+from semples.segmenter.build import BACKGROUND, Segmenter
+from semples.segmenter.infer import segment_photo
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a segmenter, in percent. confusion: int64 (K+1,K+2) pixels by truth and prediction; boundary: (K+1,)
+    boundary IoU; unusable: what is wrong with masks and photos that could not be used, a line each."""
+
+    classes: tuple[str, ...]
+    scores: Scores
+    boundary: NDArray[np.float64]
+    confusion: NDArray[np.int64]
+    photos: int
+    unusable: tuple[str, ...]
+
+    @property
+    def mean_boundary(self) -> float:
+        """Mean boundary IoU over the values that occur."""
+        return mean_of_known(self.boundary)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        found = self.scores.as_json(self.classes)
+        for row, figure in zip(found["classes"], self.boundary, strict=True):
+            row["boundary_iou"] = number_or_none(figure)
+        return {
+            "photos": self.photos,
+            "boundary_iou": number_or_none(self.mean_boundary),
+            **found,
+            "confusion": self.confusion.tolist(),
+            "unusable": list(self.unusable),
+        }
+
+
+def evaluate(segmenter: Segmenter, dataset: TaggedDataset, *, device: torch.device) -> Evaluation:
+    """Segment every photo that has a mask, without its tags, and compare. Raises UserError where none has."""
+    if segmenter.classes != dataset.classes.names:
+        raise UserError(
+            f"{dataset.root}: {len(dataset.classes)} classes ({', '.join(dataset.classes.names[:3])} ...), but the "
+            f"segmenter knows {len(segmenter.classes)} ({', '.join(segmenter.classes[:3])} ...); "
+            "name the segmenter's class list with --classes"
+        )
+    count = len(segmenter.classes)
+    confusion = np.zeros((count + 1, count + 2), np.int64)
+    boundary, unusable, photos = BoundaryAccumulator(count), list[str](), 0
+    segmenter = segmenter.to(device).eval()
+    for item in track([item for item in dataset.items if item.mask is not None], label="segmenting"):
+        try:
+            photo, truth = dataset.photo(item), dataset.mask(item)
+        except PhotoError as error:
+            unusable.append(str(error))
+            continue
+        assert truth is not None
+        labels = segment_photo(segmenter, photo, device=device)
+        confusion += confusion_matrix(truth, labels, num_classes=count, where=str(item.mask))
+        boundary.add(truth, labels)
+        photos += 1
+    if not photos:
+        first = f"; the first problem: {unusable[0]}" if unusable else ""
+        raise UserError(f"{dataset.root}: no photo has a usable mask to compare with{first}")
+    return Evaluation(
+        segmenter.classes, scores_from_confusion(confusion), boundary.result(), confusion, photos, tuple(unusable)
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- picture
+
+CELL, TEXT, GAP = 34, 13, 8
+
+
+def draw_confusion(confusion: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> None:
+    """A PNG table: a row per true value, a column per predicted one, each cell the percentage of its row."""
+    names = (BACKGROUND, *classes)
+    counts = confusion[:, : len(names)]
+    shares = counts / np.maximum(1, confusion.sum(1, keepdims=True))
+    font = ImageFont.load_default(TEXT)
+    margin = GAP + max(round(font.getlength(name)) for name in names) + GAP
+    side = CELL * len(names)
+    picture = Image.new("RGB", (margin + side + GAP, TEXT * 2 + margin + side + GAP), "white")
+    draw = ImageDraw.Draw(picture)
+    top = TEXT * 2 + margin
+    draw.text((GAP, GAP), "rows: truth, columns: predicted, percent of the row", fill="black", font=font)
+    for index, name in enumerate(names):
+        centre = CELL * index + CELL // 2
+        draw.text((margin - GAP, top + centre), name, fill="black", font=font, anchor="rm")
+        _upright(picture, name, margin + centre, top - GAP, font)
+        for column in range(len(names)):
+            share = float(shares[index, column])
+            box = (margin + CELL * column, top + CELL * index)
+            draw.rectangle((*box, box[0] + CELL - 2, box[1] + CELL - 2), fill=_shade(share, right=index == column))
+            if counts[index].any():
+                middle = (box[0] + CELL // 2 - 1, box[1] + CELL // 2 - 1)
+                fill = "white" if share > 0.55 else "black" if share >= 0.005 else "#999"
+                draw.text(middle, f"{100 * share:.0f}", fill=fill, font=font, anchor="mm")
+    with atomic_path(path) as temporary:
+        picture.save(temporary)
+
+
+def _shade(share: float, *, right: bool) -> tuple[int, int, int]:
+    """White to blue on the diagonal, white to red beside it."""
+    strength = share**0.5
+    full = (0x1F, 0x4E, 0x9E) if right else (0xB0, 0x24, 0x24)
+    red, green, blue = (round(245 + (value - 245) * strength) for value in full)
+    return red, green, blue
+
+
+def _upright(picture: Image.Image, text: str, centre: int, bottom: int, font: Any) -> None:
+    """Text that reads upwards and ends at `bottom`."""
+    strip = Image.new("RGB", (round(font.getlength(text)) + 2, TEXT + 6), "white")
+    ImageDraw.Draw(strip).text((0, 2), text, fill="black", font=font)
+    turned = strip.transpose(Image.Transpose.ROTATE_90)
+    picture.paste(turned, (centre - turned.width // 2, bottom - turned.height))

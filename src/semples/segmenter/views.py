@@ -1,0 +1,178 @@
+"""Training views of photos and their label maps, each drawn from a key (seed, epoch, index) and from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from semples.data.dataset import Item, TaggedDataset, with_items
+from semples.data.photos import probe
+from semples.data.transforms import colour_jitter, image_to_tensor, key_rng
+from semples.errors import UserError
+from semples.palette import read_label_png
+from semples.progress import track
+from semples.recipe import SegmentAugmentSettings, SegmenterSettings
+from semples.training.feed import Key, Row, keyed_noise
+from semples.training.task import Batch
+
+IGNORE = 255
+CONFIDENCE = "confidence"  # folder below the label maps, where they have confidences
+
+
+@dataclass
+class MaskedBatch(Batch):
+    """Besides images: labels (B,S,S) uint8, 255 not labelled, and weight (B,S,S) uint8, of 255."""
+
+    labels: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device) -> MaskedBatch:
+        tensors = (self.image, self.tags, self.noise, self.labels, self.weight)
+        return MaskedBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+@dataclass(frozen=True)
+class MaskedViews(Dataset[Row]):
+    """Augmented views with labels by (epoch, index)."""
+
+    dataset: TaggedDataset
+    labels: LabelFolder
+    settings: SegmenterSettings
+    seed: int
+
+    @cached_property
+    def tags(self) -> np.ndarray:
+        """No tags are asked for: (n,1), all False."""
+        return np.zeros((len(self.dataset.items), 1), bool)
+
+    def __getitem__(self, key: Key) -> Row:
+        epoch, index = key
+        item, settings = self.dataset.items[index], self.settings
+        labels, confidence = self.labels.read(item)
+        noise = settings.noise
+        if confidence is not None and noise.ignore_below > 0:
+            labels = np.where(confidence < noise.ignore_below * 255, np.uint8(IGNORE), labels)
+        weight = confidence if confidence is not None and noise.weigh else np.full_like(labels, 255)
+        view, labels, weight = segment_view(
+            self.dataset.photo(item),
+            labels,
+            weight,
+            settings=settings.augment,
+            size=settings.image_size,
+            fill=_bytes(settings.mean),
+            rng=key_rng(seed=self.seed, epoch=epoch, index=index),
+        )
+        return (
+            image_to_tensor(view, settings.mean, settings.std),
+            torch.from_numpy(self.tags[index]),
+            keyed_noise(1, seed=self.seed, key=key),
+            torch.from_numpy(labels),
+            torch.from_numpy(weight),
+        )
+
+    def collate(self, rows: list[Row]) -> MaskedBatch:
+        return MaskedBatch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Label maps `ID.png` and, where there are any, confidences `confidence/ID.png` (8-bit grey, 255 is certain)."""
+
+    folder: Path
+
+    @cached_property
+    def has_confidence(self) -> bool:
+        return (self.folder / CONFIDENCE).is_dir()
+
+    def read(self, item: Item) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Labels (H,W) and confidences (H,W) or None. Raises UserError where one is unreadable."""
+        labels = read_label_png(self.folder / f"{item.id}.png")
+        if not self.has_confidence:
+            return labels, None
+        return labels, read_label_png(self.folder / CONFIDENCE / f"{item.id}.png")
+
+
+def labelled(dataset: TaggedDataset, labels: LabelFolder) -> TaggedDataset:
+    """The photos of `dataset` that have a label map with at least one known pixel; every map is looked at once.
+
+    Raises UserError: a map of another size than its photo, a value that is no class, a confidence that is missing or
+    of another size, no map at all.
+    """
+    kept = []
+    for item in track(dataset.items, label="label maps"):
+        path = labels.folder / f"{item.id}.png"
+        if not path.is_file():
+            continue
+        values, confidence = labels.read(item)
+        width, height = probe(item.photo)
+        if values.shape != (height, width):
+            raise UserError(
+                f"{path}: {values.shape[1]}x{values.shape[0]} pixels, but its photo has {width}x{height}; "
+                "save both at the same size"
+            )
+        strange = values[(values > len(dataset.classes)) & (values != IGNORE)]
+        if strange.size:
+            raise UserError(
+                f"{path}: holds the label {strange[0]}, but there are {len(dataset.classes)} classes; "
+                "use the class list that these label maps were made with"
+            )
+        if confidence is not None and confidence.shape != values.shape:
+            raise UserError(f"{labels.folder / CONFIDENCE / item.id}.png: not the size of its label map; make it again")
+        if (values != IGNORE).any():
+            kept.append(item)
+    if not kept:
+        raise UserError(f"{labels.folder}: no label map ID.png for any of the {len(dataset.items)} photos")
+    return with_items(dataset, kept)
+
+
+def segment_view(
+    photo: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    weight: NDArray[np.uint8],
+    *,
+    settings: SegmentAugmentSettings,
+    size: int,
+    fill: tuple[int, int, int],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """A square of `size` pixels: photo (S,S,3), labels (S,S) and weight (S,S), cut and mirrored alike.
+
+    Where the enlarged or reduced photo does not fill the square, `fill` stands, with label 255 and weight 0.
+    """
+    height, width = labels.shape
+    factor = size * rng.uniform(*settings.scale) / min(height, width)
+    whole = [max(1, round(side * factor)) for side in (width, height)]
+    cut = [min(size, side) for side in whole]
+    start = [int(rng.integers(0, side - part + 1)) for side, part in zip(whole, cut, strict=True)]
+    place = [int(rng.integers(0, size - part + 1)) for part in cut]
+    box = (
+        start[0] * width / whole[0],
+        start[1] * height / whole[1],
+        (start[0] + cut[0]) * width / whole[0],
+        (start[1] + cut[1]) * height / whole[1],
+    )
+    mirror = rng.random() < settings.flip
+    picture = Image.fromarray(photo).resize((cut[0], cut[1]), Image.Resampling.BICUBIC, box=box)
+    if settings.colour_jitter > 0:
+        picture = colour_jitter(picture, settings.colour_jitter, rng)
+    nearest = Image.Resampling.NEAREST
+    parts = [picture] + [Image.fromarray(x).resize((cut[0], cut[1]), nearest, box=box) for x in (labels, weight)]
+    views = []
+    for part, empty in zip(parts, (fill, IGNORE, 0), strict=True):
+        view = np.full((size, size, 3) if part.mode == "RGB" else (size, size), empty, np.uint8)
+        view[place[1] : place[1] + cut[1], place[0] : place[0] + cut[0]] = np.asarray(part)
+        views.append(np.ascontiguousarray(view[:, ::-1]) if mirror else view)
+    return views[0], views[1], views[2]
+
+
+def _bytes(mean: tuple[float, float, float]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * share) for share in mean)
+    return red, green, blue

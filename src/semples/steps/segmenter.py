@@ -1,0 +1,198 @@
+"""The optional last step: train the final segmenter on label maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semples.data.dataset import ClassList, FileDataset, Item, TaggedDataset, class_list
+from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.text import nfc
+from semples.errors import UserError
+from semples.files import read_json, sha256_file
+from semples.models.weights import source_digest
+from semples.schema import to_dict
+from semples.steps.base import Context, Step
+
+if TYPE_CHECKING:
+    from semples.segmenter.build import Segmenter
+    from semples.segmenter.package import Card
+
+NAME = "segmenter"
+MODEL = "model"  # folder of the finished segmenter in the step's folder
+CLASSES = "classes.txt"
+
+
+def step() -> Step:
+    """Train on the label maps of the run."""
+
+    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+        return _train(context, context.dataset, context.folder("labels"), folder, fingerprint)
+
+    return Step(NAME, "the segmenter learns from the label maps", ("data", "labels"), _inputs, run, partial=_partial)
+
+
+def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
+    """Train on photos and label maps of any folders."""
+    pairs: list[TaggedDataset] = []  # listed once
+
+    def dataset() -> TaggedDataset:
+        if not pairs:
+            pairs.append(paired_dataset(photos, labels, classes))
+        return pairs[0]
+
+    def inputs(context: Context) -> dict[str, Any]:
+        found = dataset()
+        files = [
+            [item.id, sha256_file(item.photo), *map(sha256_file, _label_files(labels, item))] for item in found.items
+        ]
+        content = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        return _inputs(context) | {"classes": found.classes.names, "files": content}
+
+    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+        return _train(context, dataset(), labels, folder, fingerprint)
+
+    return Step(NAME, "the segmenter learns from the label maps", (), inputs, run, partial=_partial)
+
+
+def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileDataset:
+    """The photos below `photos` that have a label map of the same name (but for the suffix) below `labels`.
+
+    The class list is the file given, or classes.txt in either folder. Raises UserError.
+    """
+    for folder in (photos, labels):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    names = [classes] if classes is not None else [folder / CLASSES for folder in (labels, photos)]
+    found = next((path for path in names if path.is_file()), None)
+    if found is None:
+        raise UserError(f"{names[0]}: no such class list; name one with --classes (a class name on each line)")
+    items = []
+    for path in sorted(photos.rglob("*")):
+        if path.suffix.casefold() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            name = nfc(path.relative_to(photos).with_suffix("").as_posix())
+            if (labels / f"{name}.png").is_file() and (labels / f"{name}.png") != path:
+                items.append(Item(name, path, ()))
+    if not items:
+        raise UserError(f"{labels}: no label map NAME.png for any photo NAME below {photos}")
+    listed: ClassList = class_list(found)
+    return FileDataset(photos.resolve().name, photos, listed, tuple(items), ())
+
+
+def _label_files(labels: Path, item: Item) -> list[Path]:
+    from semples.segmenter.views import CONFIDENCE
+
+    paths = (labels / f"{item.id}.png", labels / CONFIDENCE / f"{item.id}.png")
+    return [path for path in paths if path.is_file()]
+
+
+def _inputs(context: Context) -> dict[str, Any]:
+    """Every setting that changes the segmenter's numbers."""
+    settings, run = context.recipe.segmenter, context.recipe.run
+    return {
+        "segmenter": to_dict(settings),
+        "start": _start_digest(settings.model),
+        "run": {"seed": run.seed, "precision": run.precision},
+    }
+
+
+def _start_digest(source: str) -> str:
+    """What identifies the start weights; a word before a colon is a family, or `shipped`."""
+    kind, colon, rest = source.partition(":")
+    if not colon or kind == "shipped":
+        return source_digest(source)
+    if kind == "scratch" and not Path(rest).exists():
+        return source
+    return f"{kind}:{source_digest(rest)}"
+
+
+def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path, fingerprint: str) -> dict[str, Any]:
+    from semples.segmenter.build import SegmenterConfig, build_segmenter
+    from semples.segmenter.package import write_package
+    from semples.segmenter.task import Segmentation
+    from semples.segmenter.views import LabelFolder, MaskedViews, labelled
+    from semples.training.loop import CHECKPOINT, train
+
+    settings, run = context.recipe.segmenter, context.recipe.run
+    maps = LabelFolder(labels)
+    dataset = labelled(dataset, maps)
+    config = SegmenterConfig(
+        classes=dataset.classes.names,
+        size=settings.photo_size or settings.image_size,
+        mean=settings.mean,
+        std=settings.std,
+    )
+    segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=settings.image_size)
+    task = Segmentation(segmenter, settings)
+    train(
+        task,
+        MaskedViews(dataset=dataset, labels=maps, settings=settings, seed=run.seed),
+        engine=context.engine,
+        settings=settings,
+        run=run,
+        workers=context.recipe.data.workers,
+        folder=folder,
+        fingerprint=fingerprint,
+        label=NAME,
+    )
+    if context.is_main:
+        finished: Segmenter = task.finish()
+        write_package(finished, folder / MODEL, recipe=context.recipe, card=_card(context, dataset, labels))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return {"photos": len(dataset.items), "iterations": settings.iterations, "network": task.segmenter.family}
+
+
+def _card(context: Context, dataset: TaggedDataset, labels: Path) -> Card:
+    """What the model card says: on what it was trained, and the figures there are of its label maps."""
+    from semples.segmenter.package import Card, Figure
+
+    settings, own = context.recipe.segmenter, labels == context.folder("labels")
+    tags = Counter(tag for item in dataset.items for tag in item.tags)
+    card = Card(
+        name=f"{dataset.name}: segmenter",
+        data=dataset.name,
+        source=settings.model,
+        photos=len(dataset.items),
+        tagged={name: tags[index] for index, name in enumerate(dataset.classes.names)} if own else None,
+        labels=f"label maps of the folder {labels.resolve().name}",
+        used_pixel_masks=None,
+        notes=(f"{settings.iterations} steps of {settings.batch} photos",),
+    )
+    if not own:
+        return card
+    made = _result(context, "labels")
+    how = (
+        "the background threshold was chosen with pixel masks" if made.get("select") == "ground-truth" else "from tags"
+    )
+    scores = _result(context, "scores")
+    name, miou = "mIoU of the label maps it learned from, %", scores.get("miou")
+    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["photos"]),)
+    return replace(
+        card,
+        labels=f"class activation maps, background threshold {made.get('threshold')}, {made.get('method')}; {how}",
+        used_pixel_masks=made.get("select") == "ground-truth",
+        figures=figures,
+    )
+
+
+def _result(context: Context, step: str) -> dict[str, Any]:
+    """The figures of a finished step, none where it is not finished."""
+    path = context.folder(step) / "manifest.json"
+    found: dict[str, Any] = read_json(path)["result"] if path.is_file() else {}
+    return found
+
+
+def _partial(context: Context, folder: Path) -> float | None:
+    """Which share of the training a checkpoint holds."""
+    from semples.training.checkpoint import load_progress
+    from semples.training.loop import CHECKPOINT
+
+    progress = load_progress(folder / CHECKPOINT)
+    return None if progress is None else progress.done
+
+
+__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "step"]

@@ -1,0 +1,66 @@
+"""Tiny trained-looking models in their folders: a segmenter's package, and a run with its mask generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from semples import pipeline
+from semples.models.generator import build_generator, save_generator
+from semples.recipe import Recipe, load_recipe
+from semples.segmenter.build import Segmenter
+from semples.segmenter.package import Card, Figure, write_package
+from semples.steps.base import GENERATOR, Context, Source
+from tests.segmenter import material as segmenters
+
+CLASSES = segmenters.CLASSES
+CARD = Card(
+    name="tiny",
+    data="drawn photos",
+    source="scratch:semples_vit",
+    photos=10,
+    tagged={"disc": 4, "square": 5},
+    labels="CAMs of tags, threshold 0.45",
+    used_pixel_masks=False,
+    figures=(Figure(name="mIoU on unseen photos, %", value=61.25, photos=4, used_pixel_masks=True),),
+)
+
+
+def segmenter(path: Path, family: str = "semples_vit") -> Segmenter:
+    """A segmenter with random weights whose answers differ from pixel to pixel and use all labels."""
+    made = segmenters.tiny(path, family).eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for name, value in made.named_parameters():
+            if value.ndim > 1 and ("classif" in name or "stem" in name or "class_predictor" in name):
+                torch.nn.init.normal_(value, std=2.0)
+        if not made.is_mask_classifier:  # no class is ahead of the others everywhere
+            logits = made.network(pixel_values=segmenters.batch(4)[0]).logits
+            made.network.get_parameter(
+                "decode_head.classif" + ("y" if family == "semples_vit" else "ier") + ".bias"
+            ).sub_(logits.mean((0, 2, 3)))
+    return made
+
+
+def package(folder: Path, family: str = "semples_vit") -> Path:
+    """The package of such a segmenter."""
+    write_package(segmenter(folder.with_name(f"{folder.name}-config"), family), folder, recipe=Recipe(), card=CARD)
+    return folder
+
+
+def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
+    """A run of tagged photos whose generator has random weights, and its CAMs and label maps."""
+    small = ("start=random", "width=16", "depth=1", "heads=2", "patch_size=8", "image_size=16")
+    chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy", *settings]
+    context = Context(load_recipe("folder", chosen), Source(photos), folder)
+    pipeline.run(context, steps=["data"])
+    names = context.dataset.classes.names
+    model = build_generator(context.recipe.generator, num_classes=len(names), seed=0)
+    context.folder("refinement").mkdir()
+    save_generator(model, context.folder("refinement") / GENERATOR, classes=names)  # type: ignore[arg-type]
+    (context.folder("refinement") / pipeline.MANIFEST).write_text(
+        '{"fingerprint": "made", "seconds": 1, "result": {}}', encoding="utf-8"
+    )
+    pipeline.run(context, steps=["cams", "labels"])
+    return folder

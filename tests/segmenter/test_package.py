@@ -1,0 +1,112 @@
+"""The folder of a trained segmenter explains itself and loads anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import semples
+from semples.palette import read_label_png
+from semples.recipe import Recipe, load_recipe
+from semples.segmenter.build import Segmenter
+from semples.segmenter.package import Figure, licence_of, model_card, open_package, write_package
+from tests import tiny
+from tests.prediction import material
+from tests.segmenter import material as segmenters
+
+
+def test_the_folder_has_everything(tmp_path: Path) -> None:
+    made = segmenters.tiny(tmp_path / "config", "segformer").eval()
+    recipe = replace(Recipe(), name="mine")
+    for name in ("one", "two"):
+        write_package(made, tmp_path / name, recipe=recipe, card=material.CARD)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    names = {"README.md", "classes.json", "config.json", "model.safetensors", "recipe.yaml", "segmenter.json"}
+    assert files.keys() == names
+    classes = json.loads(files["classes.json"])["classes"]
+    assert classes[1] == {"label": 1, "name": "disc", "colour": "#800000"}
+    assert [entry["name"] for entry in classes] == ["background", "disc", "square"]
+    assert load_recipe(tmp_path / "one" / "recipe.yaml") == recipe
+    package = open_package(tmp_path / "one")
+    assert package.recipe == recipe
+    images, _ = segmenters.batch()
+    with torch.no_grad():
+        assert torch.equal(package.segmenter(images), made(images))
+
+
+@pytest.mark.parametrize("family", ["segformer", "mask2former", "semples_vit"])
+def test_the_network_loads_with_transformers(family: str, tmp_path: Path) -> None:
+    import transformers
+
+    folder = material.package(tmp_path / "model", family)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    loader = card.partition("transformers.")[2].partition(".from_pretrained")[0]
+    network = getattr(transformers, loader).from_pretrained(folder).eval()
+    images, _ = segmenters.batch()
+    with torch.no_grad():
+        found, expected = network(pixel_values=images), Segmenter.load(folder).network(pixel_values=images)
+    key = "masks_queries_logits" if family == "mask2former" else "logits"
+    assert torch.equal(getattr(found, key), getattr(expected, key))
+
+
+def test_the_card_is_honest(tmp_path: Path) -> None:
+    card = replace(
+        material.CARD, source="nvidia/mit-b0", tagged=None, used_pixel_masks=None, name="a <b>*bold*</b>\n# claim",
+        figures=(*material.CARD.figures, Figure(name="share", value=0.5, photos=3, used_pixel_masks=False)),
+    )  # fmt: skip
+    made = segmenters.tiny(tmp_path, "segformer")
+    text = model_card(made, card)
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["pipeline_tag"] == "image-segmentation"
+    assert "\n# a \\<b\\>\\*bold\\*\\</b\\> \\# claim\n" in text
+    assert "| mIoU on unseen photos, % | 61.25 | 4 | yes |" in text
+    assert "| share | 0.5 | 3 | no |" in text
+    assert "NVIDIA Source Code License; commercial use: no" in text
+    assert "is not known to this program" in text
+    assert "| square | 2 | - |" in text
+    assert "\n\n- photos: 10 of drawn photos\n- labels: CAMs" in text
+    assert "no pixel mask was used" in model_card(made, material.CARD)
+    assert "pixel masks were used" in model_card(made, replace(card, used_pixel_masks=True))
+    assert "None were measured" in model_card(made, replace(card, figures=()))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nvidia/segformer-b5-finetuned-ade-640-640", "commercial use: no"),
+        ("mask2former:microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0; commercial use: yes"),
+        ("facebook/mask2former-swin-large-ade-semantic", "commercial use: unknown"),
+        ("scratch:segformer", "random weights"),
+        ("vit:shipped:demo_vit", "shipped"),
+        ("someone/unknown", "not known to this program"),
+        ("/a/folder", "not known to this program"),
+    ],
+)
+def test_licences(source: str, said: str) -> None:
+    assert said in licence_of(source)
+
+
+def test_a_trained_run_predicts_without_tags(tmp_path: Path) -> None:
+    """From a run's label maps to label maps of new photos, through the command line."""
+    photos = tiny.draw_photos(tmp_path / "photos", count=6)
+    run = material.run(tmp_path / "run", photos)
+    config = segmenters.folder(tmp_path / "config", "semples_vit")
+    settings = [f"model=scratch:{config}", "iterations=2", "batch=2", "image_size=32"]
+    tiny.invoke("segment", "train", run, *(f"--set=segmenter.{entry}" for entry in settings))
+    model = run / "segmenter" / "model"
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert "- photos: 6 of photos" in card
+    assert "no pixel mask was used" in card
+    assert "background threshold 0.45, threshold; from tags" in card
+    tiny.invoke("predict", run, photos / "p00.png", "--out", tmp_path / "out")
+    shutil.copytree(model, tmp_path / "elsewhere")
+    labels = semples.load(tmp_path / "elsewhere").predict(photos / "p00.png")
+    assert (labels == read_label_png(tmp_path / "out" / "labels" / "p00.png")).all()
+    assert labels.shape == tiny.pixels(photos / "p00.png").shape[:2]

@@ -1,0 +1,129 @@
+"""Training views: photo, labels and weights are cut alike, and depend on their key alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semples.errors import UserError
+from semples.recipe import NoiseSettings, SegmentAugmentSettings, SegmenterSettings
+from semples.segmenter.views import LabelFolder, MaskedViews, labelled, segment_view
+from semples.steps.segmenter import paired_dataset
+from tests import tiny
+
+PLAIN = SegmentAugmentSettings(scale=(1.0, 1.0), flip=0.0, colour_jitter=0.0)
+SETTINGS = SegmenterSettings(image_size=32, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0), augment=PLAIN)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.draw_photos(tmp_path / "photos", count=6)
+
+
+def views(folder: Path, settings: SegmenterSettings = SETTINGS, labels: Path | None = None) -> MaskedViews:
+    maps = LabelFolder(folder / "masks" if labels is None else labels)
+    dataset = paired_dataset(folder, maps.folder, None)
+    return MaskedViews(dataset=labelled(dataset, maps), labels=maps, settings=settings, seed=3)
+
+
+def test_photo_and_labels_are_cut_alike() -> None:
+    """A photo that shows its own labels still does after every change but interpolation."""
+    labels = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6), np.ones((10, 10), np.uint8))
+    photo = np.stack([labels * 10] * 3, axis=2)
+    augment = SegmentAugmentSettings(scale=(0.6, 2.0), flip=0.5, colour_jitter=0.0)
+    padded = mirrored = 0
+    for seed in range(30):
+        view, cut, weight = segment_view(
+            photo, labels, labels + 100, settings=augment, size=48, fill=(7, 8, 9), rng=np.random.default_rng(seed)
+        )
+        assert view.shape == (48, 48, 3)
+        empty = cut == 255
+        assert (view[empty] == (7, 8, 9)).all()
+        assert (weight[empty] == 0).all()
+        assert (weight[~empty] == cut[~empty] + 100).all()
+        near = abs(view[..., 0].astype(int) - cut.astype(int) * 10)[~empty] < 6
+        assert near.mean() > 0.7  # all but the seams
+        padded += empty.any()
+        steps = np.diff(cut.astype(int), axis=1)[~empty[:, 1:] & ~empty[:, :-1]]
+        mirrored += (steps < 0).any()
+    assert 5 < padded < 30
+    assert 5 < mirrored < 25
+
+
+def test_without_changes_a_square_photo_is_itself(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo, labels = rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 3, (32, 32), np.uint8)
+    view, cut, weight = segment_view(
+        photo, labels, np.full_like(labels, 255), settings=PLAIN, size=32, fill=(0, 0, 0), rng=rng
+    )
+    assert (view == photo).all()
+    assert (cut == labels).all()
+    assert (weight == 255).all()
+
+
+def test_views_depend_on_their_key_alone(folder: Path) -> None:
+    settings = replace(SETTINGS, augment=SegmentAugmentSettings())
+    one, two = views(folder, settings), views(folder, settings)
+    later = [two[(1, 2)], two[(0, 2)], two[(1, 1)]]
+    for left, right in zip(one[(1, 2)], later[0], strict=True):
+        assert torch.equal(left, right)
+    assert not torch.equal(one[(1, 2)][0], later[1][0])
+    batch = one.collate([one[(0, 0)], one[(0, 1)]])
+    assert batch.labels.dtype == torch.uint8
+    assert batch.image.shape == (2, 3, 32, 32)
+    assert batch.to(torch.device("cpu")).weight.shape == (2, 32, 32)
+
+
+def test_confidences_leave_out_or_weigh(folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    for path in (folder / "masks").iterdir():
+        values = tiny.pixels(path)
+        (labels / "confidence").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full_like(values, 1)).save(labels / path.name)
+        confidence = np.full_like(values, 200)
+        confidence[: values.shape[0] // 2] = 100
+        Image.fromarray(confidence).save(labels / "confidence" / path.name)
+    (labels / "classes.txt").write_text("disc\nsquare\n")
+    left_out = replace(SETTINGS, noise=NoiseSettings(ignore_below=0.5))
+    _, _, _, cut, weight = views(folder, left_out, labels)[(0, 0)]
+    assert {int(value) for value in cut.unique()} == {1, 255}
+    assert {int(value) for value in weight.unique()} == {255}
+    weighed = replace(SETTINGS, noise=NoiseSettings(weigh=True))
+    _, _, _, cut, weight = views(folder, weighed, labels)[(0, 0)]
+    assert {int(value) for value in cut.unique()} == {1}
+    assert {int(value) for value in weight.unique()} == {100, 200}
+
+
+def test_label_maps_that_do_not_fit_are_named(folder: Path) -> None:
+    masks = folder / "masks"
+    values = tiny.pixels(masks / "p02.png")
+    tiny.save(masks / "p02.png", np.full_like(values, 7))
+    with pytest.raises(UserError, match=r"p02\.png: holds the label 7, but there are 2 classes"):
+        views(folder)
+    tiny.save(masks / "p02.png", values[1:])
+    with pytest.raises(UserError, match=r"p02\.png: .* but its photo has .*save both at the same size"):
+        views(folder)
+    (masks / "p02.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"p02\.png: not a picture"):
+        views(folder)
+    tiny.save(masks / "p02.png", np.full_like(values, 255))  # nothing known: left out
+    assert len(views(folder).dataset.items) == 5
+
+
+def test_photos_and_label_maps_are_paired_by_name(folder: Path, tmp_path: Path) -> None:
+    (folder / "masks" / "p01.png").unlink()
+    found = paired_dataset(folder, folder / "masks", None)
+    assert [item.id for item in found.items] == ["p00", "p02", "p03", "p04", "p05"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no label map"):
+        paired_dataset(folder, tmp_path / "empty", folder / "classes.txt")
+    (folder / "classes.txt").unlink()
+    with pytest.raises(UserError, match="no such class list; name one with --classes"):
+        paired_dataset(folder, folder / "masks", None)
+    with pytest.raises(UserError, match="no such folder"):
+        paired_dataset(folder / "nowhere", folder, None)
