@@ -126,6 +126,7 @@ def _page_data(
         "colours": colours,
         "levels": LEVELS.tolist(),
         "start": min(100, max(0, round(marks[0]["value"] * 100))),
+        "automatic": facts.chosen_for_classes(context),
         "stages": [facts.CAM_STAGES[stage] for stage in stages],
         "photos": gallery.photos,
         "story": story_photos(gallery),

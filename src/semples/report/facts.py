@@ -123,6 +123,16 @@ def chosen_without_masks(context: Context) -> float | None:
     return float(read_json(path)["threshold"]) if path.is_file() else None
 
 
+def chosen_for_classes(context: Context) -> list[float] | None:
+    """Each class's own threshold that photos and tags alone give; None where it was not looked for."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    if not path.is_file():
+        return None
+    own = read_json(path)["per_class"]
+    names = context.dataset.classes.names
+    return [float(own[name]) for name in names] if set(own) == set(names) else None
+
+
 def curves(context: Context) -> dict[str, dict[str, Any]]:
     """The stored threshold curve of every stage that has one."""
     found = {}
