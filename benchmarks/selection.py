@@ -1,12 +1,17 @@
 """What choosing the background threshold without pixel masks costs, measured on finished runs whose photos have masks.
 
-    python benchmarks/selection.py RUN... [--photos 150] [--out benchmarks/results/selection.json]
+    python benchmarks/selection.py RUN... [--photos 150] [--methods threshold crf] [--every] [--out FILE]
+    python benchmarks/selection.py --epochs RUN... [--photos 150] [--out FILE]
 
-For every run the label maps of `--photos` photos are made at all thresholds, by the threshold alone and with the dense
-CRF, and scored against the masks: the curve that nobody without masks has. Each criterion then names a threshold from
-photos and tags alone; its loss is the best mIoU of the curve minus the mIoU at that threshold, in points (between two
-thresholds by linear interpolation). Prints a table of mean and worst loss; JSON has every run. The run's name is the
-name of the folder above `run`, or its own. Runs are only read.
+For every run the label maps of `--photos` photos are made at all thresholds, by every method (the threshold alone, the
+dense CRF, regions, regions and the CRF), and scored against the masks: the curve that nobody without masks has. Each
+criterion then names a threshold from photos and tags alone; its loss is the best mIoU of the curve minus the mIoU at
+that threshold, in points (between two thresholds by linear interpolation). Prints a table of mean and worst loss; JSON
+has every run. The run's name is the name of the folder above `run`, or its own. Runs are only read; they need the steps
+up to `regions` and `cams`.
+`--epochs`: instead, what the choice of refinement's epoch costs, on runs whose refinement was trained with
+`refinement.select_epoch=auto`: `semples train refinement --out RUN --set refinement.select_epoch=auto`.
+`--every`: also criteria that look at what a mask leaves out, which doubles the time.
 """
 
 from __future__ import annotations
@@ -14,7 +19,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +29,7 @@ import numpy as np
 import torch
 
 from semples import pipeline
-from semples.cam_store import Cams, CamStore
+from semples.cam_store import CamStore
 from semples.data.dataset import Item
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.selection import (
@@ -35,39 +42,53 @@ from semples.evaluation.selection import (
     rank_correlation,
     steadiness,
 )
-from semples.files import write_json
+from semples.files import read_json, write_json
 from semples.judge import Judge
-from semples.masks.labelling import Labeller
-from semples.masks.regions import Regions
 from semples.masks.threshold import winner_map
 from semples.recipe import LabelSettings
+from semples.steps import train
+from semples.steps.epochs import SCORES, Epochs
 from semples.steps.labels import make_labeller, read_cams
-from semples.steps.selection import GRIDS, drawn, estimate, make_judge
+from semples.steps.regions import stored_regions
+from semples.steps.selection import GRIDS, drawn, estimate, label_maps, make_judge
 
 STEP = Grid(reach=4)
 THRESHOLDS = STEP.maps  # the finest grid that every criterion can be read off
-METHODS = ("threshold", "crf")
-FIXED = (0.3, 0.4, 0.45)
+TRIED = THRESHOLDS[2 : -STEP.reach]  # 0.10 to 0.74, as in the product
+METHODS = ("threshold", "crf", "regions", "regions+crf")
+RESULTS = Path(__file__).parent / "results"
+FIXED = (0.3, 0.35, 0.4, 0.45)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--photos", type=int, default=150)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--every", action="store_true")
+    parser.add_argument("--epochs", action="store_true")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    options.out = options.out or RESULTS / ("epochs.json" if options.epochs else "selection.json")
     found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for run in options.runs:
         name = run.parent.name if run.name == "run" else run.name
-        found[name] = measure(run, photos=options.photos)
+        if options.epochs:
+            found[name] = measure_epochs(run, photos=options.photos)
+            write_json(options.out, found)
+            print(name, found[name], flush=True)
+            continue
+        measured = measure(run, methods=options.methods, photos=options.photos, every=options.every)
+        found[name] = found.get(name, {}) | measured
         write_json(options.out, found)
-        print(name, json.dumps(found[name]["threshold"]["loss"]), json.dumps(found[name]["crf"]["loss"]), flush=True)
-    print(table(found))
+        for method, own in measured.items():
+            print(name, method, own["best"], json.dumps(own["loss"]), flush=True)
+    print(epoch_table(found) if options.epochs else table(found))
 
 
-def measure(run: Path, *, photos: int) -> dict[str, Any]:
-    """Losses of every criterion on one run, for both ways to make label maps."""
+def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> dict[str, Any]:
+    """Losses of every criterion on one run, for every way to make label maps."""
     context = pipeline.open_run(run)
     recipe, dataset = context.recipe, context.dataset
     K = len(dataset.classes)
@@ -76,7 +97,7 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
     store = CamStore(context.folder("cams"), format=recipe.cams.format)
     judge = make_judge(context)
     found: dict[str, Any] = {}
-    for method in METHODS:
+    for method in methods:
         begin = time.monotonic()
         labeller = make_labeller(replace(recipe, labels=LabelSettings(method=method)), 0.5, num_classes=K)
         rows: list[dict[str, Any]] = []
@@ -87,11 +108,13 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
             cams, shape = read_cams(store, item, photo.shape[:2])
             winner, value = winner_map(cams, shape)
             plain = [np.where(value > np.float32(threshold), winner, np.uint8(0)) for threshold in THRESHOLDS]
-            maps = [labels_of(labeller.at(threshold), cams, photo, item) for threshold in THRESHOLDS]
+            maps = label_maps(
+                labeller, store, item, photo, thresholds=THRESHOLDS, regions=partial(stored_regions, context, item)
+            )
             own = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
             confusion += np.stack(own)
             if item in judged:
-                rows.append(_signs(judge, photo, item, plain, maps, value) | {"confusion": np.stack(own)})
+                rows.append(_signs(judge, photo, item, plain, maps, value, every=every) | {"confusion": np.stack(own)})
         found[method] = _losses(rows, confusion, method, num_classes=len(dataset.classes))
         # The same photos once more, now with a threshold for every class.
         limits = np.array(found[method]["per_class"], np.float32)
@@ -99,51 +122,90 @@ def measure(run: Path, *, photos: int) -> dict[str, Any]:
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            labels = labels_of(labeller.at(limits), store.read(item.id), photo, item)
-            counts += confusion_matrix(truth, labels, num_classes=len(dataset.classes))
+            cams, shape = read_cams(store, item, photo.shape[:2])
+            labelled = labeller.at(limits)(
+                cams,
+                shape=shape,
+                size=photo.shape[:2],
+                tags=item.tags,
+                photo=partial(dataset.photo, item),
+                regions=partial(stored_regions, context, item),
+            )
+            counts += confusion_matrix(truth, labelled.labels, num_classes=len(dataset.classes))
         lost = found[method]["best"]["miou"] - scores_from_confusion(counts).miou
         found[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
         found[method]["seconds"] = round(time.monotonic() - begin, 1)
     return found
 
 
-def _no_regions() -> Regions:
-    raise AssertionError("these methods look at no regions")
-
-
-def labels_of(labeller: Labeller, cams: Cams, photo: np.ndarray, item: Item) -> np.ndarray:
-    """Labels of one photo by a method without regions."""
-    size = photo.shape[:2]
-    return labeller(cams, shape=size, size=size, tags=item.tags, photo=lambda: photo, regions=_no_regions).labels
+def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
+    """Best mIoU of the CAMs after every epoch of refinement, and what the last and the chosen epoch lose against the
+    best one; the run was trained with `refinement.select_epoch=auto`, which keeps the weights of every epoch."""
+    context = pipeline.open_run(run)
+    recipe = context.recipe
+    context = replace(context, recipe=replace(recipe, selection=replace(recipe.selection, photos=photos)))
+    task, _ = train._build_refinement(context)
+    folder = context.folder("refinement")
+    epochs = Epochs(context, "refinement", folder, task.generator)
+    score = epochs._miou()
+    task.eval()
+    miou = []
+    for epoch in range(1, recipe.refinement.epochs + 1):
+        epochs._load(epoch)
+        miou.append(round(score(), 3))
+    agreement = read_json(folder / SCORES)["scores"]
+    chosen = int(read_json(folder / "manifest.json")["result"]["kept_epoch"])
+    return {
+        "miou": miou,
+        "agreement": [agreement[str(epoch)] for epoch in range(1, len(miou) + 1)],
+        "chosen": chosen,
+        "loss": {"last": round(max(miou) - miou[-1], 3), "auto": round(max(miou) - miou[chosen - 1], 3)},
+    }
 
 
 def _signs(
-    judge: Judge, photo: np.ndarray, item: Item, plain: list[np.ndarray], maps: list[np.ndarray], value: np.ndarray
+    judge: Judge,
+    photo: np.ndarray,
+    item: Item,
+    plain: list[np.ndarray],
+    maps: list[np.ndarray],
+    value: np.ndarray,
+    *,
+    every: bool,
 ) -> dict[str, Any]:
-    """Everything the criteria need of a photo: per present class, over all thresholds."""
-    masks = [labels == index + 1 for index in item.tags for labels in maps]
-    shape = (len(item.tags), len(maps))
+    """Everything the criteria need of a photo: per present class, over the tried thresholds."""
+    tried = slice(THRESHOLDS.index(TRIED[0]), THRESHOLDS.index(TRIED[-1]) + 1)
+    masks = [labels == index + 1 for index in item.tags for labels in maps[tried]]
+    shape = (len(item.tags), len(TRIED))
+    keys = [mask.tobytes() for mask in masks]
+    different = dict(zip(keys, masks, strict=True))
+    again = [list(different).index(key) for key in keys]
     with torch.no_grad():
-        shown = judge._features(photo, masks) @ judge.class_features_KE.t()
-        hidden = judge._features(photo, [~mask for mask in masks]) @ judge.class_features_KE.t()
-    classes = np.repeat(item.tags, len(maps))
-    every = np.arange(len(masks))
+        shown = (judge._features(photo, list(different.values())) @ judge.class_features_KE.t())[again]
+        hidden = torch.full_like(shown, torch.nan)
+        if every:
+            hidden = judge._features(photo, [~mask for mask in masks]) @ judge.class_features_KE.t()
+    classes = np.repeat(item.tags, len(TRIED))
+    rows = np.arange(len(masks))
     front, back = shown.double().numpy(), hidden.double().numpy()
     others = front.copy()
-    others[every, classes] = -np.inf
+    others[rows, classes] = -np.inf
     share = np.exp(judge.scale * front - (judge.scale * front).max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     same = [
-        [_overlap(before == index + 1, after == index + 1) for before, after in zip(plain, maps, strict=True)]
+        [
+            _overlap(before == index + 1, after == index + 1)
+            for before, after in zip(plain[tried], maps[tried], strict=True)
+        ]
         for index in item.tags
     ]
     return {
         "classes": list(item.tags),
         "steady": {reach: steadiness(maps, item.tags, reach=reach) for reach in (1, 2, 3, 4)},
-        "recognition": share[every, classes].reshape(shape),
-        "cosine": front[every, classes].reshape(shape),
-        "background": back[every, classes].reshape(shape),
-        "margin": (front[every, classes] - others.max(axis=1)).reshape(shape),
+        "recognition": share[rows, classes].reshape(shape),
+        "cosine": front[rows, classes].reshape(shape),
+        "background": back[rows, classes].reshape(shape),
+        "margin": (front[rows, classes] - others.max(axis=1)).reshape(shape),
         "agreement": np.array(same),
         "otsu": otsu(value),
     }
@@ -172,34 +234,33 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
     classes = np.array([index for row in rows for index in row["classes"]])
     stacked = {key: np.concatenate([row[key] for row in rows]) for key in KINDS}
     means = {key: mean_over_pairs(values) for key, values in stacked.items()}
-    cosine, background = means["cosine"], means["background"]
-    matching = mean_over_pairs(
-        np.log(stacked["cosine"].clip(1e-4, 0.9999)) + np.log(1 - stacked["background"].clip(1e-4, 0.9999))
-    )
     curves = {
-        "class cosine of the mask": cosine,
-        "class cosine of mask - rest": cosine - background,
-        "matching objective on hard masks": matching,
+        "class cosine of the mask": means["cosine"],
         "lead over the next class": means["margin"],
         "recognition": means["recognition"],
     }
-    if method == "crf":
-        curves["agreement with the CRF"] = means["agreement"]
-    inside = slice(STEP.reach, len(THRESHOLDS) - STEP.reach)
-    low = 2  # thresholds from 0.10 to 0.74 are tried, as in the product
-    window = slice(low, inside.stop)
-    named = {name: peak(THRESHOLDS[window], curve[window]) for name, curve in curves.items()}
+    if not np.isnan(means["background"]).any():
+        curves["class cosine of mask - rest"] = means["cosine"] - means["background"]
+        curves["matching objective on hard masks"] = mean_over_pairs(
+            np.log(stacked["cosine"].clip(1e-4, 0.9999)) + np.log(1 - stacked["background"].clip(1e-4, 0.9999))
+        )
+    if method != "threshold":
+        curves["agreement with the threshold alone"] = means["agreement"]
+    named = {name: peak(TRIED, curve) for name, curve in curves.items()}
     named |= {f"fixed {value:.2f}": value for value in FIXED}
     named["Otsu, mean of photos"] = float(np.mean([row["otsu"] for row in rows]))
     for reach in (1, 2, 3, 4):
         steady = np.concatenate([row["steady"][reach] for row in rows])
         places = THRESHOLDS[reach : len(THRESHOLDS) - reach]
-        kept = [index for index, place in enumerate(places) if 0.1 <= place <= 0.74]
+        kept = [index for index, place in enumerate(places) if place in TRIED]
         tried = [places[index] for index in kept]
         named[f"steadiness, window {reach * 0.04:.2f}"] = peak(tried, mean_over_pairs(steady)[kept])
-        recognised = stacked["recognition"][:, [THRESHOLDS.index(place) for place in tried]]
+        recognised = stacked["recognition"][:, [TRIED.index(place) for place in tried]]
         choice = choose(Signs(classes, steady[:, kept], recognised), tried, num_classes=num_classes)
         named[f"steadiness, window {reach * 0.04:.2f}, and recognition"] = choice.threshold
+        for weight in (0.25, 0.5):
+            less = choose(Signs(classes, steady[:, kept], recognised), tried, num_classes=num_classes, weight=weight)
+            named[f"steadiness, window {reach * 0.04:.2f}, and recognition x {weight}"] = less.threshold
         if GRIDS[method].reach == reach:
             named["kept"] = choice.threshold
             guess = estimate(choice, tried, method=method, place=choice.threshold)
@@ -211,6 +272,7 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
         "named": named,
         "loss": loss,
         "per_class": own,
+        "miou": {"threshold": THRESHOLDS, "miou": miou.round(3).tolist()},
         "estimate": guess | {"true": round(at(THRESHOLDS, miou, choice_of(named)), 2)},
         "photo_rank_correlation": photos,
     }
@@ -233,15 +295,29 @@ def _photo_ranks(rows: list[dict[str, Any]], reach: int, place: float) -> float:
     return round(rank_correlation(*map(list, zip(*pairs, strict=True))), 3)
 
 
+def epoch_table(found: dict[str, Any]) -> str:
+    """Markdown: a row a run."""
+    lines = [
+        "| run | best mIoU after each epoch | last epoch loses | chosen epoch | it loses |",
+        "|---|---|---|---|---|",
+    ]
+    for name, own in found.items():
+        miou = ", ".join(f"{value:.2f}" for value in own["miou"])
+        lines.append(f"| {name} | {miou} | {own['loss']['last']:.2f} | {own['chosen']} | {own['loss']['auto']:.2f} |")
+    return "\n".join(lines)
+
+
 def table(found: dict[str, Any]) -> str:
     """Markdown: a row a criterion, for each method the loss on every run, mean and worst."""
     lines = []
     for method in METHODS:
-        names = list(found)
+        names = [run for run in found if method in found[run]]
+        if not names:
+            continue
         criteria = dict.fromkeys(name for run in names for name in found[run][method]["loss"])
         rows = []
         for criterion in criteria:
-            losses = [found[run][method]["loss"][criterion] for run in names]
+            losses = [found[run][method]["loss"].get(criterion, float("nan")) for run in names]
             cells = " | ".join(f"{loss:.2f}" for loss in losses)
             rows.append((float(np.mean(losses)), f"{criterion} | {cells} | {np.mean(losses):.2f} | {max(losses):.2f}"))
         lines += [f"\n{method}: mIoU lost, points", "", "| criterion | " + " | ".join(names) + " | mean | worst |"]

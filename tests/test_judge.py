@@ -55,6 +55,16 @@ def test_any_number_of_masks_and_any_size(judge: Judge) -> None:
     assert sum(every) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_mask_that_comes_again(judge: Judge) -> None:
+    rng = np.random.default_rng(3)
+    photo = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    masks = [rng.random((20, 30)) > 0.5 for _ in range(3)]
+    order, classes = [0, 1, 0, 2, 2, 1], [0, 1, 2, 0, 0, 2]
+    alone = [judge.probabilities(photo, [masks[i]], [k])[0] for i, k in zip(order, classes, strict=True)]
+    found = judge.probabilities(photo, [masks[i] for i in order], classes)
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+
+
 def test_nothing_in_the_mask_is_the_mean_colour(judge: Judge) -> None:
     """An empty mask leaves no trace of the photo."""
     rng = np.random.default_rng(2)

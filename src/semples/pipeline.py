@@ -28,6 +28,7 @@ from semples.steps import segmenter as segmenter_steps
 from semples.steps import selection as selection_steps
 from semples.steps import threshold as threshold_steps
 from semples.steps.base import Context, Source, Step
+from semples.steps.epochs import check_epochs
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
@@ -88,6 +89,9 @@ def run(
     if "labels" in chosen:
         threshold_steps.check_selection(context)
         label_steps.check_names(context.listing.items)
+    for name in chosen:
+        if name in train.STAGES:
+            check_epochs(context, name)
     outcomes = []
     with _lock(context):
         if context.is_main:

@@ -154,6 +154,12 @@ class StageSettings:
         low=0,
         source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
     )
+    select_epoch: Literal["last", "auto", "ground-truth"] = setting(
+        "last",
+        "which epoch's weights matching and refinement pass on: the last, the one of the lowest loss on whole photos, "
+        "or the best by pixel masks (which weak labels lack)",
+        source="own choice; published program: ground-truth",
+    )
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
 
@@ -384,7 +390,9 @@ class LabelSettings:
         "masks (which weak labels lack)",
         source="own choice; published program: ground-truth",
     )
-    per_class: bool = setting(False, "a threshold for every class (`select: auto` only)", source="own choice")
+    per_class: bool = setting(
+        True, "a threshold for every class (`select: auto` only)", source="own measurement: better than one on average"
+    )
     min_confidence: float = setting(
         0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
     )

@@ -55,10 +55,11 @@ def test_other_choices(unlabelled: Path, tmp_path: Path) -> None:
     line = tiny.refused("label", run, "--select", "ground-truth")
     assert "needs masks" in line
     assert "leave --select auto out" in tiny.refused("label", run, "--threshold", "0.3", "--select", "auto")
-    assert "needs labels.select auto" in tiny.refused("label", run, "--select", "fixed", "--set=labels.per_class=true")
-    tiny.invoke("label", run, "--set=labels.per_class=true")
+    tiny.invoke("label", run)
     result = json.loads((run / "labels/manifest.json").read_text())["result"]
     assert result["thresholds"] == list(chosen(run)["per_class"].values())
+    tiny.invoke("label", run, "--set=labels.per_class=false")
+    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text())["result"]
     tiny.invoke("label", run, "--method", "crf", "--set=selection.photos=3")
     assert chosen(run)["method"] == "crf"
     assert chosen(run)["photos"] == 3

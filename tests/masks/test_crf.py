@@ -154,13 +154,25 @@ def test_batches_equal_single_photos(backend: Backend) -> None:
     assert DenseCrf(PRESETS["voc"], backend=backend).marginals([], []) == []
 
 
+def test_photos_that_come_again_equal_single_photos(backend: Backend) -> None:
+    """The lattice is shared only by the same photo, not by another one of its size."""
+    problems = [draw_problem(seed, 20, 30, 3) for seed in range(3)]
+    order = [0, 0, 1, 1, 1, 0, 2]
+    photos = [problems[i][0] for i in order]
+    unaries = [problems[(i + place) % 3][1] for place, i in enumerate(order)]
+    crf = DenseCrf(PRESETS["voc"], backend=backend)
+    for photo, unary, q in zip(photos, unaries, crf.marginals(photos, unaries), strict=True):
+        assert torch.equal(crf.marginals([photo], [unary])[0], q)
+
+
 def test_one_lattice_for_a_whole_batch_equals_one_each() -> None:
     """What a GPU does, done on the CPU."""
     photos, unaries = mixed_batch()
     keep = [i for i, unary in enumerate(unaries) if len(unary) > 1]
     photos, unaries = [photos[i] for i in keep], [unaries[i] for i in keep]
     field = TorchMeanField(PRESETS["coco"], torch.float32)
-    for q, alone in zip(field._joint(photos, unaries), field.marginals(photos, unaries), strict=True):
+    kernels = [field._colour_kernel(photo) for photo in photos]
+    for q, alone in zip(field._joint(photos, kernels, unaries), field.marginals(photos, unaries), strict=True):
         assert q.shape == alone.shape
         assert (q - alone).abs().max() < 1e-4
 

@@ -188,3 +188,15 @@ def test_thresholds_are_checked() -> None:
     for wrong in (np.full(3, 0.3, np.float32), 1.2, np.array([0, 0, 0, -0.1], np.float32), math.nan):
         with pytest.raises(UserError, match="background threshold"):
             check_thresholds(wrong, num_classes=4)
+
+
+@pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
+def test_a_sweep_is_the_labels_at_every_threshold(method: str) -> None:
+    shape, own = (12, 16), labeller(method)
+    photo, regions = photo_and_regions(shape)
+    cams, thresholds = drawn_cams(5, shape, (1, 2)), (0.02, 0.3, 0.31, 0.6, 0.95)
+    about = {"shape": shape, "size": shape, "tags": (1, 2), "photo": lambda: photo, "regions": lambda: regions}
+    found = own.sweep(thresholds, cams, **about)  # type: ignore[arg-type]
+    expected = [own.at(threshold)(cams, **about).labels for threshold in thresholds]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, expected)
+    assert len({labels.tobytes() for labels in found}) > 2

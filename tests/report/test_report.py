@@ -303,7 +303,12 @@ def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
     context = make_run(tmp_path, prompts=False, steps=steps, settings=["labels.select=auto", "selection.photos=2"])
     chosen = json.loads((context.folder("selection") / "selection.json").read_text())["threshold"]
     automatic = ("chosen from photos and tags", f"--at:{chosen}")
-    assert automatic in marks(report(context, tmp_path))
+    page = report(context, tmp_path)
+    own = json.loads((context.folder("selection") / "selection.json").read_text())["per_class"]
+    assert page.data["automatic"] == [own[name] for name in context.dataset.classes.names]
+    (used, *_) = marks(page)
+    assert used[1] == automatic[1]
+    assert str(used[0]).startswith("chosen from photos and tags; a class has ")
     fixed = Context(replace(context.recipe, labels=LabelSettings(select="fixed")), context.source, context.out)
     pipeline.run(fixed, steps=["labels"])
     found = marks(report(fixed, tmp_path))

@@ -182,6 +182,25 @@ def test_the_setting_used_and_the_best_are_marked(visit: Visit, whole_run: Conte
     assert places == [["used", 0.45, "set in the recipe"], ["best", best, "highest mIoU, found with pixel masks"]]
 
 
+def test_the_choice_for_each_class_is_marked(browser: Any, tmp_path: Path) -> None:
+    steps = ("selection", "curve", "labels")
+    context = make_run(tmp_path, prompts=False, steps=steps, settings=["labels.select=auto", "selection.photos=2"])
+    path = context.folder("selection") / "selection.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    own = dict(zip(stored["per_class"], (0.0, 0.61), strict=True))
+    path.write_text(json.dumps(stored | {"per_class": own}), encoding="utf-8")
+    for visit in opened(browser, build_report(context, tmp_path / "r.html"), **DESKTOP):
+        visit.page.check("#each")
+        for index, place in enumerate(own.values()):
+            row = visit.page.locator("#sliders label").nth(index)
+            mark, rail = row.locator("i[title]").bounding_box(), row.locator("input").bounding_box()
+            assert mark is not None
+            assert rail is not None
+            left = mark["x"] + mark["width"] / 2
+            assert left == pytest.approx(rail["x"] + 8 + place * (rail["width"] - 16), abs=1)
+            assert row.locator("i[title]").get_attribute("title") == f"chosen from photos and tags: {place:.2f}"
+
+
 def test_the_copied_command_makes_what_the_page_shows(browser: Any, tmp_path: Path) -> None:
     context = make_run(tmp_path, prompts=False, steps=("curve", "labels"))
     for visit in opened(browser, build_report(context, tmp_path / "r.html"), **DESKTOP):

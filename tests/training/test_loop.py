@@ -197,3 +197,19 @@ def test_mixed_precision_runs(tmp_path: Path) -> None:
         text=True,
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_tells_when_an_epoch_is_over(tmp_path: Path) -> None:
+    """After every epoch, before a checkpoint of its last step, also where training goes on from a checkpoint."""
+    seen: list[tuple[int, int]] = []
+
+    def note(epoch: int) -> None:
+        progress = loop.load_progress(tmp_path / CHECKPOINT)
+        seen.append((epoch, 0 if progress is None else progress.step))
+
+    task = toy.PairTask()
+    train(
+        task, toy.views(), engine=Engine.start(RUN), settings=STAGE, run=RUN, workers=0, folder=tmp_path,
+        fingerprint="f", label="toy", after_epoch=note,
+    )  # fmt: skip
+    assert seen == [(1, 2), (2, 5), (3, 8)]

@@ -221,7 +221,7 @@ def label(
     if threshold is not None:
         if select not in (None, "fixed"):
             raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
-        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed", "labels.per_class=false"]
+        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
     elif select is not None:
         settings = [*settings, f"labels.select={select}"]
     elif cams is not None:

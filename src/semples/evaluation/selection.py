@@ -8,8 +8,9 @@ Two signs are read off the label maps at every threshold t, one number a (photo,
 - recognition: the probability that CLIP gives the class, among all classes, for the photo with all but the mask blanked
   out (SemPLeS eq. (1) with a hard mask). It falls where a mask loses its thing and where it takes in its background.
 
-Each sign is averaged over pairs and stretched to 0..1 over the thresholds; the threshold with the largest sum is taken,
-refined by the parabola through it and its two neighbours. Own method: the published program picks by pixel masks.
+Each sign is averaged over pairs and stretched to 0..1 over the thresholds; the threshold with the largest sum (or
+weighted sum) is taken, refined by the parabola through it and its two neighbours. Own method: the published program
+picks by pixel masks.
 """
 
 from __future__ import annotations
@@ -101,16 +102,17 @@ def steadiness(maps: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, rea
     return found
 
 
-def choose(signs: Signs, tried: Sequence[float], *, num_classes: int) -> Choice:
+def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: float = 1.0) -> Choice:
     """The threshold at which masks are steady and recognised.
 
-    `tried`: the T ascending thresholds of `signs`. A class's own threshold comes from its pairs, mixed with the mean of
-    all pairs that counts as `PRIOR_PAIRS` of them. Raises ValueError where there is no pair.
+    `tried`: the T ascending thresholds of `signs`. `weight`: what recognition counts beside steadiness. A class's own
+    threshold comes from its pairs, mixed with the mean of all pairs that counts as `PRIOR_PAIRS` of them. Raises
+    ValueError where there is no pair.
     """
     if not len(signs.classes):
         raise ValueError("there is no pair to choose by")
     steady, known = mean_over_pairs(signs.steadiness), mean_over_pairs(signs.recognition)
-    criterion = stretched(steady) + stretched(known)
+    criterion = stretched(steady) + weight * stretched(known)
     per_class: list[float | None] = []
     for index in range(num_classes):
         mine = signs.classes == index
@@ -122,7 +124,7 @@ def choose(signs: Signs, tried: Sequence[float], *, num_classes: int) -> Choice:
             share * _filled(mean_over_pairs(values[mine]), overall) + (1 - share) * overall
             for values, overall in ((signs.steadiness, steady), (signs.recognition, known))
         ]
-        per_class.append(peak(tried, stretched(own[0]) + stretched(own[1])))
+        per_class.append(peak(tried, stretched(own[0]) + weight * stretched(own[1])))
     return Choice(peak(tried, criterion), tuple(per_class), steady, known, criterion)
 
 

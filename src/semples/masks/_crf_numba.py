@@ -60,24 +60,30 @@ class NumbaMeanField:
         self.settings = settings
         self._position_kernel = lru_cache(maxsize=SIZES_KEPT)(self._build_position_kernel)
         with _vectorised():  # compiles, or loads what is on disk
-            self._one(np.zeros((1, 1, 3), np.uint8), torch.zeros(2, 1, 1))
+            self.marginals([torch.zeros(1, 1, 3, dtype=torch.uint8)], [torch.zeros(2, 1, 1)])
 
     def marginals(self, photos: Sequence[Tensor], unaries: Sequence[Tensor]) -> list[Tensor]:
         """Probabilities (n,H,W) float32 of photos uint8 (H,W,3) from unaries float32 (n,H,W), n >= 2."""
-        return [self._one(photo.numpy(), unary) for photo, unary in zip(photos, unaries, strict=True)]
+        answers = []
+        for i, (photo, unary) in enumerate(zip(photos, unaries, strict=True)):
+            if i == 0 or photo is not photos[i - 1]:
+                alike = self._colour_kernel(photo.numpy())
+            answers.append(self._one(photo.shape[0], photo.shape[1], alike, unary))
+        return answers
 
-    def _one(self, photo: NDArray[np.uint8], unary: Tensor) -> Tensor:
-        height, width, _ = photo.shape
-        positions = _positions(height, width, self.settings.sxy_bilateral)
-        colours = photo.reshape(-1, 3) / np.float32(self.settings.srgb)
+    def _one(self, height: int, width: int, alike: Kernel, unary: Tensor) -> Tensor:
         near = self._position_kernel(height, width)
-        alike = _kernel(np.concatenate([positions, colours], axis=1), self.settings.weight_bilateral)
         pixels = height * width
         padding = (0, -pixels % CHUNK)
         energies = np.pad(unary.reshape(len(unary), -1).numpy(), ((0, 0), padding))
         reach = np.pad(near.reach + alike.reach, padding)
         _mean_field(near, alike, reach, energies, self.settings.iterations)
         return torch.from_numpy(energies[:, :pixels]).reshape(unary.shape)
+
+    def _colour_kernel(self, photo: NDArray[np.uint8]) -> Kernel:
+        positions = _positions(photo.shape[0], photo.shape[1], self.settings.sxy_bilateral)
+        colours = photo.reshape(-1, 3) / np.float32(self.settings.srgb)
+        return _kernel(np.concatenate([positions, colours], axis=1), self.settings.weight_bilateral)
 
     def _build_position_kernel(self, height: int, width: int) -> Kernel:
         return _kernel(_positions(height, width, self.settings.sxy_gaussian), self.settings.weight_gaussian)

@@ -34,12 +34,18 @@ class TorchMeanField:
         """
         answers: list[Tensor] = []
         for group in _groups(unaries):
-            answers += self._joint([photos[i] for i in group], [unaries[i] for i in group])
+            alike = []
+            for i in group:
+                if i == 0 or photos[i] is not photos[i - 1]:
+                    kernel = self._colour_kernel(photos[i])
+                alike.append(kernel)
+            answers += self._joint([photos[i] for i in group], alike, [unaries[i] for i in group])
         return answers
 
-    def _joint(self, photos: Sequence[Tensor], unaries: Sequence[Tensor]) -> list[Tensor]:
+    def _joint(
+        self, photos: Sequence[Tensor], alike: Sequence[tuple[Lattice, Tensor]], unaries: Sequence[Tensor]
+    ) -> list[Tensor]:
         near = [self._position_kernel(*photo.shape[:2], photo.device) for photo in photos]
-        alike = [self._colour_kernel(photo) for photo in photos]
         kernels = [join_lattices([kernel for kernel, _ in kind]) for kind in (near, alike)]
         reach = torch.cat([one + other for (_, one), (_, other) in zip(near, alike, strict=True)])
         most = max(len(unary) for unary in unaries)

@@ -112,7 +112,8 @@ class DenseCrf:
         """Label probabilities of a batch of photos.
 
         `photos`: uint8 (H,W,3) RGB; `unaries`: float32 (n,H,W) energies. Sizes and n may differ within the batch; all
-        are on one device. Returns float32 (n,H,W) for each.
+        are on one device. Returns float32 (n,H,W) for each. Unaries of one photo cost less one after another, with the
+        same tensor for the photo: its lattice is built once.
         """
         for photo, unary in zip(photos, unaries, strict=True):
             if photo.dtype != torch.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.numel():
@@ -145,7 +146,7 @@ class DenseCrf:
             for map_, own in zip(labels, values, strict=True)
         ]
         found = self.marginals(photos, unaries)
-        return [Refined(own.to(q.device)[q.argmax(0)], q) for q, own in zip(found, values, strict=True)]
+        return [Refined(own.to(q.device)[q.max(0).indices], q) for q, own in zip(found, values, strict=True)]
 
 
 def _check(settings: CrfSettings) -> None:

@@ -10,7 +10,7 @@ mistakes included.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -148,6 +148,34 @@ class Labeller:
         found = scored.labelled if self._crf is None else refined(self._crf, scored, photo=photo(), tags=tags)
         return found.opened(self.settings.min_confidence) if self.settings.min_confidence > 0 else found
 
+    def sweep(
+        self,
+        thresholds: Sequence[float],
+        cams: Cams,
+        *,
+        shape: tuple[int, int],
+        size: tuple[int, int],
+        tags: tuple[int, ...],
+        photo: Callable[[], NDArray[np.uint8]],
+        regions: Callable[[], Regions],
+    ) -> list[NDArray[np.uint8]]:
+        """The photo's labels, uint8 `size`, at each of `thresholds`, without confidences; the rest as for a call.
+
+        What does not depend on the threshold is worked out once, and a map that comes again is not refined again.
+        """
+        found = regions() if self.settings.uses_regions else None
+        maps = []
+        for threshold in thresholds:
+            own = self.at(threshold)
+            scored = by_threshold(cams, shape, threshold) if found is None else own._from_regions(cams, found)
+            maps.append(nearest(scored.labels, size))
+        if self._crf is None:
+            return maps
+        different = {labels.tobytes(): labels for labels in maps}
+        answers = refined_labels(self._crf, list(different.values()), photo=photo(), tags=tags)
+        known = dict(zip(different, answers, strict=True))
+        return [known[labels.tobytes()] for labels in maps]
+
     def _from_regions(self, cams: Cams, regions: Regions) -> Scored:
         own = self.regions
         power = power_of_threshold(self.thresholds) if own.background == "threshold" else own.background
@@ -214,3 +242,16 @@ def refined(crf: DenseCrf, scored: Scored, *, photo: NDArray[np.uint8], tags: tu
     found = crf.refine(maps[:1], maps[1:], [tags])[0]
     labels, sure = found.labels.cpu().numpy(), margin(found.marginals).clamp(0, 1).cpu().numpy()
     return Labelled(labels, (sure * (1 + scored.lead(labels)) / 2).astype(np.float32))
+
+
+def refined_labels(
+    crf: DenseCrf, maps: Sequence[NDArray[np.uint8]], *, photo: NDArray[np.uint8], tags: tuple[int, ...]
+) -> list[NDArray[np.uint8]]:
+    """The CRF's labels, uint8 (H,W), from each of several label maps of one photo, uint8 (H,W,3)."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shown = torch.from_numpy(np.array(photo)).to(device)
+    given = [torch.from_numpy(np.array(labels)).to(device) for labels in maps]
+    found = crf.refine([shown] * len(given), given, [tags] * len(given))
+    return [one.labels.cpu().numpy() for one in found]

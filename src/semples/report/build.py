@@ -66,7 +66,7 @@ def render(context: Context, *, limit: int) -> str:
         marks[0]["left"] = not left
         marks.append({"value": best["threshold"], "name": "best", "how": how, "left": left})
     automatic = facts.chosen_without_masks(context)
-    if automatic is not None and threshold["how"] != facts.SELECTED["auto"]:
+    if automatic is not None and not threshold["how"].startswith(facts.SELECTED["auto"]):
         marks.append({"value": automatic, "name": "auto", "how": facts.SELECTED["auto"], "left": False})
     return _environment().get_template(TEMPLATE).render(
         style=Markup(_asset(STYLE)),
@@ -126,6 +126,7 @@ def _page_data(
         "colours": colours,
         "levels": LEVELS.tolist(),
         "start": min(100, max(0, round(marks[0]["value"] * 100))),
+        "automatic": facts.chosen_for_classes(context),
         "stages": [facts.CAM_STAGES[stage] for stage in stages],
         "photos": gallery.photos,
         "story": story_photos(gallery),

@@ -100,22 +100,37 @@ def used_threshold(context: Context) -> dict[str, Any]:
     settings = context.recipe.labels
     select = str(result.get("select", settings.select))
     known = chosen_without_masks(context) if select == "auto" else None
-    how = SELECTED[select]
+    how, own = SELECTED[select], result.get("thresholds")
     if select == "auto" and not result and known is None:
         how = "will be chosen from photos and tags"
     return {
         "value": float(result.get("threshold", settings.threshold if known is None else known)),
-        "how": how,
+        "how": how + (f"; a class has {min(own):.2f} to {max(own):.2f}" if own else ""),
         "pixel_labels": select == "ground-truth",
+        "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
         "made": bool(result),
         "method": str(result.get("method", "threshold")),
     }
+
+
+def _epoch_by_masks(context: Context, stage: str) -> bool:
+    return _manifest(context, stage).get("result", {}).get("select_epoch") == "ground-truth"
 
 
 def chosen_without_masks(context: Context) -> float | None:
     """The threshold that photos and tags alone give; None where it was not looked for."""
     path = context.folder(SELECTION) / SELECTION_FILE
     return float(read_json(path)["threshold"]) if path.is_file() else None
+
+
+def chosen_for_classes(context: Context) -> list[float] | None:
+    """Each class's own threshold that photos and tags alone give; None where it was not looked for."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    if not path.is_file():
+        return None
+    own = read_json(path)["per_class"]
+    names = context.dataset.classes.names
+    return [float(own[name]) for name in names] if set(own) == set(names) else None
 
 
 def curves(context: Context) -> dict[str, dict[str, Any]]:

@@ -96,7 +96,13 @@ function buildPanel() {
   classes.forEach((name, index) => {
     const range = make("input", { type: "range", min: 0, max: 100, step: 1 });
     range.addEventListener("input", () => setThreshold(Number(range.value), index));
-    const label = make("label", {}, make("span", { title: name }, dot(data.colours[index]), name), range, make("output"));
+    const rail = make("span", { className: "rail" }, range);
+    if (data.automatic) {
+      const mark = make("i", { title: `chosen from photos and tags: ${data.automatic[index].toFixed(2)}` });
+      mark.style.setProperty("--at", data.automatic[index]);
+      rail.append(mark);
+    }
+    const label = make("label", {}, make("span", { title: name }, dot(data.colours[index]), name), rail, make("output"));
     $("#sliders").append(label);
   });
   $("#each")?.addEventListener("change", (event) => {

@@ -38,8 +38,6 @@ def check_selection(context: Context) -> None:
     settings = context.recipe.labels
     if settings.select == "ground-truth" and not any(item.mask for item in context.listing.items):
         raise UserError(NEEDS_MASKS)
-    if settings.per_class and settings.select != "auto":
-        raise UserError(f"labels.per_class true needs labels.select auto, not {settings.select}")
 
 
 def step_before(context: Context) -> str | None:

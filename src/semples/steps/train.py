@@ -11,6 +11,7 @@ from semples.models.weights import source_digest
 from semples.recipe import Recipe, StageSettings
 from semples.schema import to_dict
 from semples.steps.base import GENERATOR, PROMPTS, Context, Step
+from semples.steps.epochs import Epochs, check_epochs
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +66,10 @@ def _run(context: Context, stage: str, folder: Path, fingerprint: str) -> dict[s
 
     recipe, dataset = context.recipe, context.dataset
     settings: StageSettings = getattr(recipe, stage)
+    check_epochs(context, stage)
     task, save = BUILD[stage](context)
-    if settings.epochs > 0:
+    epochs = Epochs(context, stage, folder, task.generator)  # type: ignore[arg-type]
+    if settings.epochs > 0 and not epochs.complete:
         generator = recipe.generator
         views = Views(
             dataset=dataset,
@@ -88,11 +91,13 @@ def _run(context: Context, stage: str, folder: Path, fingerprint: str) -> dict[s
             folder=folder,
             fingerprint=fingerprint,
             label=stage,
+            after_epoch=epochs.hook,
         )
+    figures = epochs.choose(task)
     if context.is_main:
         save(folder)
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"epochs": settings.epochs}
+    return {"epochs": settings.epochs} | figures
 
 
 def _partial(context: Context, folder: Path) -> float | None:
