@@ -52,7 +52,8 @@ def package(folder: Path, family: str = "semples_vit") -> Path:
 def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     """A run of tagged photos whose generator has random weights, and its CAMs and label maps."""
     small = ("start=random", "width=16", "depth=1", "heads=2", "patch_size=8", "image_size=16")
-    chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy", *settings]
+    chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy"]
+    chosen += ["labels.select=fixed", *settings]
     context = Context(load_recipe("folder", chosen), Source(photos), folder)
     pipeline.run(context, steps=["data"])
     names = context.dataset.classes.names
