@@ -402,6 +402,16 @@ class LabelSettings:
     )
 
     @property
+    def with_crf(self) -> Literal["crf", "regions+crf"]:
+        """This method with the dense CRF."""
+        return "regions+crf" if self.uses_regions else "crf"
+
+    @property
+    def without_crf(self) -> Literal["threshold", "regions"]:
+        """This method without the dense CRF."""
+        return "regions" if self.uses_regions else "threshold"
+
+    @property
     def uses_regions(self) -> bool:
         """Whether the method needs region proposals."""
         return self.method in ("regions", "regions+crf")

@@ -52,9 +52,8 @@ def package(folder: Path, family: str = "semples_vit") -> Path:
 def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     """A run of tagged photos whose generator has random weights, and its CAMs and label maps."""
     small = ("start=random", "width=16", "depth=1", "heads=2", "patch_size=8", "image_size=16")
-    chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy"]
-    chosen += ["labels.select=fixed", *settings]
-    context = Context(load_recipe("folder", chosen), Source(photos), folder)
+    chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy", "labels.select=fixed"]
+    context = Context(load_recipe("folder", [*chosen, *settings]), Source(photos), folder)
     pipeline.run(context, steps=["data"])
     names = context.dataset.classes.names
     model = build_generator(context.recipe.generator, num_classes=len(names), seed=0)
@@ -63,5 +62,5 @@ def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     (context.folder("refinement") / pipeline.MANIFEST).write_text(
         '{"fingerprint": "made", "seconds": 1, "result": {}}', encoding="utf-8"
     )
-    pipeline.run(context, steps=["cams", "labels"])
+    pipeline.run(context, steps=["cams", *(["regions"] if context.recipe.labels.uses_regions else []), "labels"])
     return folder

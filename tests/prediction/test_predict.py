@@ -26,6 +26,7 @@ from semples.prediction import job
 from semples.prediction.model import Model, Prepared, SegmenterModel
 from semples.segmenter.build import Segmenter
 from tests import tiny
+from tests.prediction import material
 
 MIXED = ((64, 64), (64, 90), (40, 64), (200, 31))
 
@@ -136,7 +137,10 @@ def test_the_crf_draws_to_the_photos_edges(packages: dict[str, Path]) -> None:
     assert (model.finish(prepared, found, ()) == 0).all()
 
 
-def test_a_run_makes_for_its_photos_the_labels_it_made(run: Path, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["threshold", "regions+crf"])
+def test_a_run_makes_for_its_photos_the_labels_it_made(method: str, run: Path, photos: Path, tmp_path: Path) -> None:
+    if method != "threshold":
+        run = material.run(tmp_path / "run", photos, settings=(f"labels.method={method}", "regions.proposals=slic"))
     tiny.invoke("predict", run, photos, "--tags", photos / "tags.csv", "--out", tmp_path / "out", "--batch", "3")
     for path in sorted((run / "labels").glob("*.png")):
         found, expected = (read_label_png(place) for place in (tmp_path / "out" / "labels" / path.name, path))

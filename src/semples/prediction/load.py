@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from semples import pipeline
 from semples.errors import UserError
-from semples.files import read_json, sha256_file
+from semples.files import sha256_file
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
 from semples.segmenter.package import PROGRAMS, is_package, open_package
 from semples.steps import segmenter
 from semples.steps.base import GENERATOR
 from semples.steps.cams import LAST
+from semples.steps.threshold import chosen_threshold
 
 if TYPE_CHECKING:
     from semples.prediction.model import Model
@@ -61,17 +62,15 @@ def _cam_model(folder: Path, settings: Any) -> Model:
     if not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
     generator, classes = load_generator(weights)
-    manifest = context.folder("labels") / pipeline.MANIFEST
-    threshold = context.recipe.labels.threshold
-    if manifest.is_file():
-        threshold = float(read_json(manifest)["result"]["threshold"])
+    labelled = (context.folder("labels") / pipeline.MANIFEST).is_file()
+    thresholds = chosen_threshold(context).applied if labelled else context.recipe.labels.threshold
     return CamModel(
         generator,  # type: ignore[arg-type]
         classes,
         settings=settings,
         identity={GENERATOR: sha256_file(weights)},
         recipe=context.recipe,
-        threshold=threshold,
+        thresholds=thresholds,
     )
 
 

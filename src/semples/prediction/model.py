@@ -26,13 +26,15 @@ from semples.data.photos import read_photo
 from semples.data.transforms import image_to_tensor, resize_photo
 from semples.errors import UserError
 from semples.masks.crf import DenseCrf, unary_from_scores
-from semples.masks.threshold import label_map
+from semples.masks.labelling import Labeller
+from semples.masks.regions import Regions, Thresholds
 from semples.prediction.photos import Tags
 from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
 from semples.prediction.settings import PredictSettings
 from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
 from semples.schema import to_dict
 from semples.steps.cams import reduced
+from semples.steps.regions import proposer
 
 if TYPE_CHECKING:
     from semples.models.generator import MaskGenerator
@@ -210,7 +212,7 @@ class SegmenterModel(Model):
 
 
 class CamModel(Model):
-    """A run's mask generator: CAMs of the tags, cut at the run's background threshold. Scores are those CAMs."""
+    """A run's mask generator: CAMs of the tags, made labels of as in the run. Scores are those CAMs."""
 
     needs_tags = True
 
@@ -222,20 +224,23 @@ class CamModel(Model):
         settings: PredictSettings,
         identity: dict[str, Any],
         recipe: Recipe,
-        threshold: float,
+        thresholds: Thresholds,
     ) -> None:
-        super().__init__(classes, settings=settings, identity=identity | {"threshold": threshold})
+        identity = identity | {"thresholds": np.asarray(thresholds).tolist()}
+        super().__init__(classes, settings=settings, identity=identity)
         if settings.window is not None:
             raise UserError("predict: windows need a trained segmenter; leave --window out")
         self.generator = generator
         generator.to(self.device).eval()  # type: ignore[attr-defined]
-        self.threshold = threshold
         self._recipe = recipe
         own = recipe.cams
         mirror = own.mirror if settings.mirror is None else settings.mirror
         self._cams = replace(own, scales=settings.scales or own.scales, mirror=mirror)
-        wanted = recipe.labels.method == "crf" if settings.crf is None else settings.crf
-        self._crf = DenseCrf(recipe.crf) if wanted else None
+        labels = replace(recipe.labels, min_confidence=0.0)
+        if settings.crf is not None:
+            labels = replace(labels, method=labels.with_crf if settings.crf else labels.without_crf)
+        self._labeller = Labeller(labels, thresholds=thresholds, regions=recipe.regions, crf=recipe.crf)
+        self._propose = proposer(recipe.regions, self.device) if labels.uses_regions else None
 
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
         size = (photo.shape[0], photo.shape[1])
@@ -257,13 +262,20 @@ class CamModel(Model):
             )
 
     def finish(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> NDArray[np.uint8]:
-        shape = prepared.inputs[0].shape
-        labels = label_map(scores, (shape[0], shape[1]), threshold=self.threshold)
-        if self._crf is not None and tags:
-            size = prepared.picture.shape[:2]
-            maps = [torch.from_numpy(np.array(values)) for values in (prepared.picture, _enlarged(labels, size))]
-            labels = self._crf.refine(maps[:1], maps[1:], [tags])[0].labels.numpy()
-        return _enlarged(labels, prepared.size)
+        height, width = prepared.inputs[0].shape[:2]
+        found = self._labeller(
+            scores,
+            shape=(height, width),
+            size=(prepared.picture.shape[0], prepared.picture.shape[1]),
+            tags=tags or (),
+            photo=lambda: prepared.picture,
+            regions=lambda: self._regions(prepared.picture),
+        )
+        return _enlarged(found.labels, prepared.size)
+
+    def _regions(self, picture: NDArray[np.uint8]) -> Regions:
+        assert self._propose is not None
+        return self._propose(picture)
 
 
 def _step_of(segmenter: Segmenter) -> int:
