@@ -126,12 +126,15 @@ def summarise(context: Context) -> dict[str, Any]:
 
 
 def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
-    """mIoU and boundary IoU, 0..1, of the segmenter on the photos that no stage saw, without tags."""
-    from semples.segmenter.build import Segmenter
-    from semples.segmenter.evaluate import draw_confusion, evaluate
+    """mIoU and boundary IoU, 0..1, of the segmenter on the photos that no stage saw, without tags.
 
-    segmenter = Segmenter.load(context.folder(segmenter_steps.NAME) / segmenter_steps.MODEL)
-    found = evaluate(segmenter, open_dataset(context.source.root, split="val"), device=context.engine.device)
+    They are segmented as the recipe's `segmenter.predict` says, as `semples predict` does.
+    """
+    from semples.prediction import load
+    from semples.prediction.evaluate import draw_confusion, evaluate
+
+    model = load(context.folder(segmenter_steps.NAME) / segmenter_steps.MODEL, workers=context.recipe.data.workers)
+    found = evaluate(model, open_dataset(context.source.root, split="val"))
     draw_confusion(found.confusion, found.classes, picture)
     return {"miou": round(found.scores.miou / 100, 6), "boundary_iou": round(found.mean_boundary / 100, 6)}
 

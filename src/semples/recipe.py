@@ -212,6 +212,17 @@ class NoiseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentPredictSettings:
+    """How the trained segmenter segments photos where `semples predict` and `segment eval` are not told otherwise."""
+
+    scales: tuple[float, ...] = setting(
+        (1.0,), "photo sizes whose scores are averaged, factors of photo_size", low=0.1, high=4
+    )
+    mirror: bool = setting(False, "average with the mirrored photo")
+    crf: bool = setting(False, "draw labels to the edges of the photo, with the settings of `crf`")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmenterSettings:
     """The final segmenter, trained on label maps."""
 
@@ -254,6 +265,7 @@ class SegmenterSettings:
     )
     augment: SegmentAugmentSettings = field(default_factory=SegmentAugmentSettings)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
+    predict: SegmentPredictSettings = field(default_factory=SegmentPredictSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
     from semples.prediction import Predicted
-    from semples.segmenter.evaluate import Evaluation
+    from semples.prediction.evaluate import Evaluation
 
 SHOWN_PROBLEMS = 10
 NO_MASKS = "no photo has a mask, so there are no scores"

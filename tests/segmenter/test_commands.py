@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from semples.prediction.evaluate import draw_confusion
 from semples.segmenter.build import Segmenter
-from semples.segmenter.evaluate import draw_confusion
 from tests import tiny
 from tests.segmenter import material
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_trained_or_scored(trained: Path, photos: Path, options: 
     (other / "classes.txt").write_text("disc\nsquare\ncat\n", encoding="utf-8")
     model = trained / "segmenter" / "model"
     assert "the segmenter knows 2 (disc, square" in tiny.refused("segment", "eval", model, "--data", other)
-    assert "no segmenter here" in tiny.refused("segment", "eval", photos, "--data", photos)
+    assert "neither a segmenter" in tiny.refused("segment", "eval", photos, "--data", photos)
     shutil.rmtree(other / LABELS)
     (other / "classes.txt").write_text("disc\nsquare\n", encoding="utf-8")
     assert "no photo has a usable mask" in tiny.refused("segment", "eval", model, "--data", other)

@@ -73,6 +73,7 @@ def test_the_card_is_honest(tmp_path: Path) -> None:
     assert "| square | 2 | - |" in text
     assert "\n\n- photos: 10 of drawn photos\n- labels: CAMs" in text
     assert "no pixel mask was used" in model_card(made, material.CARD)
+    assert "their shorter side has 64 pixels" in model_card(made, material.CARD)
     assert "pixel masks were used" in model_card(made, replace(card, used_pixel_masks=True))
     assert "None were measured" in model_card(made, replace(card, figures=()))
 

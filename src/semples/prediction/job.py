@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ AREAS, CLASSES, MANIFEST, JOURNAL = "areas.csv", "classes.txt", "prediction.json
 ROWS = 1 << 22  # pixels counted at a time
 
 T = TypeVar("T")
+Labels = NDArray[np.uint8]  # label map (H,W)
+Areas = list[int]  # pixels of each label 0..K
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,12 @@ def predict(
     before = len(stamps) - len(todo)
     problems = dict(known.problems)
     begin, network = time.perf_counter(), model.network_seconds
+
+    def write(photo: Photo, prepared: Prepared, labels: Labels) -> Areas:
+        return _write(out, photo, prepared, labels, len(model.classes))
+
     with journal, counter(label="predict", total=len(stamps), done=before) as advance:
-        for photo, result in _all(model, todo, known.by_id, out):
+        for photo, result in segment_photos(model, todo, known.by_id, write):
             if isinstance(result, Problem):
                 problems[photo.id] = result
             else:
@@ -140,13 +146,13 @@ def predict(
 # ------------------------------------------------------------------------------------------------------------- flow
 
 
-Areas = list[int]  # pixels of each label 0..K
+def segment_photos(
+    model: Model, photos: Sequence[Photo], tags: Mapping[str, Tags], use: Callable[[Photo, Prepared, Labels], T]
+) -> Iterator[tuple[Photo, T | Problem]]:
+    """Every photo with what `use` makes of its label map (in a background thread), or what is wrong with it.
 
-
-def _all(
-    model: Model, photos: Sequence[Photo], tags: dict[str, Tags], out: Path
-) -> Iterator[tuple[Photo, Areas | Problem]]:
-    """Every photo with its areas, once its files are written, or with what is wrong with it; in any order."""
+    tags: by id. The photos come in any order.
+    """
     workers = model.settings.workers
 
     def prepare(photo: Photo) -> Prepared | Problem:
@@ -155,22 +161,22 @@ def _all(
         except PhotoError as error:
             return Problem(str(photo.path), str(error).removeprefix(f"{photo.path}: "))
 
-    def finish(photo: Photo, prepared: Prepared, scores: Any) -> Areas:
-        return _write(out, photo, prepared, model.finish(prepared, scores, tags[photo.id]), len(model.classes))
+    def finish(photo: Photo, prepared: Prepared, scores: Any) -> T:
+        return use(photo, prepared, model.finish(prepared, scores, tags[photo.id]))
 
-    with _pool(workers) as decoders, _pool(workers) as writers:
-        writing: deque[tuple[Photo, Future[Areas]]] = deque()
+    with _pool(workers) as decoders, _pool(workers) as finishers:
+        finishing: deque[tuple[Photo, Future[T]]] = deque()
         for batch in _batches(_ahead(decoders, prepare, photos, count=workers + model.together), model.together):
             if isinstance(batch, tuple):
                 yield batch
                 continue
             found = model.score([prepared for _, prepared in batch], [tags[photo.id] for photo, _ in batch])
             for (photo, prepared), scores in zip(batch, found, strict=True):
-                writing.append((photo, writers.submit(finish, photo, prepared, scores)))
-            while writing and (writing[0][1].done() or len(writing) > 2 * (workers + model.together)):
-                photo, future = writing.popleft()
+                finishing.append((photo, finishers.submit(finish, photo, prepared, scores)))
+            while finishing and (finishing[0][1].done() or len(finishing) > 2 * (workers + model.together)):
+                photo, future = finishing.popleft()
                 yield photo, future.result()
-        for photo, future in writing:
+        for photo, future in finishing:
             yield photo, future.result()
 
 
@@ -237,7 +243,7 @@ def _pool(workers: int) -> Iterator[_Pool]:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def _write(out: Path, photo: Photo, prepared: Prepared, labels: NDArray[np.uint8], classes: int) -> Areas:
+def _write(out: Path, photo: Photo, prepared: Prepared, labels: Labels, classes: int) -> Areas:
     buffer = io.BytesIO()
     picture = overlay(prepared.picture, labels, Options(max_side=PICTURE_SIDE))
     Image.fromarray(picture).save(buffer, format="JPEG", quality=90)

@@ -9,7 +9,7 @@ from semples import pipeline
 from semples.errors import UserError
 from semples.files import sha256_file
 from semples.prediction.settings import predict_settings
-from semples.recipe import CrfSettings
+from semples.recipe import Recipe
 from semples.segmenter.package import PROGRAMS, is_package, open_package
 from semples.steps import segmenter
 from semples.steps.base import GENERATOR
@@ -34,8 +34,14 @@ def load(folder: Path | str, **settings: Any) -> Model:
     place = find_segmenter(folder)
     if place is not None:
         package = open_package(place)
-        crf = CrfSettings() if package.recipe is None else package.recipe.crf
-        return SegmenterModel(package.segmenter, settings=chosen, identity=package.identity, crf=crf)
+        recipe = package.recipe or Recipe()
+        return SegmenterModel(
+            package.segmenter,
+            settings=chosen,
+            identity=package.identity,
+            crf=recipe.crf,
+            own=recipe.segmenter.predict,
+        )
     if (folder / pipeline.RUN).is_file():
         return _cam_model(folder, chosen)
     raise UserError(_nothing(folder))

@@ -31,7 +31,8 @@ from semples.masks.regions import Regions, Thresholds
 from semples.prediction.photos import Tags
 from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
 from semples.prediction.settings import PredictSettings
-from semples.recipe import CrfSettings, Recipe
+from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
+from semples.schema import to_dict
 from semples.steps.cams import reduced
 from semples.steps.regions import proposer
 
@@ -128,19 +129,29 @@ NEEDS_TAGS = (
 
 
 class SegmenterModel(Model):
-    """A trained segmenter. Scores are probabilities (C,h,w) float32 on the CPU, the mean over scales and mirrors."""
+    """A trained segmenter. Scores are probabilities (C,h,w) float32 on the CPU, the mean over scales and mirrors.
+
+    own: what holds where `settings` say nothing.
+    """
 
     def __init__(
-        self, segmenter: Segmenter, *, settings: PredictSettings, identity: dict[str, Any], crf: CrfSettings
+        self,
+        segmenter: Segmenter,
+        *,
+        settings: PredictSettings,
+        identity: dict[str, Any],
+        crf: CrfSettings,
+        own: SegmentPredictSettings | None = None,
     ) -> None:
-        super().__init__(segmenter.classes, settings=settings, identity=identity)
+        own = own or SegmentPredictSettings()
+        super().__init__(segmenter.classes, settings=settings, identity=identity | {"own": to_dict(own)})
         self.segmenter = segmenter.to(self.device).eval()
-        self._scales = settings.scales or (1.0,)
+        self._scales = settings.scales or own.scales
         self._step = _step_of(segmenter)
         self._short: int | None = segmenter.config.size
         self._window: int | None = None
         score: Scorer = self._probabilities
-        if settings.mirror:
+        if own.mirror if settings.mirror is None else settings.mirror:
             score = mirrored(score)
         if settings.window is not None and segmenter.fixed_size not in (None, settings.window):
             raise UserError(f"predict: this network takes windows of {segmenter.fixed_size} pixels only")
@@ -153,7 +164,8 @@ class SegmenterModel(Model):
             score = windowed(score, window=self._window, stride=stride, batch=settings.batch)
             self.together = 1
         self._score = score
-        self._crf = DenseCrf(crf) if settings.crf else None
+        wanted = own.crf if settings.crf is None else settings.crf
+        self._crf = DenseCrf(crf) if wanted else None
 
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
         config, (height, width) = self.segmenter.config, photo.shape[:2]
@@ -267,7 +279,7 @@ class CamModel(Model):
 
 
 def _step_of(segmenter: Segmenter) -> int:
-    """What the sides of a view are whole multiples of; the side of a training view is one."""
+    """What the sides of a view are whole multiples of; the size of the segmenter is one."""
     described = segmenter.network.config
     patch = getattr(getattr(described, "backbone_config", None) or described, "patch_size", None)
     step = max(8, math.gcd(segmenter.config.size, STEP))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-LONGEST = 4  # a whole photo's longer side is at most this many times the side of a training view
+LONGEST = 4  # a whole photo's longer side is at most this many times the shorter side that the model resizes to
 LARGEST_WINDOWED = 4096  # longer side of a photo that windows slide over, pixels
 STRIP = 1 << 24  # scores that are enlarged at a time
 

@@ -14,13 +14,18 @@ class PredictSettings:
     """What changes the label maps, and how the work is cut. None: the model's own choice."""
 
     scales: tuple[float, ...] | None = setting(
-        None, "photo sizes whose scores are averaged; a segmenter's own: 1.0, a run's: its CAM scales", low=0.1, high=4
+        None,
+        "photo sizes whose scores are averaged; a segmenter's own: as its recipe, a run's: its CAM scales",
+        low=0.1,
+        high=4,
     )
-    mirror: bool | None = setting(None, "average with the mirrored photo; a segmenter's own: no, a run's: as its CAMs")
+    mirror: bool | None = setting(
+        None, "average with the mirrored photo; a segmenter's own: as its recipe, a run's: as its CAMs"
+    )
     window: int | None = setting(
         None,
         "side of a window that slides over the photo at its own resolution; none: the whole photo, its shorter side "
-        "resized to the side of a training view",
+        "resized to the model's own size",
         unit="pixels",
         low=32,
         high=4096,
@@ -28,7 +33,9 @@ class PredictSettings:
     stride: int | None = setting(
         None, "from one window to the next; none: half a window", unit="pixels", low=32, high=4096
     )
-    crf: bool | None = setting(None, "draw labels to the edges of the photo; a segmenter's own: no, a run's: as labels")
+    crf: bool | None = setting(
+        None, "draw labels to the edges of the photo; a segmenter's own: as its recipe, a run's: as labels"
+    )
     batch: int = setting(8, "photos, or windows, computed together; changes the speed only", low=1, high=1024)
     workers: int = setting(2, "threads that decode photos and write files; 0: none", low=0, high=64)
     max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)

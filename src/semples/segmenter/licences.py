@@ -21,7 +21,7 @@ LICENCES = (
     Licence("facebook/dinov2-small", "Apache-2.0", "yes"),
     Licence("openmmlab/upernet-swin-tiny", "MIT", "yes"),
     Licence("nvidia/mit-b0 (all nvidia/mit-* and nvidia/segformer-*)", "NVIDIA Source Code License", "no"),
-    Licence("facebook/mask2former-*", "other (the card names none; once CC BY-NC 4.0)", "unknown"),
-    Licence("facebook/maskformer-*", "other (the code is CC BY-NC 4.0)", "unknown"),
-    Licence("tue-mps/*eomt*", "MIT; its DINOv2 or DINOv3 backbone has its own", "unknown"),
+    Licence("facebook/mask2former-*", "other: see the model card", "unknown"),
+    Licence("facebook/maskformer-*", "other: see the model card", "unknown"),
+    Licence("tue-mps/*eomt*", "see the model card, and that of its DINOv2 or DINOv3 backbone", "unknown"),
 )

@@ -3,8 +3,8 @@
     input  images   float32 (batch, 3, height, width): RGB in 0..1, less the mean, divided by the standard deviation
     output scores   float32 (batch, K + 1, h, w): probabilities of background and every class, at the network's own size
 
-The file's metadata hold the class names (`classes`, JSON, background first), `mean`, `std` and `size`, the side of a
-training view. Some networks (Mask2Former, plain ViTs) fix the size of their input when they are written down; then
+The file's metadata hold the class names (`classes`, JSON, background first), `mean`, `std` and `size`, the shorter
+side of a photo. Some networks (Mask2Former, plain ViTs) fix the size of their input when they are written down; then
 height and width are `size`.
 """
 

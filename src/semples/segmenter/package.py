@@ -1,7 +1,7 @@
 """A trained segmenter as one folder that explains itself and goes anywhere.
 
 config.json, model.safetensors    the network, as transformers' `from_pretrained` reads it
-segmenter.json                    classes, size of a training view, normalisation
+segmenter.json                    classes, size of a photo, normalisation
 classes.json                      name, label value and colour of background and every class
 recipe.yaml                       every setting it was trained with
 README.md                         model card: on what it was trained, how, with which figures, under which licences
@@ -143,7 +143,8 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "labels = model.predict(\"photo.jpg\")  # uint8 (H, W): 0 background, k + 1 for model.classes[k]\n```",
         f"The network alone: `transformers.{loader}.from_pretrained(\"THIS_FOLDER\")`"
         + (" (after `import semples.segmenter.vit`)" if segmenter.family == "semples_vit" else "")
-        + f". It takes RGB in 0..1 normalised with mean {normalised}; it was trained on views of {config.size} pixels.",
+        + f". It takes RGB in 0..1 normalised with mean {normalised}, "
+        f"of photos resized so that their shorter side has {config.size} pixels.",
         "## Training",
         f"- photos: {card.photos} of {_text(card.data)}",
         f"- labels: {_text(card.labels)}",

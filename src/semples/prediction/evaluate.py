@@ -1,4 +1,4 @@
-"""Scores of a segmenter on photos with masks, and a picture of what it takes for what."""
+"""Scores of a model's label maps of photos with masks, and a picture of what it takes for what."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from semples.data.dataset import PhotoError, TaggedDataset
+from semples.data.dataset import PhotoError, Problem, TaggedDataset
 from semples.errors import UserError
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import Scores, confusion_matrix, mean_of_known, number_or_none, scores_from_confusion
 from semples.files import atomic_path
-from semples.progress import track
-from semples.segmenter.build import BACKGROUND, Segmenter
-from semples.segmenter.infer import segment_photo
+from semples.prediction.job import segment_photos
+from semples.prediction.model import Model, Prepared
+from semples.prediction.photos import Photo
+from semples.progress import counter
+from semples.segmenter.build import BACKGROUND
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # truth and labels of a photo
 
 
 @dataclass(frozen=True)
@@ -52,34 +55,47 @@ class Evaluation:
         }
 
 
-def evaluate(segmenter: Segmenter, dataset: TaggedDataset, *, device: torch.device) -> Evaluation:
-    """Segment every photo that has a mask, without its tags, and compare. Raises UserError where none has."""
-    if segmenter.classes != dataset.classes.names:
+def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
+    """Segment every photo that has a mask as `predict` does, without its tags, and compare.
+
+    Raises UserError where no photo has a mask, and for a model that needs tags or has other classes.
+    """
+    if model.needs_tags:
+        raise UserError("this run has no trained segmenter to score; train one: semples segment train RUN")
+    if model.classes != dataset.classes.names:
         raise UserError(
             f"{dataset.root}: {len(dataset.classes)} classes ({', '.join(dataset.classes.names[:3])} ...), but the "
-            f"segmenter knows {len(segmenter.classes)} ({', '.join(segmenter.classes[:3])} ...); "
+            f"segmenter knows {len(model.classes)} ({', '.join(model.classes[:3])} ...); "
             "name the segmenter's class list with --classes"
         )
-    count = len(segmenter.classes)
+    items = {item.id: item for item in dataset.items if item.mask is not None}
+    count = len(model.classes)
     confusion = np.zeros((count + 1, count + 2), np.int64)
     boundary, unusable, photos = BoundaryAccumulator(count), list[str](), 0
-    segmenter = segmenter.to(device).eval()
-    for item in track([item for item in dataset.items if item.mask is not None], label="segmenting"):
+
+    def compare(photo: Photo, _: Prepared, labels: NDArray[np.uint8]) -> Pair | Problem:
         try:
-            photo, truth = dataset.photo(item), dataset.mask(item)
+            truth = dataset.mask(items[photo.id])
         except PhotoError as error:
-            unusable.append(str(error))
-            continue
+            return Problem(str(photo.path), str(error))
         assert truth is not None
-        labels = segment_photo(segmenter, photo, device=device)
-        confusion += confusion_matrix(truth, labels, num_classes=count, where=str(item.mask))
-        boundary.add(truth, labels)
-        photos += 1
+        return truth, labels
+
+    chosen = [Photo(item.id, item.id, item.photo) for item in items.values()]
+    with counter(label="segmenting", total=len(chosen)) as advance:
+        for photo, found in segment_photos(model, chosen, dict.fromkeys(items), compare):
+            advance("")
+            if isinstance(found, Problem):
+                unusable.append(found.what if str(photo.path) in found.what else f"{found.where}: {found.what}")
+                continue
+            confusion += confusion_matrix(*found, num_classes=count, where=str(items[photo.id].mask))
+            boundary.add(*found)
+            photos += 1
     if not photos:
         first = f"; the first problem: {unusable[0]}" if unusable else ""
         raise UserError(f"{dataset.root}: no photo has a usable mask to compare with{first}")
     return Evaluation(
-        segmenter.classes, scores_from_confusion(confusion), boundary.result(), confusion, photos, tuple(unusable)
+        model.classes, scores_from_confusion(confusion), boundary.result(), confusion, photos, tuple(sorted(unusable))
     )
 
 

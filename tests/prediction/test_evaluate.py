@@ -1,0 +1,80 @@
+"""Scoring a model: the label maps that `semples predict` writes, and no others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import semples
+from semples.data.dataset import open_dataset
+from semples.errors import UserError
+from semples.evaluation.boundary import BoundaryAccumulator
+from semples.evaluation.confusion import confusion_matrix
+from semples.palette import read_label_png
+from semples.prediction.evaluate import evaluate
+from semples.recipe import load_recipe
+from semples.segmenter.package import write_package
+from tests import tiny
+from tests.prediction import material
+
+WAYS = {
+    "own": [],
+    "scales": ["--scales", "0.5,1.0", "--mirror"],
+    "window": ["--window", "32", "--stride", "32"],
+    "crf": ["--crf", "--batch", "3"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_figures_are_those_of_predicted_files(
+    way: str, packages: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    model = packages["semples_vit"]
+    tiny.invoke("segment", "eval", model, "--data", photos, "--json", tmp_path / "eval.json", *WAYS[way])
+    found = json.loads((tmp_path / "eval.json").read_text())
+    # The data's photos without their masks, so that nothing else can be looked at.
+    alone = tmp_path / "photos"
+    alone.mkdir()
+    for path in photos.glob("*.png"):
+        shutil.copy(path, alone)
+    tiny.invoke("predict", model, alone, "--out", tmp_path / "out", *WAYS[way])
+    confusion, boundary = np.zeros((3, 4), np.int64), BoundaryAccumulator(2)
+    for path in sorted((photos / "masks").glob("*.png")):
+        pair = read_label_png(path), read_label_png(tmp_path / "out" / "labels" / path.name)
+        confusion += confusion_matrix(*pair, num_classes=2)
+        boundary.add(*pair)
+    assert found["photos"] == 10
+    assert found["confusion"] == confusion.tolist()
+    assert [row["boundary_iou"] for row in found["classes"]] == pytest.approx(boundary.result().tolist())
+
+
+def test_a_segmenters_recipe_says_how_it_segments(photos: Path, tmp_path: Path) -> None:
+    chosen = ["segmenter.predict.scales=[0.5,1.5]", "segmenter.predict.mirror=true", "segmenter.predict.crf=true"]
+    folder = tmp_path / "own"
+    segmenter = material.segmenter(tmp_path / "config")
+    write_package(segmenter, folder, recipe=load_recipe("folder", chosen), card=material.CARD)
+    dataset = open_dataset(photos)
+    own = evaluate(semples.load(folder), dataset).confusion
+    said = evaluate(semples.load(folder, scales=[0.5, 1.5], mirror=True, crf=True), dataset).confusion
+    plain = evaluate(semples.load(folder, scales=[1.0], mirror=False, crf=False), dataset).confusion
+    np.testing.assert_array_equal(own, said)
+    assert (own != plain).any()
+
+
+def test_problems_are_told_and_the_rest_is_scored(packages: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(photos, tmp_path / "data")
+    (data / "p00.png").write_bytes((data / "p00.png").read_bytes()[:100])
+    (data / "masks" / "p01.png").write_bytes(b"no picture")
+    found = evaluate(semples.load(packages["semples_vit"]), open_dataset(data))
+    assert found.photos == 8
+    assert ["p00.png" in line for line in found.unusable] == [True, False]
+    assert ["p01.png" in line for line in found.unusable] == [False, True]
+
+
+def test_a_run_without_a_segmenter_is_refused(run: Path, photos: Path) -> None:
+    with pytest.raises(UserError, match="no trained segmenter to score"):
+        evaluate(semples.load(run), open_dataset(photos))
