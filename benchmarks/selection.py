@@ -262,6 +262,8 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
             less = choose(Signs(classes, steady[:, kept], recognised), tried, num_classes=num_classes, weight=weight)
             named[f"steadiness, window {reach * 0.04:.2f}, and recognition x {weight}"] = less.threshold
         if GRIDS[method].reach == reach:
+            signs, weight = Signs(classes, steady[:, kept], recognised), GRIDS[method].weight
+            choice = choose(signs, tried, num_classes=num_classes, weight=weight)
             named["kept"] = choice.threshold
             guess = estimate(choice, tried, method=method, place=choice.threshold)
             own = [choice.threshold if place is None else place for place in choice.per_class]
@@ -317,8 +319,9 @@ def table(found: dict[str, Any]) -> str:
         criteria = dict.fromkeys(name for run in names for name in found[run][method]["loss"])
         rows = []
         for criterion in criteria:
-            losses = [found[run][method]["loss"].get(criterion, float("nan")) for run in names]
-            cells = " | ".join(f"{loss:.2f}" for loss in losses)
+            own = [found[run][method]["loss"].get(criterion) for run in names]
+            losses = [loss for loss in own if loss is not None]
+            cells = " | ".join("–" if loss is None else f"{loss:.2f}" for loss in own)
             rows.append((float(np.mean(losses)), f"{criterion} | {cells} | {np.mean(losses):.2f} | {max(losses):.2f}"))
         lines += [f"\n{method}: mIoU lost, points", "", "| criterion | " + " | ".join(names) + " | mean | worst |"]
         lines += ["|---" * (len(names) + 3) + "|", *(f"| {text} |" for _, text in sorted(rows))]
