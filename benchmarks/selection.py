@@ -327,9 +327,10 @@ def table(found: dict[str, Any]) -> str:
         lines += ["|---" * (len(names) + 3) + "|", *(f"| {text} |" for _, text in sorted(rows))]
         best = " | ".join(f"{found[run][method]['best']['miou']:.1f}" for run in names)
         lines.append(f"| best mIoU | {best} | | |")
-        guesses = [found[run][method]["estimate"] for run in names]
-        lines.append("| estimated mIoU | " + " | ".join(f"{guess['miou']:.1f}" for guess in guesses) + " | | |")
-        lines.append("| true mIoU there | " + " | ".join(f"{guess['true']:.1f}" for guess in guesses) + " | | |")
+        for title, key in (("estimated mIoU", "miou"), ("true mIoU there", "true")):
+            guesses = [found[run][method].get("estimate", {}).get(key) for run in names]
+            cells = " | ".join("–" if guess is None else f"{guess:.1f}" for guess in guesses)
+            lines.append(f"| {title} | {cells} | | |")
     return "\n".join(lines)
 
 
