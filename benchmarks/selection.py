@@ -262,6 +262,8 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
             less = choose(Signs(classes, steady[:, kept], recognised), tried, num_classes=num_classes, weight=weight)
             named[f"steadiness, window {reach * 0.04:.2f}, and recognition x {weight}"] = less.threshold
         if GRIDS[method].reach == reach:
+            signs, weight = Signs(classes, steady[:, kept], recognised), GRIDS[method].weight
+            choice = choose(signs, tried, num_classes=num_classes, weight=weight)
             named["kept"] = choice.threshold
             guess = estimate(choice, tried, method=method, place=choice.threshold)
             own = [choice.threshold if place is None else place for place in choice.per_class]
@@ -317,16 +319,18 @@ def table(found: dict[str, Any]) -> str:
         criteria = dict.fromkeys(name for run in names for name in found[run][method]["loss"])
         rows = []
         for criterion in criteria:
-            losses = [found[run][method]["loss"].get(criterion, float("nan")) for run in names]
-            cells = " | ".join(f"{loss:.2f}" for loss in losses)
+            own = [found[run][method]["loss"].get(criterion) for run in names]
+            losses = [loss for loss in own if loss is not None]
+            cells = " | ".join("–" if loss is None else f"{loss:.2f}" for loss in own)
             rows.append((float(np.mean(losses)), f"{criterion} | {cells} | {np.mean(losses):.2f} | {max(losses):.2f}"))
         lines += [f"\n{method}: mIoU lost, points", "", "| criterion | " + " | ".join(names) + " | mean | worst |"]
         lines += ["|---" * (len(names) + 3) + "|", *(f"| {text} |" for _, text in sorted(rows))]
         best = " | ".join(f"{found[run][method]['best']['miou']:.1f}" for run in names)
         lines.append(f"| best mIoU | {best} | | |")
-        guesses = [found[run][method]["estimate"] for run in names]
-        lines.append("| estimated mIoU | " + " | ".join(f"{guess['miou']:.1f}" for guess in guesses) + " | | |")
-        lines.append("| true mIoU there | " + " | ".join(f"{guess['true']:.1f}" for guess in guesses) + " | | |")
+        for title, key in (("estimated mIoU", "miou"), ("true mIoU there", "true")):
+            guesses = [found[run][method].get("estimate", {}).get(key) for run in names]
+            cells = " | ".join("–" if guess is None else f"{guess:.1f}" for guess in guesses)
+            lines.append(f"| {title} | {cells} | | |")
     return "\n".join(lines)
 
 

@@ -94,6 +94,10 @@ def test_recognition_settles_what_steadiness_leaves_open() -> None:
     known = np.array([[0.1, 0.2, 0.4, 0.7, 0.9, 0.9, 0.8]])
     assert choose(signs(steady, known), tried, num_classes=1).threshold == pytest.approx(0.6, abs=0.03)
     assert choose(signs(steady), tried, num_classes=1).threshold == 0.1
+    half = choose(signs(steady, known), tried, num_classes=1, weight=0.5)
+    expected = [1 + 0.5 * 0, *half.criterion[1:]]
+    np.testing.assert_allclose(half.criterion, expected)
+    assert choose(signs(steady, known), tried, num_classes=1, weight=0).threshold == 0.1
 
 
 def test_a_class_that_differs_gets_its_own_threshold_as_far_as_its_pairs_go() -> None:

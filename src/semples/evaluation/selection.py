@@ -36,6 +36,7 @@ class Grid:
     """
 
     reach: int  # the window in steps
+    weight: float = 1.0  # what recognition counts beside steadiness
 
     @property
     def window(self) -> float:
