@@ -403,7 +403,9 @@ class LabelSettings:
         source="own choice; published program: ground-truth",
     )
     per_class: bool = setting(
-        True, "a threshold for every class (`select: auto` only)", source="own measurement: better than one on average"
+        False,
+        "a threshold for every class (`select: auto` only)",
+        source="own measurement: better than one on average, worse at worst",
     )
     min_confidence: float = setting(
         0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1

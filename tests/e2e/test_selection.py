@@ -55,7 +55,7 @@ def test_other_choices(unlabelled: Path, tmp_path: Path) -> None:
     line = tiny.refused("label", run, "--select", "ground-truth")
     assert "needs masks" in line
     assert "leave --select auto out" in tiny.refused("label", run, "--threshold", "0.3", "--select", "auto")
-    tiny.invoke("label", run)
+    tiny.invoke("label", run, "--set=labels.per_class=true")
     result = json.loads((run / "labels/manifest.json").read_text())["result"]
     assert result["thresholds"] == list(chosen(run)["per_class"].values())
     tiny.invoke("label", run, "--set=labels.per_class=false")

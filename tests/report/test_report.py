@@ -298,9 +298,12 @@ def test_a_run_that_used_pixel_labels_is_marked(tmp_path: Path) -> None:
     assert "was chosen with pixel masks" in page.text
 
 
+AUTO = ["labels.select=auto", "selection.photos=2"]
+
+
 def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
     steps = ("selection", "curve", "labels")
-    context = make_run(tmp_path, prompts=False, steps=steps, settings=["labels.select=auto", "selection.photos=2"])
+    context = make_run(tmp_path, prompts=False, steps=steps, settings=[*AUTO, "labels.per_class=true"])
     chosen = json.loads((context.folder("selection") / "selection.json").read_text())["threshold"]
     automatic = ("chosen from photos and tags", f"--at:{chosen}")
     page = report(context, tmp_path)

@@ -111,8 +111,8 @@ def test_thresholds(context: Context) -> None:
     assert chosen(select="ground-truth") == threshold.Chosen(0.41)
     found = {"threshold": 0.35, "per_class": {"a": 0.3, "b": 0.4}}
     write_json(context.folder("selection") / "selection.json", found)
-    assert chosen(per_class=False) == threshold.Chosen(0.35)
-    own = chosen()
+    assert chosen() == threshold.Chosen(0.35)
+    own = chosen(per_class=True)
     assert own.threshold == 0.35
     np.testing.assert_array_equal(own.applied, np.array([0.3, 0.4], np.float32))
 
