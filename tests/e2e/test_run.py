@@ -130,7 +130,7 @@ def test_a_second_call_does_nothing(material: Material, copy: Path) -> None:
     [
         ("labels.threshold=0.6", []),
         ("labels.select=fixed", ["labels", "scores"]),
-        ("labels.per_class=false", ["labels", "scores"]),
+        ("labels.per_class=true", ["labels", "scores"]),
         ("labels.method=crf", ["selection", "labels", "scores"]),
         ("selection.photos=3", ["selection", "labels", "scores"]),
         ("scores.curve_end=90", ["curve", "scores"]),
