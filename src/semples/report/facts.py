@@ -22,6 +22,7 @@ from semples.training.events import read_lines
 
 CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
 TITLES = {"warmup": "Warm-up", "matching": "(a) Matching", "prompting": "(b) Prompting", "refinement": "(c) Refinement"}
+AFTER = {"threshold": "", "crf": "dense CRF", "regions": "regions", "regions+crf": "regions and dense CRF"}
 SELECTED = {
     "auto": "chosen from photos and tags",
     "fixed": "set in the recipe",
@@ -109,7 +110,7 @@ def used_threshold(context: Context) -> dict[str, Any]:
         "pixel_labels": select == "ground-truth",
         "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
         "made": bool(result),
-        "method": str(result.get("method", "threshold")),
+        "after": AFTER[str(result.get("method", "threshold"))],
     }
 
 
