@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ class Prepared:
         return tuple(tuple(tensor.shape) for tensor in self.inputs)
 
 
-class Model:
+class Model(ABC):
     """A model with its classes and the settings it predicts with; see `semples.load`.
 
     classes: the K names; label 0 is background, label k + 1 is classes[k]. needs_tags: whether each photo's tags must
@@ -100,17 +101,17 @@ class Model:
             raise UserError(f"tag {unknown[0]!r} is not a class of this model; its classes: {', '.join(self.classes)}")
         return tuple(sorted({self.classes.index(word) for word in words}))
 
+    @abstractmethod
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
         """What the network gets of a photo uint8 (H,W,3)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Any]:
         """The network's scores of photos of equal `shapes`; what they are, `finish` knows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, prepared: Prepared, scores: Any, tags: Tags) -> NDArray[np.uint8]:
         """Label map (H,W) uint8 of the photo's own size."""
-        raise NotImplementedError
 
     @contextmanager
     def _network(self) -> Iterator[None]:
