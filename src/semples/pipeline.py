@@ -330,23 +330,31 @@ def cams_of_weights(context: Context, weights: Path, *, tell: Tell = lambda line
         _bring_up_to_date(context, step, forced=False, tell=tell)
 
 
-def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> None:
-    """Label maps in `context.out` from a folder of CAMs of the context's photos."""
+def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> list[str]:
+    """Label maps in `context.out` from a folder of CAMs of the context's photos.
+
+    Answers with a line a photo or CAM file that cannot be used; the other photos have label maps.
+    Raises UserError where no photo can be labelled.
+    """
     if context.recipe.labels.select != "fixed":
         raise UserError("labels of CAMs from elsewhere need a set threshold; use --threshold")
     dataset, threshold = data.listed(context), context.recipe.labels.threshold
-    sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
-    labeller = label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes))
+    broken: list[str] = []
     label_steps.write_labels(
         dataset,
         dataset.items,
         CamStore(folder),
         context.out,
-        labeller=labeller,
-        sizes=sizes,
+        labeller=label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes)),
+        size=lambda item: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels),
         regions=region_steps.fresh_regions(context, dataset),
+        broken=broken,
     )
-    tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
+    done = len(dataset.items) - len(broken)
+    if not done:
+        raise UserError(f"no photo can be labelled ({len(broken)} failed); the first: {broken[0]}")
+    tell(f"{done} label maps at threshold {threshold:g} in {context.out}")
+    return broken
 
 
 def segmenter_of_folders(
@@ -361,11 +369,13 @@ def segmenter_of_folders(
 @dataclass(frozen=True)
 class Figures:
     """What scoring found, each part as plain data or None where there is nothing: the threshold curve of CAMs
-    (`Curve.as_json`) and the scores of label maps (`Scores.as_json` with threshold and select)."""
+    (`Curve.as_json`) and the scores of label maps (`Scores.as_json` with threshold and select); problems: a line a
+    photo, mask, CAM file or label map of given folders that cannot be used."""
 
     classes: tuple[str, ...]
     cams: dict[str, Any] | None
     labels: dict[str, Any] | None
+    problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {"cams": self.cams, "labels": self.labels}
@@ -374,9 +384,12 @@ class Figures:
 def score(
     context: Context, *, cams: Path | None, labels: Path | None, stage: str, tell: Tell = lambda line: None
 ) -> Figures:
-    """Scores of given folders, or of the run's own CAMs and label maps."""
+    """Scores of given folders, or of the run's own CAMs and label maps.
+
+    Raises UserError where photos of given folders have masks, but nothing could be scored.
+    """
     if cams is not None or labels is not None:
-        return _score_folders(context, cams, labels, tell)
+        return _score_folders(context, cams, labels)
     curve = label_steps.curve_name(stage)
     own = stage == "refinement" and _read_manifest(context.folder("labels")) is not None
     run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
@@ -390,15 +403,20 @@ def score(
     )
 
 
-def _score_folders(context: Context, cams: Path | None, labels: Path | None, tell: Tell) -> Figures:
-    dataset, unusable, settings = data.listed(context), list[str](), context.recipe.scores
-    curve = None
+def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
+    dataset, wrong, settings = data.listed(context), list[str](), context.recipe.scores
+    curve = scores = None
     if cams is not None:
-        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=unusable)
-    scores = None if labels is None else label_steps.score_labels(dataset, labels, unusable=unusable)
-    for line in dict.fromkeys(unusable):
-        tell(line)
+        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
+    if labels is not None:
+        scores = label_steps.score_labels(dataset, labels, unusable=wrong, broken=wrong)
+    problems = tuple(dict.fromkeys(wrong))  # a mask is read for CAMs and for label maps
+    if problems and curve is None and scores is None:
+        raise UserError(f"no photo can be scored ({len(problems)} failed); the first: {problems[0]}")
     names = dataset.classes.names
     return Figures(
-        names, None if curve is None else curve.as_json(names), None if scores is None else scores.as_json(names)
+        names,
+        None if curve is None else curve.as_json(names),
+        None if scores is None else scores.as_json(names),
+        problems,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
 
-SHOWN_PROBLEMS = 10
+SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
 NO_MASKS = "no photo has a mask, so there are no scores"
 
 console = Console(highlight=False)
@@ -206,11 +206,16 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
     if made:
         say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
             f"{done.network_share:.0%} of the time in the network")  # fmt: skip
-    if done.problems:
-        say(f"{len(done.problems)} set aside:")
-        for problem in done.problems[:SHOWN_PROBLEMS]:
-            say(f"  {problem.where}: {problem.what}")
+    print_set_aside(done.problem_lines)
     say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
+
+
+def print_set_aside(problems: Sequence[str]) -> None:
+    """A line a photo or file that could not be used while the others were."""
+    if problems:
+        say(f"{len(problems)} set aside:")
+        for line in problems:
+            say(f"  {line}")
 
 
 def print_evaluation(found: Evaluation) -> None:

@@ -87,7 +87,7 @@ def test_labels_at_a_threshold(context: Context, tmp_path: Path) -> None:
             store,
             tmp_path / "labels",
             labeller=labels.make_labeller(RECIPE, limit, num_classes=2),
-            sizes=sizes,
+            size=lambda item: sizes[item.id],
             regions=no_regions,
         )
         for item in context.dataset.items:

@@ -77,6 +77,4 @@ def predict(
     done = predict_photos(loaded, photos, out, tags=tags)
     terminal.print_predicted(done, model=model)
     if done.problems:
-        first, more = done.problems[0], len(done.problems) - 1
-        others = f" (and {more} more, listed above)" if more else ""
-        raise Incomplete(f"{first.where}: {first.what}{others}; the other {done.photos} photos are done")
+        raise Incomplete.of(done.problem_lines, done=f"the other {done.photos} photos are done")

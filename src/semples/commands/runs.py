@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from semples.errors import UserError
+from semples.errors import Incomplete, UserError
 
 Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
 Data = Annotated[Path, Parameter(name="--data")]
@@ -188,6 +188,8 @@ def label(
 ) -> None:
     """Turn CAMs into label maps: palette PNGs, 0 background, class k as k + 1; and how sure each pixel is.
 
+    With --cams: ends with status 1 where a photo or its CAMs could not be used; the others are done.
+
     Parameters
     ----------
     out
@@ -230,7 +232,10 @@ def label(
         settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
     if cams is not None:
-        pipeline.labels_of_cams(context, cams, tell=terminal.tell)
+        broken = pipeline.labels_of_cams(context, cams, tell=terminal.tell)
+        terminal.print_set_aside(broken)
+        if broken:
+            raise Incomplete.of(broken, done="the other photos have label maps")
         return
     regions = ["regions"] if context.recipe.labels.uses_regions else []
     before = step_before(context)
@@ -284,6 +289,8 @@ def score(
 ) -> None:
     """Score CAMs over all background thresholds, and label maps, against masks.
 
+    With --cams or --labels: ends with status 1 where a file could not be used; the others are scored.
+
     Parameters
     ----------
     out
@@ -309,6 +316,9 @@ def score(
     if json is not None:
         write_json(json, figures.as_json())
     terminal.print_scores(figures)
+    terminal.print_set_aside(figures.problems)
+    if figures.problems:
+        raise Incomplete.of(figures.problems, done="the figures are of the others")
 
 
 def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path | None = None) -> None:
