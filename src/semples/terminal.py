@@ -257,11 +257,11 @@ def print_recipe(recipe: Recipe) -> None:
     for key, value, meaning, source in describe(recipe):
         table.add_row(key, Text(str(value)), Text(meaning), Text(source))
     console.print(table)
-    licences = Table("start weights of a segmenter", "licence", "commercial use")
+    licences = Table("well-known weights", "licence", "commercial use", "stated in")
     for entry in LICENCES:
         licences.add_row(*map(Text, entry))
     console.print(licences)
-    say("as the publishers state it; read the licence before you use or pass on weights")
+    say("as the publishers state it; it may change: read the licence before you use or pass on weights")
 
 
 def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:
