@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from semples.commands.options import Data, Out, RunOptions, Set
 from semples.errors import Incomplete, UserError
 
+ClassThresholds = Annotated[list[str], Parameter(name="--class-threshold", negative=(), consume_multiple=False)]
 Stage = Literal["warmup", "matching", "prompting", "refinement"]
 CamStage = Literal["warmup", "matching", "refinement"]
 
@@ -159,6 +160,7 @@ def label(
     out: Path,
     *,
     threshold: float | None = None,
+    class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
     select: Literal["auto", "fixed", "ground-truth"] | None = None,
     method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
     review: int | None = None,
@@ -177,6 +179,8 @@ def label(
         folder of the run; with --cams the folder that gets the label maps.
     threshold
         background threshold, 0 to 1.
+    class_thresholds
+        another threshold for one class, `name=value`, beside --threshold; may be repeated.
     select
         where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
         (pixel masks).
@@ -197,14 +201,15 @@ def label(
     from semples import pipeline, terminal
     from semples.files import write_json
     from semples.steps.review import most_worth_a_look
-    from semples.steps.threshold import step_before
+    from semples.steps.threshold import step_before, thresholds_of_classes
 
     if review is not None and (review < 1 or cams is not None):
         raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
     if threshold is not None:
         if select not in (None, "fixed"):
             raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
-        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+        fixed = [f"labels.threshold={threshold}", "labels.class_thresholds=same", "labels.select=fixed"]
+        settings = [*settings, *fixed]
     elif select is not None:
         settings = [*settings, f"labels.select={select}"]
     elif cams is not None:
@@ -212,6 +217,13 @@ def label(
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
+    if class_thresholds:
+        if threshold is None or cams is not None:
+            raise UserError(
+                "--class-threshold: give --threshold for the other classes, and a run's folder (not --cams)"
+            )
+        own = thresholds_of_classes(class_thresholds, context.listing.classes.names, other=threshold)
+        context = _context(out, data, None, [*settings, f"labels.class_thresholds={own}"])
     if cams is not None:
         broken = pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         terminal.print_set_aside(broken)

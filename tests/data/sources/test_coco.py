@@ -194,13 +194,17 @@ def test_mapping_is_written(tmp_path: Path, edition: dict[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize("layout", ["zips", "unpacked", "images", "mixed"])
+@pytest.mark.parametrize("layout", ["zips", "in zips", "unpacked", "images", "mixed"])
 def test_from_files_already_there(tmp_path: Path, edition: dict[str, Any], server: FileServer, layout: str) -> None:
     source = tmp_path / "have"
     source.mkdir()
     for name, data in archives().items():
         if layout == "zips" or (layout == "mixed" and name != "train2014.zip"):
             (source / name).write_bytes(data)
+        elif layout == "in zips":
+            place = source / ("annotations" if name.startswith("ann") else "zips") / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(data)
         else:
             below = source / "images" if layout == "images" and not name.startswith("ann") else source
             zipfile.ZipFile(io.BytesIO(data)).extractall(below)
