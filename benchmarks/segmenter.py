@@ -41,6 +41,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "batch": ("losses capped, the batch's mean map (WeakTr)", [*PLAIN, *CAP, "segmenter.noise.clip=batch"]),
     "ignore": ("pixels of confidence below 0.2 left out", [*PLAIN, "segmenter.noise.ignore_below=0.2"]),
     "weigh": ("losses weighed by confidence", [*PLAIN, "segmenter.noise.weigh=true"]),
+    "both": ("weighed by confidence, and averaged weights", ["segmenter.noise.weigh=true", "segmenter.noise.ema=0.98"]),
     "true": ("exact masks", []),
 }
 # How photos are segmented; `own` is what the recipe demo does.
