@@ -27,8 +27,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-# What gradio itself writes: about its progress bar, and in the face of a file that it does not send.
-HARMLESS = ("Method not implemented.",)
+HARMLESS = ("Method not implemented.",)  # gradio's own remark whenever it shows how far an upload is
 FIELD, RESULT, FAILED = "#photo input[type=file]", "#result .base-image", "#status .error"
 READ = """async (selector) => {
   const image = document.querySelector(selector);

@@ -207,7 +207,7 @@ def test_only_the_page_is_served(served: Served, path: str) -> None:
 
 def test_a_full_queue_is_said(served: Served, photo: Path) -> None:
     """Photos beyond those that may wait are turned away with a line, and the page goes on."""
-    sent = [png(6000, 6000), *[photo.read_bytes()] * 10]  # the first takes a while
+    sent = [png(3000, 3000), *[photo.read_bytes()] * 10]  # the first takes a while
     pages = [Client(served.segmenter) for _ in sent]
     paths = [page.upload(data, f"{k}.png").json()[0] for k, (page, data) in enumerate(zip(pages, sent, strict=True))]
     joined = [page.join("upload", file_data(path), []) for page, path in zip(pages, paths, strict=True)]

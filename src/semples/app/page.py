@@ -29,7 +29,7 @@ CSS = f"""
 .gradio-container {{ width: 100%; max-width: 76rem !important; margin: 0 auto !important }}
 .gradio-container main {{ width: 100% }}
 footer {{ display: none !important }}
-#head h1 {{ display: inline; margin: 0 .8rem 0 0; font: 600 1.6rem var(--font) !important }}
+#head h1 {{ display: inline; margin: 0 .8rem 0 0; font: 700 1.6rem var(--font) !important }}
 #head span, #foot {{ color: var(--body-text-color-subdued) }}
 #photo [data-testid="status-tracker"] {{ display: none }}
 #status {{ overflow-wrap: anywhere }}

@@ -27,6 +27,8 @@ from semples.errors import UserError
 from semples.prediction.model import Model
 
 LOCAL = ("127.0.0.1", "localhost")
+# gradio's own copy of a font; of its half-bold ones some letters are missing
+FONT = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "sans-serif")
 PATIENCE = 10  # seconds that a photo being computed has when the program is ended
 
 
@@ -65,7 +67,7 @@ def build_app(model: Model, *, name: str, limits: Limits, hosts: Sequence[str], 
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(primary_hue="blue"),
+        theme=gr.themes.Default(primary_hue="blue", font=FONT, font_mono=FONT),
         css=CSS,
         head=SCRIPT,
     )
