@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
+from semples.cam_store import CamStore
+from semples.data import VOC_CLASSES
 from semples.recipe import load_recipe, recipe_names
 from tests import tiny
+from tests.data.builders import Sample, build_voc
 
 pytestmark = pytest.mark.xdist_group("runs")
 
@@ -78,6 +81,14 @@ def test_data_check(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("image,tags\np00.png,disc\nnone.png,disc\n")
     tiny.invoke("data", "check", photos, "--tags", tmp_path / "more.csv", "--json", tmp_path / "check.json")
     assert json.loads((tmp_path / "check.json").read_text())["photos"] == 1
+
+
+@pytest.mark.parametrize(("classes", "recipe"), [(VOC_CLASSES.names, "voc"), (("cat", "zebra"), "folder")])
+def test_the_next_step_after_a_check_fits_the_photos(classes: tuple[str, ...], recipe: str, tmp_path: Path) -> None:
+    build_voc(tmp_path / "d", classes, [Sample("a", (70, 70), (classes[0],))])
+    if recipe == "voc":
+        (tmp_path / "d/classes.txt").unlink()
+    assert f"next: semples run {recipe} --data" in tiny.invoke("data", "check", tmp_path / "d").out
 
 
 @pytest.mark.parametrize(
@@ -187,6 +198,80 @@ def test_hostile_cams_run_nothing(photos: Path, tmp_path: Path) -> None:
         line = tiny.refused(command, tmp_path / "out", "--cams", cams, "--data", photos)
         assert str(cams) in line
     assert not went_off.exists()
+
+
+@pytest.fixture
+def wrecked(tmp_path: Path) -> Path:
+    """Seven photos, and cams and labels of their masks; all but p00, p04 and p06 have something wrong."""
+    photos = tiny.draw_photos(tmp_path / "photos", count=7)
+    (tmp_path / "labels").mkdir()
+    store = CamStore(tmp_path / "cams")
+    for path in sorted((photos / "masks").iterdir()):
+        mask = tiny.pixels(path)
+        cams = {label - 1: (mask == label).astype(np.float32) for label in (1, 2) if (mask == label).any()}
+        store.write(path.stem, {7: np.ones(mask.shape, np.float32)} if path.stem == "p03" else cams, mask.shape)
+        tiny.save(tmp_path / "labels" / path.name, mask)
+    (photos / "p01.png").write_text("no photo at all")
+    whole = (tmp_path / "cams/p02.npz").read_bytes()
+    (tmp_path / "cams/p02.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cams/p05.npz").unlink()
+    (tmp_path / "labels/p02.png").write_text("no label map")
+    tiny.save(tmp_path / "labels/p03.png", np.zeros((3, 3), np.uint8))
+    (tmp_path / "labels/p05.png").unlink()
+    return tmp_path
+
+
+WRONG = ("photos/p01.png: not a photo", "cams/p02.npz: broken", "p03: class index 7", "cams/p05.npz: no such file")
+
+
+def said_of(ended: tiny.Result, where: Path) -> None:
+    """Status 1, one line each that names what failed, the first of them again as the last line, no traceback."""
+    assert ended.code == 1, ended.err
+    assert "4 set aside:" in ended.out
+    for what in WRONG:
+        assert len([line for line in ended.out.splitlines() if what in line]) == 1, what
+    last = ended.err.splitlines()[-1]
+    assert last.startswith(f"semples: {where}/photos/p01.png: not a photo")
+    assert "(and 3 more, listed above)" in last
+    assert "Traceback" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("method", ["threshold", "crf", "regions"])
+def test_labels_go_on_past_photos_and_cams_of_no_use(method: str, wrecked: Path) -> None:
+    out = wrecked / "out"
+    proposals = "--set=regions.proposals=slic"
+    command = ["label", out, "--cams", wrecked / "cams", "--data", wrecked / "photos", "--method", method, proposals]
+    ended = tiny.invoke(*command, check=False)
+    said_of(ended, wrecked)
+    assert {path.stem for path in out.glob("*.png")} == {"p00", "p04", "p06"}
+    assert {path.stem for path in out.glob("confidence/*.png")} == {"p00", "p04", "p06"}
+    if method == "threshold":
+        for name in ("p00", "p04", "p06"):
+            np.testing.assert_array_equal(tiny.pixels(out / f"{name}.png"), tiny.pixels(wrecked / f"labels/{name}.png"))
+
+
+def test_scores_go_on_past_files_of_no_use(wrecked: Path) -> None:
+    data = ["--data", wrecked / "photos"]
+    ended = tiny.invoke("score", wrecked / "out", "--cams", wrecked / "cams", *data, check=False)
+    said_of(ended, wrecked)
+    assert "best mIoU 100.00" in ended.out  # of the three photos whose CAMs are their masks
+    ended = tiny.invoke("score", wrecked / "out", "--labels", wrecked / "labels", *data, check=False)
+    assert ended.code == 1
+    for what in (
+        "p01.png: not a photo",
+        "p02.png: not a picture",
+        "p03.png: ground truth is",
+        "p05.png: no such label",
+    ):
+        assert len([line for line in ended.out.splitlines() if what in line]) == 1, what
+    assert "100.00" in ended.out
+
+
+def test_label_as_a_process_ends_with_status_1(wrecked: Path) -> None:
+    command = ["label", wrecked / "out", "--cams", wrecked / "cams", "--data", wrecked / "photos"]
+    ended = tiny.semples(*command, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("form", ["pickle", "torch", "zip"])

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semples import settings as all_settings
 from semples.errors import UserError
 from semples.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
 from semples.schema import describe, merge, parse_override, to_dict, to_yaml
@@ -29,6 +30,17 @@ def test_shipped_recipes_round_trip(name: str, tmp_path: Path) -> None:
     path.write_text(to_yaml(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
     assert recipe_from_dict(to_dict(recipe), where="stored") == recipe
+
+
+def test_the_list_of_settings_names_the_module_of_every_group() -> None:
+    rows = [line.rsplit(maxsplit=1) for line in all_settings.__doc__.splitlines() if line.endswith(".py")]
+    listed = {group: module for groups, module in rows for group in groups.replace(",", "").split()}
+    groups = {entry.name: getattr(Recipe(), entry.name) for entry in fields(Recipe)}
+    assert listed == {
+        name: type(group).__module__.removeprefix("semples.").replace(".", "/") + ".py"
+        for name, group in groups.items()
+        if is_dataclass(group)
+    }
 
 
 def test_voc_values() -> None:

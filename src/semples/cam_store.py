@@ -30,7 +30,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from semples.errors import UserError
+from semples.errors import UnusableFile, UserError
 from semples.files import atomic_path, read_json, write_bytes, write_json
 from semples.safeload import load_npy
 
@@ -83,7 +83,7 @@ class CamStore:
             np.save(temporary, np.array(ordered, dtype=object), allow_pickle=True)
 
     def read(self, id: str) -> Cams:
-        """One photo's CAMs, {class index: float32 (H,W)}. Raises UserError naming a missing or broken file."""
+        """One photo's CAMs, {class index: float32 (H,W)}. Raises UnusableFile naming a missing or broken file."""
         return self.read_with_shape(id)[0]
 
     def read_with_shape(self, id: str) -> tuple[Cams, tuple[int, int] | None]:
@@ -91,8 +91,11 @@ class CamStore:
         for format in self._readable:
             path = self._path(id, format)
             if path.is_file():
-                return _decode_file(path) if format == "compact" else self._read_npy(path, id)
-        raise UserError(f"{self._path(id, self._readable[0])}: no such file; make the CAMs of this photo first")
+                try:
+                    return _decode_file(path) if format == "compact" else self._read_npy(path, id)
+                except UserError as error:
+                    raise UnusableFile(str(error)) from None
+        raise UnusableFile(f"{self._path(id, self._readable[0])}: no such file; make the CAMs of this photo first")
 
     def has(self, id: str) -> bool:
         """Whether the photo's file is there and ends as a whole file does (its content is checked when it is read)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Something the user can mend: the message says what is wrong, where, and how to mend it, in one line."""
@@ -15,7 +17,17 @@ class Stopped(UserError):
     status = 130
 
 
+class UnusableFile(UserError):
+    """One file of many cannot be used; the message names it. Work on the others may go on without it."""
+
+
 class Incomplete(UserError):
     """The work is done but for some pieces, which are named; all others are there."""
 
     status = 1
+
+    @classmethod
+    def of(cls, problems: Sequence[str], *, done: str) -> Incomplete:
+        """The end of work that went on past `problems` (a line each, shown before); `done`: what is there."""
+        others = f" (and {len(problems) - 1} more, listed above)" if len(problems) > 1 else ""
+        return cls(f"{problems[0]}{others}; {done}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from semples.errors import UserError
+from semples.errors import UnusableFile
 from semples.files import write_bytes
 
 
@@ -55,25 +55,25 @@ def write_confidence_png(path: Path | str, confidence: NDArray[np.floating]) -> 
 
 
 def read_confidence_png(path: Path | str) -> NDArray[np.float32]:
-    """Read confidences, float32 (H,W) in 0..1. Raises UserError like `read_label_png`."""
+    """Read confidences, float32 (H,W) in 0..1. Raises UnusableFile like `read_label_png`."""
     return read_label_png(path).astype(np.float32) / np.float32(255)
 
 
 def read_label_png(path: Path | str) -> NDArray[np.uint8]:
     """Read labels, uint8 (H,W), from an indexed or 8-bit greyscale picture; the stored numbers are the labels.
 
-    Raises UserError naming the file when it is missing, broken, or a colour picture.
+    Raises UnusableFile naming the file when it is missing, broken, or a colour picture.
     """
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
-                raise UserError(
+                raise UnusableFile(
                     f"{path}: a picture of mode {image.mode} holds no label numbers; save it as indexed PNG"
                 )
             return np.array(image, np.uint8)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UnusableFile(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a picture; write the mask again") from None
+        raise UnusableFile(f"{path}: not a picture; write the mask again") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); write the mask again") from None
+        raise UnusableFile(f"{path}: cannot be read ({error}); write the mask again") from None

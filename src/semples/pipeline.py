@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semples import __version__
 from semples.cam_store import CamStore
 from semples.data.photos import probe
 from semples.errors import UserError
-from semples.files import is_unfinished, read_json, write_json, write_text
+from semples.files import read_json
 from semples.progress import duration
-from semples.recipe import Recipe, recipe_from_dict
-from semples.schema import to_dict, to_yaml
+from semples.recipe import Recipe
+from semples.run_folder import (
+    MANIFEST,
+    RECIPE,
+    RUN,
+    STARTED,
+    finish,
+    lock,
+    open_run,
+    prepare,
+    read_manifest,
+    write_run,
+)
 from semples.steps import cams as cam_steps
 from semples.steps import data, train
 from semples.steps import labels as label_steps
@@ -27,13 +35,27 @@ from semples.steps import regions as region_steps
 from semples.steps import segmenter as segmenter_steps
 from semples.steps import selection as selection_steps
 from semples.steps import threshold as threshold_steps
-from semples.steps.base import Context, Source, Step
+from semples.steps.base import Context, Step
 from semples.steps.epochs import check_epochs
 
-MANIFEST = "manifest.json"
-STARTED = "started.json"
-RUN = "run.json"
-RECIPE = "recipe.yaml"
+__all__ = [
+    "MANIFEST",
+    "RECIPE",
+    "RUN",
+    "STARTED",
+    "Figures",
+    "Outcome",
+    "StepStatus",
+    "cams_of_weights",
+    "known_steps",
+    "labels_of_cams",
+    "open_run",
+    "run",
+    "run_steps",
+    "score",
+    "segmenter_of_folders",
+    "status",
+]
 
 Tell = Callable[[str], None]
 
@@ -93,9 +115,9 @@ def run(
         if name in train.STAGES:
             check_epochs(context, name)
     outcomes = []
-    with _lock(context):
+    with lock(context):
         if context.is_main:
-            _write_run(context)
+            write_run(context)
         for name in chosen:
             forced = start is not None and name in order and order.index(name) >= order.index(start)
             outcomes.append(_bring_up_to_date(context, known_steps()[name], forced=forced, tell=tell))
@@ -117,7 +139,7 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
     _check_needs(context, step)
     described = _describe(context, step)
     fingerprint = _fingerprint(described)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     fresh = manifest is not None and manifest["fingerprint"] == fingerprint and not forced
     context.wait()
     if fresh and manifest is not None:
@@ -125,7 +147,7 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
             tell(f"{step.name}: up to date")
         return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
     if context.is_main:
-        resumed = _prepare(folder, fingerprint, keep=not forced)
+        resumed = prepare(folder, fingerprint, keep=not forced)
         tell(f"{step.name}: {'resuming' if resumed else step.about}")
     context.wait()
     begin = time.monotonic()
@@ -135,7 +157,7 @@ def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell)
     seconds = round(time.monotonic() - begin, 3)
     if context.is_main:
         about = {"about": step.about, "fingerprint": fingerprint, "seconds": seconds, "processes": context.processes}
-        _finish(folder, described | about, result)
+        finish(folder, described | about, result)
         tell(f"{step.name}: done in {duration(seconds)}")
     context.wait()
     return Outcome(step.name, "done", seconds, result)
@@ -149,7 +171,7 @@ def _needs(context: Context, step: Step) -> list[str]:
 
 def _check_needs(context: Context, step: Step) -> None:
     for need in _needs(context, step):
-        if _read_manifest(context.folder(need)) is None:
+        if read_manifest(context.folder(need)) is None:
             raise UserError(
                 f"{step.name} needs the step {need}, which is not finished in {context.out}; "
                 f"run `semples run` without --from, or `semples status {context.out}` to see what is there"
@@ -158,120 +180,12 @@ def _check_needs(context: Context, step: Step) -> None:
 
 def _describe(context: Context, step: Step) -> dict[str, Any]:
     """All that the step's result depends on: its settings and inputs, and the steps it reads."""
-    needs = {need: (_read_manifest(context.folder(need)) or {}).get("fingerprint") for need in _needs(context, step)}
+    needs = {need: (read_manifest(context.folder(need)) or {}).get("fingerprint") for need in _needs(context, step)}
     return {"step": step.name, "version": step.version, "inputs": step.inputs(context), "needs": needs}
 
 
 def _fingerprint(described: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
-
-def _prepare(folder: Path, fingerprint: str, *, keep: bool) -> bool:
-    """Make the folder ready: what an interrupted run of the same step left stays, anything else of ours goes.
-
-    It may be cut at any moment: a folder that is being emptied is marked, and never taken for a finished or resumable
-    one.
-    """
-    left = list(folder.iterdir()) if folder.exists() else []
-    started = folder / STARTED
-    if any(not is_unfinished(path) for path in left):
-        if not started.is_file() and not (folder / MANIFEST).is_file():
-            raise UserError(f"{folder}: not empty and not made by this program; choose another --out")
-        same = keep and started.is_file() and read_json(started).get("fingerprint") == fingerprint
-        if same and not (folder / MANIFEST).is_file():
-            for path in list(folder.rglob(".*")):
-                if is_unfinished(path):
-                    path.unlink()
-            return True
-        write_json(started, {"fingerprint": "being emptied"})
-        (folder / MANIFEST).unlink(missing_ok=True)
-    for path in left:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path != started:
-            path.unlink(missing_ok=True)
-    write_json(started, {"fingerprint": fingerprint})
-    return False
-
-
-def _finish(folder: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
-    finished = {"semples": __version__, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    figures = {key: _finite(value) for key, value in result.items()}
-    write_json(folder / MANIFEST, described | finished | {"result": figures})
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or not {"fingerprint", "seconds", "result"} <= manifest.keys():
-        raise UserError(f"{path}: not a manifest of this program; delete the folder to make it anew")
-    return manifest
-
-
-# ----------------------------------------------------------------------------------------------------------- folder
-
-
-def _write_run(context: Context) -> None:
-    """Remember recipe and photos, so that later commands need only the folder."""
-    source = context.source
-    path = context.out / RUN
-    described = {
-        "recipe": to_dict(context.recipe),
-        "data": str(source.root.resolve()),
-        "tags": None if source.tags is None else str(source.tags.resolve()),
-        "classes": None if source.classes is None else str(source.classes.resolve()),
-    }
-    if not path.is_file() or read_json(path) != json.loads(json.dumps(described)):
-        write_json(path, described)
-        write_text(context.out / RECIPE, to_yaml(context.recipe))
-
-
-def open_run(out: Path) -> Context:
-    """The run that a folder holds."""
-    path = out / RUN
-    if not path.is_file():
-        raise UserError(
-            f"{out}: no run here ({RUN} is missing); start one with `semples run RECIPE --data DIR --out {out}`"
-        )
-    stored = read_json(path)
-    recipe: Recipe = recipe_from_dict(stored["recipe"], where=str(path))
-    files = {key: None if stored[key] is None else Path(stored[key]) for key in ("tags", "classes")}
-    return Context(recipe, Source(Path(stored["data"]), **files), out)
-
-
-@contextmanager
-def _lock(context: Context) -> Iterator[None]:
-    """Keep a second run out of the folder while this one writes; the lock goes with the process."""
-    if not context.is_main:
-        yield
-        return
-    try:
-        context.out.mkdir(parents=True, exist_ok=True)
-        file = open(context.out / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(f"{context.out}: cannot be written: {error.strerror}; --out names a folder") from None
-    with file:
-        if not _try_lock(file):
-            raise UserError(f"{context.out}: another run is writing here; wait for it or choose another --out")
-        yield
-
-
-def _try_lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not on this system: nothing keeps a second run out
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -293,7 +207,7 @@ def status(context: Context) -> list[StepStatus]:
     stale: set[str] = set()
     for step in known_steps().values():
         folder = context.folder(step.name)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         if manifest is not None:
             if _is_stale(context, step, manifest, stale):
                 stale.add(step.name)
@@ -309,7 +223,7 @@ def status(context: Context) -> list[StepStatus]:
 def _is_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> bool:
     """Whether the step would be made anew: a setting, an input or a step that it reads has changed."""
     for need in _needs(context, step):
-        fingerprint = (_read_manifest(context.folder(need)) or {}).get("fingerprint")
+        fingerprint = (read_manifest(context.folder(need)) or {}).get("fingerprint")
         if need in stale or fingerprint != manifest.get("needs", {}).get(need):
             return True
     try:
@@ -326,27 +240,35 @@ def cams_of_weights(context: Context, weights: Path, *, tell: Tell = lambda line
     """CAMs of the context's photos with given generator weights, in `context.out`/cams."""
     run(context, steps=["data"], tell=tell)
     step = cam_steps.weights_step(weights)
-    with _lock(context):
+    with lock(context):
         _bring_up_to_date(context, step, forced=False, tell=tell)
 
 
-def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> None:
-    """Label maps in `context.out` from a folder of CAMs of the context's photos."""
+def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> list[str]:
+    """Label maps in `context.out` from a folder of CAMs of the context's photos.
+
+    Answers with a line a photo or CAM file that cannot be used; the other photos have label maps.
+    Raises UserError where no photo can be labelled.
+    """
     if context.recipe.labels.select != "fixed":
         raise UserError("labels of CAMs from elsewhere need a set threshold; use --threshold")
     dataset, threshold = data.listed(context), context.recipe.labels.threshold
-    sizes = {item.id: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels) for item in dataset.items}
-    labeller = label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes))
+    broken: list[str] = []
     label_steps.write_labels(
         dataset,
         dataset.items,
         CamStore(folder),
         context.out,
-        labeller=labeller,
-        sizes=sizes,
+        labeller=label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes)),
+        size=lambda item: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels),
         regions=region_steps.fresh_regions(context, dataset),
+        broken=broken,
     )
-    tell(f"{len(dataset.items)} label maps at threshold {threshold:g} in {context.out}")
+    done = len(dataset.items) - len(broken)
+    if not done:
+        raise UserError(f"no photo can be labelled ({len(broken)} failed); the first: {broken[0]}")
+    tell(f"{done} label maps at threshold {threshold:g} in {context.out}")
+    return broken
 
 
 def segmenter_of_folders(
@@ -354,18 +276,20 @@ def segmenter_of_folders(
 ) -> None:
     """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
     step = segmenter_steps.folder_step(photos, labels, classes)
-    with _lock(context):
+    with lock(context):
         _bring_up_to_date(context, step, forced=False, tell=tell)
 
 
 @dataclass(frozen=True)
 class Figures:
     """What scoring found, each part as plain data or None where there is nothing: the threshold curve of CAMs
-    (`Curve.as_json`) and the scores of label maps (`Scores.as_json` with threshold and select)."""
+    (`Curve.as_json`) and the scores of label maps (`Scores.as_json` with threshold and select); problems: a line a
+    photo, mask, CAM file or label map of given folders that cannot be used."""
 
     classes: tuple[str, ...]
     cams: dict[str, Any] | None
     labels: dict[str, Any] | None
+    problems: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {"cams": self.cams, "labels": self.labels}
@@ -374,11 +298,14 @@ class Figures:
 def score(
     context: Context, *, cams: Path | None, labels: Path | None, stage: str, tell: Tell = lambda line: None
 ) -> Figures:
-    """Scores of given folders, or of the run's own CAMs and label maps."""
+    """Scores of given folders, or of the run's own CAMs and label maps.
+
+    Raises UserError where photos of given folders have masks, but nothing could be scored.
+    """
     if cams is not None or labels is not None:
-        return _score_folders(context, cams, labels, tell)
+        return _score_folders(context, cams, labels)
     curve = label_steps.curve_name(stage)
-    own = stage == "refinement" and _read_manifest(context.folder("labels")) is not None
+    own = stage == "refinement" and read_manifest(context.folder("labels")) is not None
     run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
     names = context.dataset.classes.names
     found = context.folder(curve) / threshold_steps.CURVE_FILE
@@ -390,15 +317,20 @@ def score(
     )
 
 
-def _score_folders(context: Context, cams: Path | None, labels: Path | None, tell: Tell) -> Figures:
-    dataset, unusable, settings = data.listed(context), list[str](), context.recipe.scores
-    curve = None
+def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
+    dataset, wrong, settings = data.listed(context), list[str](), context.recipe.scores
+    curve = scores = None
     if cams is not None:
-        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=unusable)
-    scores = None if labels is None else label_steps.score_labels(dataset, labels, unusable=unusable)
-    for line in dict.fromkeys(unusable):
-        tell(line)
+        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
+    if labels is not None:
+        scores = label_steps.score_labels(dataset, labels, unusable=wrong, broken=wrong)
+    problems = tuple(dict.fromkeys(wrong))  # a mask is read for CAMs and for label maps
+    if problems and curve is None and scores is None:
+        raise UserError(f"no photo can be scored ({len(problems)} failed); the first: {problems[0]}")
     names = dataset.classes.names
     return Figures(
-        names, None if curve is None else curve.as_json(names), None if scores is None else scores.as_json(names)
+        names,
+        None if curve is None else curve.as_json(names),
+        None if scores is None else scores.as_json(names),
+        problems,
     )

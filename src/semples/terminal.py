@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semples.data.check import CheckReport
+from semples.data.classes import VOC_CLASSES
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
 
-SHOWN_PROBLEMS = 10
+SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
 NO_MASKS = "no photo has a mask, so there are no scores"
 
 console = Console(highlight=False)
@@ -104,7 +105,9 @@ def print_checked(folder: Path, report: CheckReport) -> None:
     if report.photos == report.untagged:
         say("next: give the photos tags; without any there is nothing to learn from")
     else:
-        say(f"next: semples run folder --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
+        is_voc = report.classes == VOC_CLASSES.names and (Path(report.root) / "ImageSets").is_dir()
+        recipe = "voc" if is_voc else "folder"
+        say(f"next: semples run {recipe} --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
 
 
 def print_demo(out: Path, summary: dict[str, Any]) -> None:
@@ -206,11 +209,16 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
     if made:
         say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
             f"{done.network_share:.0%} of the time in the network")  # fmt: skip
-    if done.problems:
-        say(f"{len(done.problems)} set aside:")
-        for problem in done.problems[:SHOWN_PROBLEMS]:
-            say(f"  {problem.where}: {problem.what}")
+    print_set_aside(done.problem_lines)
     say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
+
+
+def print_set_aside(problems: Sequence[str]) -> None:
+    """A line a photo or file that could not be used while the others were."""
+    if problems:
+        say(f"{len(problems)} set aside:")
+        for line in problems:
+            say(f"  {line}")
 
 
 def print_evaluation(found: Evaluation) -> None:
@@ -252,11 +260,11 @@ def print_recipe(recipe: Recipe) -> None:
     for key, value, meaning, source in describe(recipe):
         table.add_row(key, Text(str(value)), Text(meaning), Text(source))
     console.print(table)
-    licences = Table("start weights of a segmenter", "licence", "commercial use")
+    licences = Table("well-known weights", "licence", "commercial use", "stated in")
     for entry in LICENCES:
         licences.add_row(*map(Text, entry))
     console.print(licences)
-    say("as the publishers state it; read the licence before you use or pass on weights")
+    say("as the publishers state it; it may change: read the licence before you use or pass on weights")
 
 
 def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:

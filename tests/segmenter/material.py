@@ -36,6 +36,10 @@ def network_config(family: str) -> Any:
         )
     if family == "upernet":
         return t.UperNetConfig(backbone_config=swin(), hidden_size=16, use_auxiliary_head=False)
+    if family == "upernet_convnext":
+        stages = ["stage1", "stage2", "stage3", "stage4"]
+        backbone = t.ConvNextConfig(depths=[1] * 4, hidden_sizes=[8, 16, 16, 16], out_features=stages)
+        return t.UperNetConfig(backbone_config=backbone, hidden_size=16, use_auxiliary_head=False)
     if family == "mask2former":
         return t.Mask2FormerConfig(
             backbone_config=swin(), feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
@@ -55,7 +59,9 @@ def network_config(family: str) -> Any:
             hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=SIZE, patch_size=8, num_blocks=2,
             num_queries=5, num_register_tokens=0, train_num_points=64, mlp_ratio=2,
         )  # fmt: skip
-    return VitSegmenterConfig(patch_size=16, width=32, depth=2, heads=2, image_size=SIZE, head_width=16)
+    return VitSegmenterConfig(
+        patch_size=14 if family == "vit14" else 16, width=32, depth=2, heads=2, image_size=SIZE, head_width=16
+    )
 
 
 def folder(path: Path, family: str) -> Path:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from semples.errors import UserError
-from semples.segmenter.build import BACKBONES, Segmenter, build_segmenter, semantic_scores
+from semples.segmenter.build import Segmenter, build_segmenter, semantic_scores
+from semples.segmenter.network import BACKBONES
 from tests.segmenter import material
 
 

@@ -103,6 +103,7 @@ def test_licences_are_named() -> None:
     found = tiny.invoke("recipes", "show", "voc").out
     assert "NVIDIA Source Code License" in found
     assert "as the publishers state it" in found
+    assert "MIT (unverified)" in found
 
 
 @pytest.mark.xdist_group("processes")

@@ -83,7 +83,10 @@ def test_the_card_is_honest(tmp_path: Path) -> None:
     [
         ("nvidia/segformer-b5-finetuned-ade-640-640", "commercial use: no"),
         ("mask2former:microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0; commercial use: yes"),
-        ("facebook/mask2former-swin-large-ade-semantic", "commercial use: unknown"),
+        ("facebook/mask2former-swin-large-ade-semantic", "CC BY-NC 4.0; commercial use: no"),
+        ("tue-mps/ade_semantic_eomt_large_512_dinov3", "DINOv3 License of its backbone; commercial use: unknown"),
+        ("tue-mps/ade20k_semantic_eomt_large_512", "unverified"),
+        ("upernet:facebook/convnextv2-tiny-22k-224", "contradictory"),
         ("scratch:segformer", "random weights"),
         ("vit:shipped:demo_vit", "shipped"),
         ("someone/unknown", "not known to this program"),

@@ -34,7 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from semples.errors import UserError
+from semples.errors import UnusableFile
 
 # Only formats whose decoders are part of Pillow; an EPS, for one, would start another program.
 FORMATS = (
@@ -69,7 +69,7 @@ _DAMAGED = (
 _bomb_limit = threading.Lock()
 
 
-class PhotoError(UserError):
+class PhotoError(UnusableFile):
     """A photo or mask that cannot be used; the message names the file and the reason in one line."""
 
 

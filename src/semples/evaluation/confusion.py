@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semples.errors import UserError
+from semples.errors import UnusableFile
 
 IGNORE = 255
 
@@ -104,7 +104,7 @@ def confusion_matrix(
 
     `truth`, `prediction`: (H,W) uint8; `num_classes`: K foreground classes. Returns int64 (K+1, K+2): the last column
     has the pixels that the prediction leaves open (255), missed by every value. Matrices of several photos add up.
-    Raises UserError naming `where` when the sizes differ or a value is neither 255 nor in 0..K.
+    Raises UnusableFile naming `where` when the sizes differ or a value is neither 255 nor in 0..K.
     """
     values = num_classes + 1
     rows = checked_values(truth, num_classes=num_classes, where=where)
@@ -142,7 +142,7 @@ def checked_values(labels: NDArray[Any], *, num_classes: int, where: str) -> NDA
     values: NDArray[np.uint8] = table[labels]
     if num_classes < 254 and (values == IGNORE).any():
         wrong = int(labels[values == IGNORE].min())
-        raise UserError(
+        raise UnusableFile(
             f"{where}: holds label {wrong}, but {num_classes} classes allow only 0 (background) to {num_classes} and "
             "255 (not labelled); check that the class list belongs to these masks"
         )
@@ -150,9 +150,9 @@ def checked_values(labels: NDArray[Any], *, num_classes: int, where: str) -> NDA
 
 
 def check_same_size(truth: NDArray[Any], labels: NDArray[Any], *, where: str) -> None:
-    """Raise UserError naming `where` when a truth map and a label map differ in size."""
+    """Raise UnusableFile naming `where` when a truth map and a label map differ in size."""
     if truth.shape != labels.shape:
-        raise UserError(
+        raise UnusableFile(
             f"{where}: ground truth is {truth.shape[1]}x{truth.shape[0]} pixels but the label map {labels.shape[1]}x"
             f"{labels.shape[0]}; both must have the size of the photo"
         )

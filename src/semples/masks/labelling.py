@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,20 @@ def by_regions(cams: Cams, regions: Regions, *, power: NDArray[np.float64] | flo
     return Scored(values, scores, values[scores.argmax(axis=0)])
 
 
+class AboutPhoto(TypedDict):
+    """What a labeller is told of a photo beside its CAMs.
+
+    shape: (H,W) of the CAMs. size: (H,W) of the photo. tags: class indices that the CRF may give. photo: gives the
+    photo, uint8 (H,W,3). regions: gives its regions. These two are asked only where the method looks at them.
+    """
+
+    shape: tuple[int, int]
+    size: tuple[int, int]
+    tags: tuple[int, ...]
+    photo: Callable[[], NDArray[np.uint8]]
+    regions: Callable[[], Regions]
+
+
 class Labeller:
     """The labels of one photo after another, by the method of the recipe.
 
@@ -124,55 +138,34 @@ class Labeller:
         other.thresholds = thresholds
         return other
 
-    def __call__(
-        self,
-        cams: Cams,
-        *,
-        shape: tuple[int, int],
-        size: tuple[int, int],
-        tags: tuple[int, ...],
-        photo: Callable[[], NDArray[np.uint8]],
-        regions: Callable[[], Regions],
-    ) -> Labelled:
-        """Labels and confidences of the photo's own `size` (H,W).
-
-        `cams`: {class index: float32 of `shape`}; `shape`: (H,W) of the CAMs; `tags`: class indices that the CRF may
-        give; `photo`: uint8 (H,W,3) of `size`; `regions`: of the same photo. Photo and regions are asked for only where
-        the method looks at them.
-        """
+    def __call__(self, cams: Cams, **about: Unpack[AboutPhoto]) -> Labelled:
+        """Labels and confidences of the photo's own size, from its CAMs {class index: float32 of `shape`}."""
         if self.settings.uses_regions:
-            scored = self._from_regions(cams, regions())
+            scored = self._from_regions(cams, about["regions"]())
         else:
-            scored = by_threshold(cams, shape, self.thresholds)
-        scored = scored.resized(size)
-        found = scored.labelled if self._crf is None else refined(self._crf, scored, photo=photo(), tags=tags)
+            scored = by_threshold(cams, about["shape"], self.thresholds)
+        scored = scored.resized(about["size"])
+        if self._crf is None:
+            found = scored.labelled
+        else:
+            found = refined(self._crf, scored, photo=about["photo"](), tags=about["tags"])
         return found.opened(self.settings.min_confidence) if self.settings.min_confidence > 0 else found
 
-    def sweep(
-        self,
-        thresholds: Sequence[float],
-        cams: Cams,
-        *,
-        shape: tuple[int, int],
-        size: tuple[int, int],
-        tags: tuple[int, ...],
-        photo: Callable[[], NDArray[np.uint8]],
-        regions: Callable[[], Regions],
-    ) -> list[NDArray[np.uint8]]:
-        """The photo's labels, uint8 `size`, at each of `thresholds`, without confidences; the rest as for a call.
+    def sweep(self, thresholds: Sequence[float], cams: Cams, **about: Unpack[AboutPhoto]) -> list[NDArray[np.uint8]]:
+        """The photo's labels, uint8 of its own size, at each of `thresholds`, without confidences.
 
         What does not depend on the threshold is worked out once, and a map that comes again is not refined again.
         """
-        found = regions() if self.settings.uses_regions else None
+        found = about["regions"]() if self.settings.uses_regions else None
         maps = []
         for threshold in thresholds:
             own = self.at(threshold)
-            scored = by_threshold(cams, shape, threshold) if found is None else own._from_regions(cams, found)
-            maps.append(nearest(scored.labels, size))
+            scored = by_threshold(cams, about["shape"], threshold) if found is None else own._from_regions(cams, found)
+            maps.append(nearest(scored.labels, about["size"]))
         if self._crf is None:
             return maps
         different = {labels.tobytes(): labels for labels in maps}
-        answers = refined_labels(self._crf, list(different.values()), photo=photo(), tags=tags)
+        answers = refined_labels(self._crf, list(different.values()), photo=about["photo"](), tags=about["tags"])
         known = dict(zip(different, answers, strict=True))
         return [known[labels.tobytes()] for labels in maps]
 

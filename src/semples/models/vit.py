@@ -193,7 +193,7 @@ class VisionTransformer(nn.Module):
     def embed(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens that enter the first block (B,T,C), and the patch grid (h, w)."""
         patches = self.patch_embed(image_B3HW)
-        B, _, h, w = patches.shape
+        B, (h, w) = patches.shape[0], map(int, patches.shape[-2:])  # plain numbers also where torch traces
         x_BTC = torch.cat([self.cls_token.expand(B, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         square_input = image_B3HW.shape[-1] == image_B3HW.shape[-2]
         x_BTC = x_BTC + self.position_embedding(h, w, square_input=square_input)

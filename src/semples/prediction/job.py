@@ -70,6 +70,11 @@ class Predicted:
     share: tuple[float, ...]
 
     @property
+    def problem_lines(self) -> list[str]:
+        """The photos set aside, a line each."""
+        return [f"{problem.where}: {problem.what}" for problem in self.problems]
+
+    @property
     def photos_per_second(self) -> float:
         """Photos of this call per second, decoding and writing included."""
         return (self.photos - self.before) / max(self.seconds, 1e-9)

@@ -1,4 +1,4 @@
-"""Licences of well-known start weights, as their publishers state them; this program ships none of them."""
+"""Licences of well-known weights, as their publishers state them; this program ships none of them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,61 @@ from typing import Literal, NamedTuple
 
 
 class Licence(NamedTuple):
-    """The licence of weights: its name, and whether it allows commercial use as far as it says."""
+    """The licence of weights: its name, whether it allows commercial use as far as it says, and where that is stated.
+
+    The first entry whose pattern fits a name counts.
+    """
 
     model: str
     licence: str
     commercial: Literal["yes", "no", "unknown"]
+    stated: str
 
+
+CARD = "model card"
 
 LICENCES = (
-    Licence("timm/deit_small_patch16_224.fb_in1k", "Apache-2.0", "yes"),
-    Licence("microsoft/swin-tiny-patch4-window7-224", "Apache-2.0", "yes"),
-    Licence("microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0", "yes"),
-    Licence("facebook/convnext-tiny-224", "Apache-2.0", "yes"),
-    Licence("facebook/dinov2-small", "Apache-2.0", "yes"),
-    Licence("openmmlab/upernet-swin-tiny", "MIT", "yes"),
-    Licence("nvidia/mit-b0 (all nvidia/mit-* and nvidia/segformer-*)", "NVIDIA Source Code License", "no"),
-    Licence("facebook/mask2former-*", "other: see the model card", "unknown"),
-    Licence("facebook/maskformer-*", "other: see the model card", "unknown"),
-    Licence("tue-mps/*eomt*", "see the model card, and that of its DINOv2 or DINOv3 backbone", "unknown"),
+    Licence("timm/deit_small_patch16_224.fb_in1k, facebook/deit-small-patch16-224", "Apache-2.0", "yes", CARD),
+    Licence(
+        "openai/clip-vit-*",
+        "none named for the weights, the code is MIT",
+        "unknown",
+        "repository; its model card calls any deployed use, commercial or not, out of scope",
+    ),
+    Licence("facebook/sam-vit-*, facebook/sam2-hiera-*", "Apache-2.0", "yes", "model card; repository"),
+    Licence("microsoft/swin-tiny-patch4-window7-224", "Apache-2.0", "yes", CARD),
+    Licence("microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0", "yes", CARD),
+    Licence("facebook/convnext-tiny-224", "Apache-2.0", "yes", CARD),
+    Licence(
+        "facebook/convnextv2-*",
+        "contradictory: Apache-2.0 on the model card, CC BY-NC in the repository",
+        "unknown",
+        "model card; repository",
+    ),
+    Licence("facebook/dinov2-*", "Apache-2.0", "yes", "repository, since August 2023; before that CC BY-NC"),
+    Licence("openmmlab/upernet-swin-tiny, openmmlab/upernet-swin-small", "MIT", "yes", CARD),
+    Licence(
+        "nvidia/mit-*, nvidia/segformer-*",
+        "NVIDIA Source Code License",
+        "no",
+        "repository: for research or evaluation only; model card: other",
+    ),
+    Licence(
+        "facebook/mask2former-*, facebook/maskformer-*",
+        "CC BY-NC 4.0",
+        "no",
+        "the repositories' list of models; model card: other; the code of Mask2Former is MIT",
+    ),
+    Licence(
+        "tue-mps/*dinov3*",
+        "MIT, and the DINOv3 License of its backbone",
+        "unknown",
+        "model card; the weights are made from gated DINOv3 weights",
+    ),
+    Licence(
+        "tue-mps/*eomt*",
+        "MIT (unverified), on a DINOv2 backbone under Apache-2.0",
+        "unknown",
+        "unverified: the code is MIT, the model cards were not seen to name a licence",
+    ),
 )

@@ -4,13 +4,15 @@
     output scores   float32 (batch, K + 1, h, w): probabilities of background and every class, at the network's own size
 
 The file's metadata hold the class names (`classes`, JSON, background first), `mean`, `std` and `size`, the shorter
-side of a photo. Some networks (Mask2Former, plain ViTs) fix the size of their input when they are written down; then
-height and width are `size`.
+side of a photo. Height and width are free for SegFormer and for UperNet on ConvNeXt. Networks that lay out windows
+(Swin), levels (Mask2Former) or positions (plain ViTs) by the size of the image have them fixed when they are written
+down; then height and width are `size`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import json
 import logging
@@ -30,6 +32,7 @@ from torch import Tensor, nn
 from semples.errors import UserError
 from semples.files import atomic_path
 from semples.segmenter.build import BACKGROUND, Segmenter
+from semples.segmenter.pooling import pool_by_products
 
 OPSET = 17
 TOLERANCE = 1e-4  # largest difference of a probability between torch and onnxruntime
@@ -51,10 +54,23 @@ class _Probabilities(nn.Module):
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
-        self.segmenter = segmenter
+        self.segmenter = copy.deepcopy(segmenter)
+        for module in self.segmenter.modules():
+            if type(module) is nn.AdaptiveAvgPool2d:
+                module.__class__ = _Pooling
 
     def forward(self, images: Tensor) -> Tensor:
         return self.segmenter(images).exp()
+
+
+class _Pooling(nn.AdaptiveAvgPool2d):
+    """The same pooling, as ONNX can say it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows, columns = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * 2
+        if rows is None or columns is None:
+            raise ValueError("a pooling of one axis alone")
+        return pool_by_products(input, rows, columns)
 
 
 def export_onnx(segmenter: Segmenter, path: Path) -> OnnxFile:

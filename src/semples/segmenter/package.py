@@ -23,8 +23,9 @@ from semples.files import sha256_file, write_json, write_text
 from semples.palette import voc_palette
 from semples.recipe import Recipe, load_recipe
 from semples.schema import to_yaml
-from semples.segmenter.build import BACKGROUND, CONFIG, NETWORK, WEIGHTS, Segmenter
+from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
 from semples.segmenter.licences import LICENCES
+from semples.segmenter.network import NETWORK, WEIGHTS
 
 CARD = "README.md"
 CLASSES = "classes.json"

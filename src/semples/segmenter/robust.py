@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semples.recipe import NoiseSettings
-from semples.segmenter.build import IGNORE
+from semples.segmenter.network import IGNORE
 
 
 def noisy_loss(losses_BHW: Tensor, labels_BHW: Tensor, weight_BHW: Tensor, settings: NoiseSettings) -> Tensor:

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from semples.models.vit import VisionTransformer, VitConfig
 from semples.models.weaktr import from_classifier, initialise
 from semples.models.weights import Weights, load_strictly
+from semples.segmenter.pooling import pool_by_products
 
 ARCHITECTURE = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps", "image_size")
 STEM = 16  # channels of the image's own detail
@@ -60,8 +61,13 @@ class VitHead(nn.Module):
     def forward(self, features_BChw: Tensor, image_B3HW: Tensor) -> Tensor:
         x = F.interpolate(self.reduce(features_BChw), scale_factor=2.0, mode="bilinear", align_corners=False)
         x = F.interpolate(self.first(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        detail = F.adaptive_avg_pool2d(image_B3HW, (x.shape[-2], x.shape[-1]))
+        pool: Any = pool_by_products if torch.onnx.is_in_onnx_export() else _adaptive_average
+        detail = pool(image_B3HW, x.shape[-2], x.shape[-1])
         return self.classify(self.second(torch.cat([x, self.stem(detail)], dim=1)))
+
+
+def _adaptive_average(x_BCHW: Tensor, rows: int, columns: int) -> Tensor:
+    return F.adaptive_avg_pool2d(x_BCHW, (rows, columns))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from semples.cam_store import Cams, CamStore
 from semples.data.dataset import Item, PhotoError, TaggedDataset
-from semples.errors import UserError
+from semples.errors import UnusableFile, UserError
 from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
 from semples.files import read_json, write_json
-from semples.masks.labelling import Labeller, check_thresholds, nearest
+from semples.masks.labelling import Labelled, Labeller, check_thresholds, nearest
 from semples.masks.regions import Regions, Thresholds
 from semples.masks.threshold import MAX_CLASS, winner_map
 from semples.palette import read_label_png, write_confidence_png, write_label_png
@@ -31,6 +31,8 @@ from semples.steps.threshold import CURVE_FILE, chosen_threshold, threshold_inpu
 
 SCORES = "scores.json"
 CONFIDENCE = "confidence"  # folder below the label maps
+
+T = TypeVar("T")
 
 
 def curve_name(stage: str = LAST) -> str:
@@ -98,28 +100,54 @@ def truths(dataset: TaggedDataset, unusable: list[str]) -> Iterator[tuple[Item, 
         yield item, truth
 
 
+def attempt(work: Callable[[], T], broken: list[str] | None) -> T | None:
+    """What `work` answers; None, and a line for `broken`, where a file is of no use. Without `broken` that raises."""
+    try:
+        return work()
+    except UnusableFile as error:
+        if broken is None:
+            raise
+        broken.append(str(error))
+        return None
+
+
 def threshold_curve(
-    dataset: TaggedDataset, store: CamStore, settings: ScoreSettings, *, unusable: list[str]
+    dataset: TaggedDataset,
+    store: CamStore,
+    settings: ScoreSettings,
+    *,
+    unusable: list[str],
+    broken: list[str] | None = None,
 ) -> Curve | None:
-    """The threshold curve over all photos with a usable mask; None where there is none."""
+    """The threshold curve over all photos with a usable mask; None where there is none.
+
+    unusable: gets a line a mask of no use. broken: gets a line a CAM file of no use; without it the first one raises.
+    """
     accumulator = CurveAccumulator(len(dataset.classes), threshold_range(settings.curve_start, settings.curve_end))
     for item, truth in truths(dataset, unusable):
-        winner, value = read_winner(store, item, truth.shape)
-        winner, value = nearest(winner, truth.shape), nearest(value, truth.shape)
-        accumulator.add(truth, winner, value, where=str(item.mask))
+        found = attempt(partial(_read_winner, store, item, truth.shape, classes=len(dataset.classes)), broken)
+        if found is not None:
+            winner, value = (nearest(values, truth.shape) for values in found)
+            accumulator.add(truth, winner, value, where=str(item.mask))
     return accumulator.result() if accumulator.pixels else None
 
 
-def read_winner(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _read_winner(store: CamStore, item: Item, shape: tuple[int, ...], *, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Winning label and its CAM at every pixel of a stored photo; `shape` stands in where the file has no size."""
-    return winner_map(*read_cams(store, item, shape))
+    return winner_map(*read_cams(store, item, shape, classes=classes))
 
 
-def read_cams(store: CamStore, item: Item, shape: tuple[int, ...]) -> tuple[Cams, tuple[int, int]]:
-    """CAMs of a stored photo and their (H,W); `shape` stands in where the file has no size."""
+def read_cams(
+    store: CamStore, item: Item, shape: tuple[int, ...], *, classes: int = MAX_CLASS + 1
+) -> tuple[Cams, tuple[int, int]]:
+    """CAMs of a stored photo, one of `classes`, and their (H,W); `shape` stands in where the file has no size.
+
+    Raises UnusableFile naming a file that is missing, broken, or of other classes.
+    """
     cams, stored = store.read_with_shape(item.id)
-    if cams and max(cams) > MAX_CLASS:
-        raise UserError(f"CAMs of {item.id}: class index {max(cams)} is out of range")
+    for index in cams:
+        if not 0 <= index < classes:
+            raise UnusableFile(f"CAMs of {item.id}: class index {index} is outside 0..{classes - 1}, the class list")
     return cams, stored or (shape[0], shape[1])
 
 
@@ -130,19 +158,22 @@ def write_labels(
     folder: Path,
     *,
     labeller: Labeller,
-    sizes: Mapping[str, tuple[int, int]],
+    size: Callable[[Item], tuple[int, int]],
     regions: Callable[[Item], Regions],
+    broken: list[str] | None = None,
 ) -> None:
     """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
 
-    `sizes`: (width, height) of the photos. `regions`: of one photo; asked only where the labeller's method needs them.
-    The labels are written last: where they are there, both are.
+    `size`: (width, height) of a photo. `regions`: of a photo; asked only where the labeller's method needs them.
+    The labels are written last: where they are there, both are. `broken`: gets a line a photo or CAM file of no use;
+    without it the first one raises UnusableFile.
     """
     check_names(items)
-    for item in track(items, label="labels"):
-        width, height = sizes[item.id]
-        cams, shape = read_cams(store, item, (height, width))
-        found = labeller(
+
+    def label(item: Item) -> Labelled:
+        width, height = size(item)
+        cams, shape = read_cams(store, item, (height, width), classes=len(dataset.classes))
+        return labeller(
             cams,
             shape=shape,
             size=(height, width),
@@ -150,8 +181,12 @@ def write_labels(
             photo=partial(dataset.photo, item),
             regions=partial(regions, item),
         )
-        write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", found.confidence)
-        write_label_png(folder / f"{item.id}.png", found.labels)
+
+    for item in track(items, label="labels"):
+        found = attempt(partial(label, item), broken)
+        if found is not None:
+            write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", found.confidence)
+            write_label_png(folder / f"{item.id}.png", found.labels)
 
 
 def make_labeller(recipe: Recipe, thresholds: Thresholds, *, num_classes: int) -> Labeller:
@@ -160,17 +195,27 @@ def make_labeller(recipe: Recipe, thresholds: Thresholds, *, num_classes: int) -
     return Labeller(recipe.labels, thresholds=thresholds, regions=recipe.regions, crf=recipe.crf)
 
 
-def score_labels(dataset: TaggedDataset, folder: Path, *, unusable: list[str]) -> Scores | None:
-    """Scores of a folder of label PNGs over all photos with a usable mask; None where there is none."""
+def score_labels(
+    dataset: TaggedDataset, folder: Path, *, unusable: list[str], broken: list[str] | None = None
+) -> Scores | None:
+    """Scores of a folder of label PNGs over all photos with a usable mask; None where there is none.
+
+    unusable: gets a line a mask of no use. broken: gets a line a label map of no use; without it the first one raises.
+    """
     classes = len(dataset.classes)
     confusion = np.zeros((classes + 1, classes + 2), np.int64)  # the last column: pixels that a label map leaves open
-    for item, truth in truths(dataset, unusable):
-        path = folder / f"{item.id}.png"
+
+    def compare(path: Path, truth: np.ndarray) -> np.ndarray:
         if not path.is_file():
-            raise UserError(f"{path}: no such label map; make the labels of this photo first")
+            raise UnusableFile(f"{path}: no such label map; make the labels of this photo first")
         labels = read_label_png(path)
         check_same_size(truth, labels, where=str(path))
-        confusion += confusion_matrix(truth, labels, num_classes=classes, where=str(path))
+        return confusion_matrix(truth, labels, num_classes=classes, where=str(path))
+
+    for item, truth in truths(dataset, unusable):
+        found = attempt(partial(compare, folder / f"{item.id}.png", truth), broken)
+        if found is not None:
+            confusion += found
     return scores_from_confusion(confusion) if confusion.any() else None
 
 
@@ -192,13 +237,14 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
     chosen = chosen_threshold(context)
     recipe, dataset = context.recipe, context.dataset
     mine = dataset.items[context.rank :: context.processes]
+    sizes = photo_sizes(context.folder("data"))
     write_labels(
         dataset,
         [item for item in mine if not (folder / f"{item.id}.png").is_file()],
         CamStore(context.folder(cams_name()), format=recipe.cams.format),
         folder,
         labeller=make_labeller(recipe, chosen.applied, num_classes=len(dataset.classes)),
-        sizes=photo_sizes(context.folder("data")),
+        size=lambda item: sizes[item.id],
         regions=partial(stored_regions, context),
     )
     return {

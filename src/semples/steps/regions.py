@@ -61,12 +61,12 @@ def stored_regions(context: Context, item: Item) -> Regions:
 
 def fresh_regions(context: Context, dataset: TaggedDataset) -> Callable[[Item], Regions]:
     """The regions of photos outside a run, made when they are asked for and not stored."""
-    made: list[Propose] = []
+    propose = _recipe_proposer(context) if context.recipe.labels.uses_regions else None
 
     def regions(item: Item) -> Regions:
-        if not made:
-            made.append(_recipe_proposer(context))
-        return made[0](dataset.photo(item))
+        if propose is None:
+            raise ValueError("the recipe's label maps need no regions")
+        return propose(dataset.photo(item))
 
     return regions
 

@@ -1,0 +1,250 @@
+"""Networks of transformers for semantic segmentation, from the word that says where their weights come from.
+
+This word, the *source*, is one of
+
+    owner/name or a folder        a whole segmenter in transformers format; its head is made anew for other classes
+    FAMILY:SOURCE                 a new head of that family (mask2former, upernet, vit) on the backbone
+                                  SOURCE: a hub id, a folder, for vit also a weight file or shipped:demo_vit
+    scratch:FAMILY                random weights, the family's own default size
+    scratch:FOLDER                random weights, the architecture of a folder's config.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from semples.errors import UserError
+from semples.models.weights import SHIPPED, find_weights, local_source, offline_hint
+
+WEIGHTS = "model.safetensors"
+NETWORK = "config.json"
+IGNORE = 255  # label of pixels that teach nothing
+BACKGROUND = "background"
+SCRATCH = "scratch"
+VIT = "vit"
+NEW_HEADS = ("mask2former", "upernet", VIT)  # on a backbone; transformers has its own, older Swin in maskformer
+# Where a family keeps its backbone.
+BACKBONES = {
+    "mask2former": "model.pixel_level_module.encoder",
+    "maskformer": "model.pixel_level_module.encoder",
+    "upernet": "backbone",
+    "semples_vit": "vit",
+}
+FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
+_BAD_FILES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
+
+
+def build_network(source: str, classes: Sequence[str], view: int) -> Any:
+    """The network of `source` with a head for background and `classes`, for views of `view` pixels a side.
+
+    What is new is drawn from torch's generator. Raises UserError: unknown source or family, missing weights.
+    """
+    kind, colon, rest = source.partition(":")
+    if colon and kind == SCRATCH:
+        return _from_config(_resized_head(_scratch_config(rest, view), classes))
+    if colon and kind == VIT:
+        return _vit(rest, classes, view)
+    if colon and kind in NEW_HEADS:
+        return _on_backbone(kind, rest, classes)
+    if colon and f"{kind}:" != SHIPPED:
+        raise UserError(f"{source}: {kind} is not known; write scratch:FAMILY or one of {', '.join(NEW_HEADS)}:SOURCE")
+    return _whole(source, classes)
+
+
+def _whole(source: str, classes: Sequence[str]) -> Any:
+    """A whole segmenter with its head made anew where the number of classes differs."""
+    network_config = _resized_head(read_network_config(source), classes)
+    folder = local_source(source)
+    if folder is not None and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise UserError(f"{source}: holds no weights; scratch:{source} starts from random ones")
+    network, info = pretrained(source, network_config)
+    _check_loaded(source, network, [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])])
+    return network
+
+
+def _check_loaded(source: str, network: Any, missing: list[str]) -> None:
+    """A part of the network is either wholly there or wholly new, and the largest part is not new."""
+    sizes: dict[str, int] = {}
+    absent: dict[str, int] = {}
+    for name, value in network.state_dict().items():
+        part = name.split(".", 1)[0]
+        sizes[part] = sizes.get(part, 0) + value.numel()
+        if name in missing and "class_predictor" not in name and "classifier" not in name:
+            absent[part] = absent.get(part, 0) + value.numel()
+    largest = max(sizes, key=lambda part: sizes[part])
+    if absent.get(largest):
+        names = [name for name in missing if name.startswith(f"{largest}.")]
+        raise UserError(f"{source}: not the weights of a {network.config.model_type}: missing {few(names)}")
+
+
+def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
+    """A new head of `family` on a pretrained backbone, which gives features at four resolutions."""
+    import transformers
+
+    described = read_network_config(source)
+    backbones: Any = transformers.MODEL_FOR_BACKBONE_MAPPING
+    families: Any = transformers.CONFIG_MAPPING
+    if type(described) not in backbones:
+        raise UserError(f"{source}: {described.model_type} cannot be a backbone; swin, convnext or dinov2 can")
+    with _reading(source), quiet():
+        described.out_features = described.stage_names[1:]
+        options = {"use_auxiliary_head": False} if family == "upernet" else {}
+        network_config = families[family](backbone_config=described, **options)
+        backbone, info = backbones[type(described)].from_pretrained(
+            _place(source), config=described, output_loading_info=True, trust_remote_code=False, dtype=torch.float32
+        )
+    new = [name for name in info["missing_keys"] if "hidden_states_norms" not in name]  # on its outputs, head-like
+    if new:
+        raise UserError(f"{source}: not the weights of a {described.model_type} backbone: missing {few(new)}")
+    network = _from_config(_resized_head(network_config, classes))
+    network.get_submodule(BACKBONES[family]).load_state_dict(backbone.state_dict())
+    return network
+
+
+def _vit(source: str, classes: Sequence[str], view: int) -> Any:
+    from semples.segmenter.vit import VitSegmenter, config_for, start_from
+
+    weights = find_weights(source)
+    network = VitSegmenter(_resized_head(config_for(weights, size=view), classes))
+    start_from(network, weights)
+    return network
+
+
+def _scratch_config(what: str, size: int) -> Any:
+    from transformers import CONFIG_MAPPING
+
+    from semples.segmenter.vit import VitSegmenterConfig
+
+    if what == VIT:
+        return VitSegmenterConfig(image_size=size)
+    if what in CONFIG_MAPPING:
+        found = CONFIG_MAPPING[what]()
+        if what in FIXED_SIZE:
+            found.image_size = size
+        return found
+    if "/" not in what and not Path(what).exists():
+        raise UserError(f"scratch:{what}: no such family or folder; families are for example segformer, mask2former")
+    return read_network_config(what)
+
+
+def _resized_head(network_config: Any, classes: Sequence[str]) -> Any:
+    """The configuration with background and `classes` as its labels; refused where no segmenter has it."""
+    _model_class(network_config)
+    names = [BACKGROUND, *classes]
+    network_config.id2label = dict(enumerate(names))
+    network_config.label2id = {name: index for index, name in enumerate(names)}
+    if hasattr(network_config, "semantic_loss_ignore_index"):
+        network_config.semantic_loss_ignore_index = IGNORE
+    return network_config
+
+
+def _from_config(network_config: Any) -> Any:
+    with quiet():
+        return _model_class(network_config).from_config(network_config)
+
+
+def pretrained(source: str, network_config: Any) -> tuple[Any, dict[str, Any]]:
+    """The network of this configuration with the weights of a folder or hub id, and what transformers says of them
+    (missing_keys, unexpected_keys, mismatched_keys). Nothing in the folder is run. Raises UserError."""
+    with _reading(source), quiet():
+        network, info = _model_class(network_config).from_pretrained(
+            _place(source),
+            config=network_config,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+        )
+    return network, info
+
+
+def read_network_config(source: str) -> Any:
+    """The configuration in the config.json of a folder or hub id. Raises UserError."""
+    folder = local_source(source)
+    if folder is not None and not (folder / NETWORK).is_file():
+        raise UserError(f"{source}: holds no {NETWORK}; give a folder in transformers format, or a hub id")
+    with _reading(source):
+        return _auto_config(source)
+
+
+def _auto_config(source: str) -> Any:
+    from transformers import AutoConfig
+
+    import semples.segmenter.vit  # noqa: F401 (makes its family known)
+
+    return AutoConfig.from_pretrained(_place(source), trust_remote_code=False)
+
+
+def _place(source: str) -> str:
+    """A local path, or the hub id."""
+    path = local_source(source)
+    return source if path is None else str(path)
+
+
+def is_mask_classifier(network_config: Any) -> bool:
+    """Whether the network answers with queries, a class and a mask each, in place of logits a pixel."""
+    from transformers import MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+
+    return type(network_config) in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
+
+
+def _model_class(network_config: Any) -> Any:
+    """The Auto class for a configuration. Raises UserError where it describes no segmenter that takes photos alone."""
+    import transformers as t
+
+    known: Any = (
+        (t.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING, t.AutoModelForUniversalSegmentation),
+        (t.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING, t.AutoModelForSemanticSegmentation),
+    )
+    for mapping, auto in known:
+        if type(network_config) in mapping:
+            parameters = inspect.signature(mapping[type(network_config)].forward).parameters.values()
+            needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+            if set(needed) <= {"self", "pixel_values"} and network_config.model_type != "detr":
+                return auto
+    raise UserError(
+        f"{network_config.model_type}: not a network for semantic segmentation of photos; known are for example "
+        "mask2former, maskformer, eomt, segformer, upernet, dpt, beit"
+    )
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+@contextlib.contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """Turn whatever transformers raises on unreadable or absent files into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _BAD_FILES as error:
+        if isinstance(error, OSError) and local_source(source) is None:
+            raise UserError(offline_hint(source, WEIGHTS)) from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{source}: cannot be read as a segmenter or backbone ({reason})") from None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No remarks of transformers on new heads (intended, and checked here) and no bars."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

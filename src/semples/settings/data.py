@@ -1,0 +1,16 @@
+"""Settings of the photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semples.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which photos are trained on, and how they are read."""
+
+    split: str = setting("", "list of the training photos; empty: train_aug, train or all photos, whichever exists")
+    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
+    workers: int = setting(2, "processes that decode and augment photos; 0: the training process itself", low=0)

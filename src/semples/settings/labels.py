@@ -1,0 +1,158 @@
+"""Settings of label maps: how they are drawn, where the threshold comes from, how they are scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from semples.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """Label maps from CAMs."""
+
+    method: Literal["threshold", "crf", "regions", "regions+crf"] = setting(
+        "threshold",
+        "what draws labels to the edges of things: nothing, a dense CRF, regions, or first these, then the CRF",
+        source="SemPLeS sec. 4.1: dense CRF; FMA-WSSS: regions",
+    )
+    threshold: float = setting(
+        0.45,
+        "background threshold of `select: fixed`",
+        low=0,
+        high=1,
+        source="own choice, the middle of the published search range",
+    )
+    select: Literal["auto", "fixed", "ground-truth"] = setting(
+        "auto",
+        "where the threshold comes from: photos and tags (see `selection`), the setting above, or the best by pixel "
+        "masks (which weak labels lack)",
+        source="own choice; published program: ground-truth",
+    )
+    per_class: bool = setting(
+        False,
+        "a threshold for every class (`select: auto` only)",
+        source="own measurement: better than one on average, worse at worst",
+    )
+    class_thresholds: Literal["same"] | tuple[float, ...] = setting(
+        "same",
+        "a threshold for every class, in the order of the classes, in place of `threshold` (`select: fixed` only)",
+        low=0,
+        high=1,
+        source="own choice: what the sliders of a report show",
+    )
+    min_confidence: float = setting(
+        0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
+    )
+
+    @property
+    def with_crf(self) -> Literal["crf", "regions+crf"]:
+        """This method with the dense CRF."""
+        return "regions+crf" if self.uses_regions else "crf"
+
+    @property
+    def without_crf(self) -> Literal["threshold", "regions"]:
+        """This method without the dense CRF."""
+        return "regions" if self.uses_regions else "threshold"
+
+    @property
+    def uses_regions(self) -> bool:
+        """Whether the method needs region proposals."""
+        return self.method in ("regions", "regions+crf")
+
+    @property
+    def uses_crf(self) -> bool:
+        """Whether the method ends in the dense CRF."""
+        return self.method in ("crf", "regions+crf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrfSettings:
+    """Dense CRF that draws label maps to the edges of the photo (arXiv 1210.5644)."""
+
+    sxy_gaussian: float = setting(
+        4.0, "deviation of the position kernel", unit="pixels", low=1e-3, source="published: 4 VOC, 3 COCO"
+    )
+    weight_gaussian: float = setting(3.0, "weight of the position kernel", low=0, source="published")
+    sxy_bilateral: float = setting(
+        83.0, "deviation of the colour kernel in space", unit="pixels", low=1e-3, source="published: 83 VOC, 50 COCO"
+    )
+    srgb: float = setting(5.0, "deviation of the colour kernel in colour, of 0..255", low=1e-3, source="published")
+    weight_bilateral: float = setting(3.0, "weight of the colour kernel", low=0, source="published: 3 VOC, 10 COCO")
+    iterations: int = setting(
+        10, "mean-field iterations; not converged then, and need not be", low=0, source="published"
+    )
+    confidence: float = setting(
+        0.7, "probability that a given label is right", low=1e-6, high=1 - 1e-6, source="published"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSettings:
+    """Class-agnostic regions that label maps are painted from; a photo's regions come in levels, coarse or fine."""
+
+    proposals: Literal["sam", "felzenszwalb", "slic"] = setting(
+        "sam",
+        "who proposes regions: SAM or SAM 2, or superpixels, which need no weights",
+        source="FMA-WSSS sec. 3: SAM",
+    )
+    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
+    max_side: int = setting(
+        1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
+    )
+    points_per_side: int = setting(32, "point prompts along each side (sam)", low=1, high=256, source="SAM app. B")
+    points_batch: int = setting(64, "point prompts decoded together (sam)", low=1)
+    min_quality: float = setting(
+        0.88, "a mask of lower predicted IoU is dropped (sam)", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
+    )
+    min_stability: float = setting(
+        0.95,
+        "a mask is dropped where cutting it higher and lower agree by a lower IoU (sam)",
+        low=0,
+        high=1,
+        source="SAM app. B",
+    )
+    stability_offset: float = setting(1.0, "how much higher and lower, in logits (sam)", low=0, source="SAM app. B")
+    max_overlap: float = setting(
+        0.7, "of masks of one level whose boxes have a higher IoU the best is kept (sam)", low=0, high=1, source="SAM"
+    )
+    min_area: int = setting(20, "smaller regions are dropped, or joined to a neighbour", unit="pixels", low=1)
+    scales: tuple[float, ...] = setting(
+        (100.0, 200.0, 400.0, 800.0),
+        "one level each (superpixels): the scale of felzenszwalb, the number of segments of slic",
+        low=1,
+        source="own choice for photos of about 500 pixels",
+    )
+    sigma: float = setting(0.5, "blur before superpixels", unit="pixels", low=0, source="own choice")
+    compactness: float = setting(10.0, "weight of nearness against colour (slic)", low=1e-3, source="scikit-image")
+    background: float | Literal["threshold"] = setting(
+        0.7,
+        "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "
+        "where the best score is not above the background threshold",
+        low=0,
+        source="FMA-WSSS sec. 3: 0.7",
+    )
+    combine: Literal["auto", "paint", "average"] = setting(
+        "auto",
+        "paint: at each pixel the region of the highest level, then confidence, wins; average: the scores of a pixel's "
+        "regions are averaged over levels, for levels that each cover the photo; auto: paint for sam, else average",
+        source="FMA-WSSS sec. 3: paint",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """How threshold and epoch are chosen, and label maps judged, without any mask."""
+
+    photos: int = setting(
+        300, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """Scores against masks, where masks exist."""
+
+    curve_start: int = setting(30, "first background threshold", unit="percent", low=0, high=100)
+    curve_end: int = setting(60, "end of the thresholds, itself excluded", unit="percent", low=1, high=101)

@@ -1,0 +1,104 @@
+"""Settings of the final segmenter: network, training, and how it segments photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from semples.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentAugmentSettings:
+    """Random changes to a training photo and its label map alike."""
+
+    scale: tuple[float, float] = setting(
+        (0.5, 2.0),
+        "the photo's shorter side becomes image_size times a factor from this range; then a square is cut at random",
+        low=0.05,
+        source="Mask2Former sec. 4.1",
+    )
+    flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="Mask2Former")
+    colour_jitter: float = setting(
+        0.5, "brightness, contrast and saturation factor 1 +- this", low=0, high=1, source="Mask2Former: 0.5"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSettings:
+    """What keeps wrong pixels of the label maps from teaching the segmenter."""
+
+    clip: Literal["no", "photo", "batch"] = setting(
+        "no",
+        "cap the loss of pixels that stand out among their neighbours, on each photo's map of losses or, as published, "
+        "on the batch's mean map; only where the network has a loss per pixel",
+        source="WeakTr sec. 3.4: batch",
+    )
+    clip_start: float = setting(1.2, "maps with a larger mean loss are not capped yet", low=0, source="WeakTr: 1.2")
+    clip_patch: int = setting(120, "side of the neighbourhood", unit="pixels", low=1, source="WeakTr: 120")
+    ignore_below: float = setting(
+        0.0, "pixels labelled with a lower confidence are left out; 0: none are", low=0, high=1
+    )
+    weigh: bool = setting(
+        False, "multiply a pixel's loss by its confidence; only where the network has a loss per pixel"
+    )
+    ema: float = setting(
+        0.0, "decay a step of the averaged weights that are kept in place of the last; 0: the last", low=0, high=0.99999
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPredictSettings:
+    """How the trained segmenter segments photos where `semples predict` and `segment eval` are not told otherwise."""
+
+    scales: tuple[float, ...] = setting(
+        (1.0,), "photo sizes whose scores are averaged, factors of photo_size", low=0.1, high=4
+    )
+    mirror: bool = setting(False, "average with the mirrored photo")
+    crf: bool = setting(False, "draw labels to the edges of the photo, with the settings of `crf`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings:
+    """The final segmenter, trained on label maps."""
+
+    model: str = setting(
+        "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
+        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit); scratch:FAMILY",
+        source="published: Mask2Former with Swin-L, ImageNet-21k",
+    )
+    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, source="published: 512")
+    photo_size: int = setting(
+        0, "shorter side that a photo is resized to when it is segmented; 0: image_size", unit="pixels", low=0
+    )
+    mean: tuple[float, float, float] = setting(
+        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+    )
+    std: tuple[float, float, float] = setting(
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+    )
+    iterations: int = setting(80_000, "steps", low=1, source="published: 80,000 VOC, 100,000 COCO")
+    batch: int = setting(4, "photos per step over all processes", low=1, source="published: 4")
+    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
+    lr: float = setting(1e-4, "learning rate at this batch", low=0, source="Mask2Former sec. 4.1: 1e-4")
+    backbone_factor: float = setting(
+        0.1,
+        "factor of the learning rate of the backbone; 0: it is not trained",
+        low=0,
+        source="Mask2Former sec. 4.1: 0.1",
+    )
+    schedule: Literal["poly", "cosine"] = setting("poly", "how the learning rate falls to 0", source="Mask2Former")
+    power: float = setting(0.9, "exponent of poly", low=0, source="Mask2Former: 0.9")
+    warmup_iterations: int = setting(0, "steps of linear rise", low=0)
+    weight_decay: float = setting(
+        0.05, "AdamW decay of tensors with two or more dimensions", low=0, source="Mask2Former sec. 4.1: 0.05"
+    )
+    beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
+    beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
+    adam_epsilon: float = setting(1e-8, "AdamW", low=0)
+    clip_norm: float = setting(
+        0.01, "largest norm of the gradient; 0: any", low=0, source="Mask2Former's settings: 0.01"
+    )
+    augment: SegmentAugmentSettings = field(default_factory=SegmentAugmentSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
+    predict: SegmentPredictSettings = field(default_factory=SegmentPredictSettings)
