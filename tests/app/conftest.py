@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,39 +12,55 @@ import pytest
 from tests import tiny
 from tests.prediction import material
 
-pytest.importorskip("starlette", reason="needs starlette: pip install 'semples[app]'")
-pytest.importorskip("uvicorn", reason="needs uvicorn: pip install 'semples[app]'")
+pytest.importorskip("gradio", reason="needs gradio: pip install 'semples[app]'")
 
-Serve = Callable[[Path], str]
+
+@dataclass(frozen=True)
+class Served:
+    """Addresses of two pages, of a segmenter and of a run without one; their models' folders; where files are kept."""
+
+    segmenter: str
+    run: str
+    models: dict[str, Path]
+    folder: Path
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The address of a page that serves the model in `folder`, by a thread of this process."""
+def running(model: Path, folder: Path) -> Iterator[str]:
+    """The address of a page of the model, by a thread of this process."""
     import semples
-    from semples.app.server import Limits, listen, make_server
+    from semples.app.answer import Limits
+    from semples.app.server import listen, make_server
 
     with listen("127.0.0.1", 0) as sock:
         limits = Limits(megabytes=3.0, megapixels=40.0)
-        server = make_server(semples.load(folder), name="tiny <b>model</b>", limits=limits, host="127.0.0.1")
+        server = make_server(
+            semples.load(model), name="tiny <b>model</b>", limits=limits, host="127.0.0.1", folder=folder
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.01)
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
         server.should_exit = True
-        thread.join(10)
+        thread.join(20)
         assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Addresses of two pages: of a segmenter, and of a run without one."""
-    folder = tmp_path_factory.mktemp("app")
-    photos = tiny.draw_photos(folder / "photos", count=4)
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two pages that are served."""
+    from semples.app.server import private_folder
+
+    place = tmp_path_factory.mktemp("app")
+    photos = tiny.draw_photos(place / "photos", count=4)
+    models = {"segmenter": material.package(place / "model"), "run": material.run(place / "run", photos)}
     with ExitStack() as stack:
-        models = {"segmenter": material.package(folder / "model"), "run": material.run(folder / "run", photos)}
-        yield {name: stack.enter_context(running(model)) for name, model in models.items()}
+        folder = stack.enter_context(private_folder())
+        addresses = {name: stack.enter_context(running(model, folder)) for name, model in models.items()}
+        yield Served(**addresses, models=models, folder=folder)
+    assert not folder.exists()
 
 
 @pytest.fixture(scope="session")

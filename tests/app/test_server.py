@@ -2,71 +2,93 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
+import csv
 import io
-import json
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from semples.app.server import PAGE
+import semples
 from tests import tiny
+from tests.app.client import JOIN, UPLOAD, Client, Said, file_data
+from tests.app.conftest import Served
 from tests.prediction import material
 
-
-def ask(
-    address: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    connection.request("GET" if body is None else "POST", path, body=body, headers=headers or {})
-    answer = connection.getresponse()
-    found = answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
-    connection.close()
-    return found
+pytestmark = pytest.mark.xdist_group("app")
 
 
-def send(address: str, data: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
-    status, _, body = ask(address, f"/predict{query}", body=data, headers={"X-File-Name": "p.png"})
-    return status, json.loads(body)
-
-
-def picture(url: str) -> np.ndarray:
-    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+def picture(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
         return np.array(image)
 
 
-def test_a_photo_comes_back_as_labels(served: dict[str, str], photo: Path) -> None:
-    status, answer = send(served["segmenter"], photo.read_bytes())
-    assert status == 200
-    shape = tiny.pixels(photo).shape
-    labels = picture(answer["labels"])
-    assert labels.shape == shape[:2] == (answer["height"], answer["width"])
-    assert picture(answer["overlay"]).shape == picture(answer["picture"]).shape == shape
-    np.testing.assert_array_equal(picture(answer["layer"]), labels)
-    counts = np.bincount(labels.ravel(), minlength=3)
-    assert {entry["label"]: entry["pixels"] for entry in answer["classes"]} == {
-        label: count for label, count in enumerate(counts.tolist()) if count
-    }
-    status, answer = send(served["segmenter"], photo.read_bytes(), "?tag=square")
-    assert set(np.unique(picture(answer["labels"])).tolist()) <= {0, 2}
+def labels_of(page: Client, said: Said) -> np.ndarray:
+    return picture(page.get(said.files[0]))
 
 
-def test_a_run_asks_for_tags(served: dict[str, str], photo: Path) -> None:
-    status, answer = send(served["run"], photo.read_bytes())
-    assert status == 422
-    assert "needs to know each photo's tags" in answer["error"]
-    status, answer = send(served["run"], photo.read_bytes(), "?tag=disc&tag=square")
-    assert status == 200
-    assert picture(answer["labels"]).max() > 0
-    assert json.loads(ask(served["run"], "/about")[2])["needs_tags"] is True
+def test_a_photo_comes_back_as_labels(served: Served, photo: Path) -> None:
+    page = Client(served.segmenter)
+    said = page.send(photo.read_bytes(), name="Strand <ü>.png")
+    expected = semples.load(served.models["segmenter"]).predict(photo)
+    assert said.line.startswith(f"Strand <ü>.png: {expected.shape[1]} × {expected.shape[0]} pixels")
+    labels, drawn, areas = (page.get(url) for url in said.files)
+    np.testing.assert_array_equal(picture(labels), expected)
+    assert picture(drawn).shape == tiny.pixels(photo).shape
+    counts = np.bincount(expected.ravel(), minlength=3).tolist()
+    rows = list(csv.reader(io.StringIO(areas.decode())))
+    assert rows[0] == ["class", "label", "pixels", "share"]
+    assert [(int(row[1]), int(row[2])) for row in rows[1:]] == [(k, count) for k, count in enumerate(counts) if count]
+    assert [[name, pixels] for name, _, pixels in said.areas] == [[row[0], f"{int(row[2]):,}"] for row in rows[1:]]
+    assert said.layers is not None
+    shown, *layers = said.layers
+    same = np.corrcoef(picture(page.get(shown[1])).mean(2).ravel(), tiny.pixels(photo).mean(2).ravel())[0, 1]
+    assert same > 0.5  # a JPEG of the photo
+    for name, url in layers:
+        label = ("disc", "square").index(name) + 1
+        np.testing.assert_array_equal(picture(page.get(url))[..., 3] > 0, expected == label)
+
+
+def test_only_chosen_classes_are_looked_for(served: Served, photo: Path) -> None:
+    page = Client(served.segmenter)
+    assert page.choose("disc").layers is None  # nothing has been sent yet
+    page.send(photo.read_bytes())
+    labels = labels_of(page, page.choose("square"))
+    assert set(np.unique(labels).tolist()) == {0, 2}
+    wrong = page.choose("zebra")
+    assert wrong.error
+    assert "tag 'zebra' is not a class" in wrong.line
+
+
+def test_a_run_asks_for_tags(served: Served, photo: Path) -> None:
+    page = Client(served.run)
+    said = page.send(photo.read_bytes())
+    assert (said.line, said.error, said.areas) == ("p.png: now choose what is in it", False, [])
+    assert said.layers is not None
+    assert len(said.layers) == 1  # the photo, to look at while choosing
+    expected = semples.load(served.models["run"]).predict(photo, tags=["disc", "square"])
+    np.testing.assert_array_equal(labels_of(page, page.choose("disc", "square")), expected)
+
+
+def test_users_do_not_disturb_each_other(served: Served, tmp_path: Path) -> None:
+    photos = sorted(tiny.draw_photos(tmp_path, count=6, seed=5).glob("*.png"))
+    model = semples.load(served.models["segmenter"])
+    with ThreadPoolExecutor(3) as pool:
+        pages = list(pool.map(lambda path: Client(served.segmenter), photos))
+        found = list(pool.map(lambda page, path: page.send(path.read_bytes()), pages, photos))
+    for page, said, path in zip(pages, found, photos, strict=True):
+        np.testing.assert_array_equal(labels_of(page, said), model.predict(path))
+        assert page.choose("disc").areas[0][0] == "background"  # each page remembers its own photo
+    again = [Client(served.segmenter).send(photos[0].read_bytes()) for _ in range(2)]  # the same photo twice
+    assert again[0].areas == again[1].areas == found[0].areas
 
 
 def png(width: int, height: int) -> bytes:
@@ -75,75 +97,152 @@ def png(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
-    ("data", "status", "hint"),
+    ("data", "hint"),
     [
-        (b"dog, cat\n" * 50, 422, "not a photo in JPEG"),
-        (b"", 422, "the file is empty"),
-        (png(10000, 10000), 413, "10000 x 10000 pixels are 100 megapixels; this page takes photos of up to 40"),
-        (png(64, 64)[:45], 422, "damaged or cut off"),
-        (bytes(3_000_001), 413, "larger than 3 megabytes"),
-        (b"%PDF-1.7 ...", 422, "a PDF, not a photo"),
+        (b"dog, cat\n" * 50, "not a photo in JPEG"),
+        (b"", "the file is empty"),
+        (png(10000, 10000), "10000 x 10000 pixels are 100 megapixels; this page takes photos of up to 40"),
+        (png(30000, 30000), "900 megapixels"),
+        (png(64, 64)[:45], "damaged or cut off"),
+        (jpeg()[:-900], "damaged or cut off"),
+        (b"%PDF-1.7 ...", "a PDF, not a photo"),
     ],
-    ids=["text", "empty", "huge", "cut", "bytes", "pdf"],
+    ids=["text", "empty", "huge", "bomb", "cut", "cut-jpeg", "pdf"],
 )
-def test_what_is_no_photo_is_refused_in_one_line(served: dict[str, str], data: bytes, status: int, hint: str) -> None:
-    found, answer = send(served["segmenter"], data)
-    assert (found, list(answer)) == (status, ["error"])
-    assert answer["error"].startswith(hint) or hint in answer["error"]
-    assert "/tmp" not in answer["error"]
-    assert "\n" not in answer["error"]
+def test_what_is_no_photo_is_refused_in_one_line(served: Served, data: bytes, hint: str) -> None:
+    said = Client(served.segmenter).send(data)
+    assert said.error
+    assert said.line.startswith("p.png: ")
+    assert hint in said.line
+    assert str(served.folder) not in said.line
+    assert "\n" not in said.line
+    assert (said.layers, said.files) == (None, [])
 
 
-def test_a_body_without_a_length_is_bounded_too(served: dict[str, str]) -> None:
-    address = urlsplit(served["segmenter"])
-    connection = http.client.HTTPConnection(address.netloc, timeout=60)
+def test_large_files_are_not_taken(served: Served) -> None:
+    page = Client(served.segmenter)
+    answer = page.upload(bytes(3 * 2**20 + 100_000))
+    assert (answer.status_code, answer.text) == (413, "this file is larger than 3 megabytes; make the photo smaller")
+    assert page.upload(bytes(3 * 2**20 + 10)).status_code == 413  # little more than the limit
+    many = [("files", (f"{k}.png", bytes(2**20))) for k in range(4)]
+    assert page.http.post(UPLOAD, files=many).status_code == 413  # all files together
     pieces = (bytes(100_000) for _ in range(31))
-    connection.request("POST", "/predict", body=pieces, headers={"X-File-Name": "p.png"}, encode_chunked=True)
-    answer = connection.getresponse()
-    assert answer.status == 413
-    connection.close()
+    assert page.http.post(UPLOAD, content=pieces, headers={"Content-Type": "image/png"}).status_code == 411
+    assert page.http.post(JOIN, content=bytes(100_000)).status_code == 413
 
 
-def test_other_sites_are_kept_out(served: dict[str, str], photo: Path) -> None:
-    address, data = served["segmenter"], photo.read_bytes()
-    assert ask(address, "/predict", body=data)[0] == 400  # without the header that other sites cannot send
-    assert ask(address, "/about", headers={"Host": "evil.example"})[0] == 400  # a foreign name for this machine
-    for path in PAGE:
-        status, headers, _ = ask(address, path)
-        assert status == 200
-        assert "default-src 'none'" in headers["content-security-policy"]
-        assert "access-control-allow-origin" not in headers
-    for path in ("/server.py", "/../server.py", "/predict", "/docs"):
-        assert ask(address, path)[0] in (404, 405)
+def test_photos_are_forgotten(served: Served, photo: Path) -> None:
+    """The file goes once it is read, what is remembered when the page is closed."""
+    data = photo.read_bytes()
+    page = Client(served.segmenter)
+    with page.http.stream("GET", f"/gradio_api/heartbeat/{page.session}") as alive:
+        beats = alive.iter_raw()  # the page is closed with it
+        next(beats)
+        sent = Path(page.upload(data).json()[0])
+        assert sent.is_relative_to(served.folder)
+        assert page.take(str(sent)).files
+        assert not sent.exists()
+        assert "did not arrive" in page.take(str(sent)).line
+        assert all(path.read_bytes() != data for path in served.folder.rglob("*") if path.is_file())
+        page.send(data)
+        time.sleep(0.5)
+        assert page.choose("disc").files
+    end = time.monotonic() + 20
+    while page.choose("disc").files:
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
-def test_the_page_names_no_other_server() -> None:
-    folder = Path(sys.modules["semples.app.server"].__file__ or "").parent
-    for name, _ in PAGE.values():
-        text = (folder / name).read_text(encoding="utf-8")
-        assert "http:" not in text
-        assert "https:" not in text
-        assert "//" not in text.replace("http://", "")
+def test_files_of_the_machine_are_out_of_reach(served: Served, photo: Path) -> None:
+    page = Client(served.segmenter)
+    before = set(served.folder.rglob("*"))
+    inside = served.folder / ".." / photo.name
+    for path in (str(photo), "/etc/hostname", "http://127.0.0.1:9/p.png", str(inside), "p.png\0"):
+        assert page.join("upload", file_data(path), []).status_code == 403
+        assert page.join("input", [file_data(path)]).status_code == 403
+    for path in (str(photo), "/etc/hostname", "http://127.0.0.1:9/p.png", f"{served.folder}/../etc"):
+        assert page.http.get(f"/gradio_api/file={path}").status_code in (403, 404)
+    deep = page.http.post(JOIN, content=b"[" * 60_000)
+    assert deep.status_code == 403
+    assert set(served.folder.rglob("*")) == before
+
+
+def test_other_sites_are_kept_out(served: Served, photo: Path) -> None:
+    page = Client(served.segmenter)
+    files = {"files": ("p.png", photo.read_bytes())}
+    for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert page.http.post(UPLOAD, files=files, headers=headers).status_code == 403
+        assert page.http.get("/config", headers=headers).status_code == 403
+    other = f"http://localhost:{urlsplit(served.run).port}"  # another program of this machine
+    assert page.http.post(UPLOAD, files=files, headers={"Origin": other}).status_code == 403
+    assert page.http.post(UPLOAD, files=files, headers={"Origin": served.segmenter}).status_code == 200
+    assert page.http.get("/", headers={"Host": "evil.example"}).status_code == 400  # a foreign name for this machine
+    linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    answer = page.http.get("/", headers=linked)  # a link to the page may stand anywhere
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs", "openapi.json", "monitoring", "gradio_api/info", "gradio_api/openapi.json", "gradio_api/runs",
+        "gradio_api/vibe-code", "gradio_api/proxy=http://127.0.0.1:9/", "gradio_api/mcp/", "login", "../pyproject.toml",
+    ],
+)  # fmt: skip
+def test_only_the_page_is_served(served: Served, path: str) -> None:
+    with httpx.Client(base_url=served.segmenter, trust_env=False) as http:
+        assert http.get(f"/{path}").status_code == 404
+        assert http.post(f"/{path}", json={}).status_code == 404
+
+
+def test_a_full_queue_is_said(served: Served, photo: Path) -> None:
+    """Photos beyond those that may wait are turned away with a line, and the page goes on."""
+    sent = [png(3000, 3000), *[photo.read_bytes()] * 10]  # the first takes a while
+    pages = [Client(served.segmenter) for _ in sent]
+    paths = [page.upload(data, f"{k}.png").json()[0] for k, (page, data) in enumerate(zip(pages, sent, strict=True))]
+    joined = [page.join("upload", file_data(path), []) for page, path in zip(pages, paths, strict=True)]
+    assert [answer.status_code for answer in joined[:5]] == [200] * 5
+    assert joined[-1].status_code != 200
+    assert "Queue is full" in joined[-1].text
+    for page, answer in zip(pages, joined, strict=True):
+        if answer.status_code == 200:
+            page.output()
+    assert Client(served.segmenter).send(photo.read_bytes()).files
 
 
 def test_command(tmp_path: Path) -> None:
-    """The command listens on this machine alone, and ends without complaint."""
+    """The command listens on this machine alone, and ends without complaint though a page is open."""
     folder = material.package(tmp_path / "model")
     command = [sys.executable, "-u", "-m", "semples", "app", folder, "--port", "0"]
+    environment = tiny.environment() | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=tiny.environment()
-    ) as page:
-        assert page.stdout is not None
-        line = page.stdout.readline()
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as program:
+        assert program.stdout is not None
+        line = program.stdout.readline()
         address = line.split()[1]
         assert address.startswith("http://127.0.0.1:")
-        assert ask(address, "/about")[0] == 200
+        page = Client(address)
+        assert list(tmp_path.glob("semples-app-*"))
         assert "port" in tiny.refused("app", folder, "--port", address.rpartition(":")[2])
-        page.send_signal(signal.SIGINT)
-        out, err = page.communicate(timeout=30)
-    assert (page.returncode, err) == (0, ""), err
+        with page.http.stream("GET", f"/gradio_api/heartbeat/{page.session}") as alive:
+            beats = alive.iter_raw()
+            next(beats)
+            program.send_signal(signal.SIGINT)
+            out, err = program.communicate(timeout=60)
+    assert (program.returncode, err) == (0, ""), err
     assert "Traceback" not in out
+    assert not list(tmp_path.glob("semples-app-*"))
 
 
 @pytest.mark.parametrize(
@@ -157,3 +256,10 @@ def test_command(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(options: list[str], hint: str, tmp_path: Path) -> None:
     assert hint in tiny.refused("app", material.package(tmp_path / "model"), *options)
     assert "no such folder" in tiny.refused("app", tmp_path / "none")
+
+
+def test_gradio_is_loaded_for_the_page_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, semples, semples.cli, semples.prediction\nassert not {'gradio', 'fastapi'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=tiny.environment())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'semples[app]'" in tiny.refused("app", tmp_path)

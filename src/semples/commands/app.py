@@ -39,15 +39,15 @@ def app(
     from semples import terminal
     from semples.errors import UserError
 
-    for name in ("starlette", "uvicorn"):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(f"the page needs the package {name}: pip install 'semples[app]'")
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs the package gradio: pip install 'semples[app]'")
     for option, value in (("--max-megapixels", max_megapixels), ("--max-megabytes", max_megabytes)):
         if not 0 < value < 10_000:
             raise UserError(f"{option} {value:g}: must be above 0 and below 10000")
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: must be from 0 to 65535")
-    from semples.app.server import LOCAL, Limits, listen, serve
+    from semples.app.answer import Limits
+    from semples.app.server import LOCAL, listen, serve
     from semples.prediction import load
 
     loaded = load(model, mirror=mirror, crf=crf, max_megapixels=max_megapixels)
