@@ -7,11 +7,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from semples.commands.options import Data, Out, RunOptions, Set
 from semples.errors import Incomplete, UserError
 
-Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
-Data = Annotated[Path, Parameter(name="--data")]
-Out = Annotated[Path, Parameter(name="--out")]
 ClassThresholds = Annotated[list[str], Parameter(name="--class-threshold", negative=(), consume_multiple=False)]
 Stage = Literal["warmup", "matching", "prompting", "refinement"]
 CamStage = Literal["warmup", "matching", "refinement"]
@@ -103,9 +101,7 @@ def train(
     stage: Stage,
     *,
     out: Out,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    run: RunOptions = RunOptions(),
 ) -> None:
     """Train one stage of a run; the stages before it must be there.
 
@@ -115,16 +111,10 @@ def train(
         which one.
     out
         folder of the run.
-    data
-        folder with the photos; not needed in a folder that has been used before.
-    recipe
-        recipe; not needed in a folder that has been used before.
-    settings
-        change a setting, `key=value`; may be repeated.
     """
     from semples import pipeline, terminal
 
-    context = _context(out, data, recipe, settings)
+    context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", stage], tell=terminal.tell)
     if context.is_main:
         terminal.print_trained(context, stage)
@@ -136,9 +126,7 @@ def cams(
     *,
     stage: CamStage = "refinement",
     weights: Path | None = None,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    run: RunOptions = RunOptions(),
     format_: Annotated[Literal["compact", "npy"] | None, Parameter(name="--format")] = None,
 ) -> None:
     """Make the class activation maps of a run's photos, or with any WeakTr or SemPLeS weights.
@@ -151,21 +139,14 @@ def cams(
         which stage's generator makes them.
     weights
         weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
-    data
-        folder with the photos; not needed in a run's folder.
-    recipe
-        recipe; not needed in a run's folder.
-    settings
-        change a setting, `key=value`; may be repeated.
     format_
         compact, or npy for the published float32 dictionaries.
     """
     from semples import pipeline, terminal
     from semples.steps import cams as step
 
-    if format_ is not None:
-        settings = [*settings, f"cams.format={format_}"]
-    context = _context(out, data, recipe, settings)
+    more = [] if format_ is None else [f"cams.format={format_}"]
+    context = _context(out, run.data, run.recipe, [*run.settings, *more])
     if weights is not None:
         pipeline.cams_of_weights(context, weights, tell=terminal.tell)
     else:
@@ -263,30 +244,20 @@ def label(
     _leave(context)
 
 
-def regions(
-    out: Path,
-    *,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
-) -> None:
+def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
     """Propose the regions of a run's photos (SAM, SAM 2 or superpixels) and keep them for `semples label`.
+
+    `--set regions.proposals=felzenszwalb` needs no weights; `--set regions.model=DIR` takes a SAM or SAM 2 folder of
+    transformers.
 
     Parameters
     ----------
     out
         folder of the run.
-    data
-        folder with the photos; not needed in a run's folder.
-    recipe
-        recipe; not needed in a run's folder.
-    settings
-        change a setting, `key=value`; may be repeated. --set regions.proposals=felzenszwalb needs no weights;
-        --set regions.model=DIR takes a SAM or SAM 2 folder of transformers.
     """
     from semples import pipeline, terminal
 
-    context = _context(out, data, recipe, settings)
+    context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
     if context.is_main:
         terminal.print_regions(context)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import csv
-import errno
 import io
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -243,29 +241,12 @@ def test_missing_files_are_told_before_the_work(tmp_path: Path, edition: dict[st
 
 
 def test_cut_off_at_any_file_and_taken_up(
-    tmp_path: Path, edition: dict[str, Any], server: FileServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, edition: dict[str, Any], server: FileServer, calls_while_the_disk_fills: Callable[..., int]
 ) -> None:
-    real = os.replace
-    left = 0
+    def check() -> None:
+        assert not (tmp_path / "tags.csv").exists()
 
-    def full(source: str, target: str) -> None:
-        nonlocal left
-        if left == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left -= 1
-        real(source, target)
-
-    calls = 0
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full)
-        while calls < 40:
-            calls += 1
-            left = 7  # the lists and tables, which every call writes
-            message = complaint(lambda: get_coco(tmp_path, **edition))
-            if not message:
-                break
-            assert "the disk is full" in message
-            assert not (tmp_path / "tags.csv").exists()
+    calls = calls_while_the_disk_fills(lambda: get_coco(tmp_path, **edition), check=check)
     assert 2 < calls < 39
     check_result(tmp_path, "contiguous")
     assert sorted(path for path, asked in server.asked) == [
