@@ -364,6 +364,10 @@ def test_it_fits_the_screen(visit: Visit, tmp_path: Path) -> None:
     visit.page.evaluate("document.querySelector('#grid').scrollIntoView()")
     panel = visit.page.locator("#panel").bounding_box()
     assert panel["height"] < 0.25 * visit.page.viewport_size["height"]
+    visit.page.check("#each")
+    row = visit.page.locator("#sliders label").first  # name, slider and value on one line
+    assert row.bounding_box()["height"] < 2 * row.locator("span").first.bounding_box()["height"]
+    visit.page.uncheck("#each")
     picture = tmp_path / "screen.png"
     visit.page.screenshot(path=picture)
     assert len(np.unique(tiny.pixels(picture).reshape(-1, 3), axis=0)) > 500
