@@ -368,6 +368,9 @@ def test_it_fits_the_screen(visit: Visit, tmp_path: Path) -> None:
     row = visit.page.locator("#sliders label").first  # name, slider and value on one line
     assert row.bounding_box()["height"] < 2 * row.locator("span").first.bounding_box()["height"]
     visit.page.uncheck("#each")
+    table = visit.page.locator("#scores").locator("..").bounding_box()
+    figures = visit.page.locator("#scores tbody tr").last.locator("td").first.bounding_box()
+    assert figures["x"] + figures["width"] < table["x"] + table["width"]  # however long a class's name is
     picture = tmp_path / "screen.png"
     visit.page.screenshot(path=picture)
     assert len(np.unique(tiny.pixels(picture).reshape(-1, 3), axis=0)) > 500
