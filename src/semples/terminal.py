@@ -99,6 +99,19 @@ def print_cams(context: Context, name: str) -> None:
     say(f"next: semples label {out}, or semples score {out} where there are masks")
 
 
+def print_labels(context: Context) -> None:
+    """Where label maps are, and what shows how good they are."""
+    out = shlex.quote(str(context.out))
+    say(f"label maps of {len(context.dataset.items)} photos: {context.folder('labels')}")
+    say(f"next: semples report {out} (a page to look at), or semples score {out} where there are masks")
+
+
+def print_regions(context: Context) -> None:
+    """Where regions are, and what uses them."""
+    say(f"regions of {len(context.dataset.items)} photos: {context.folder('regions')}")
+    say(f"next: semples label {shlex.quote(str(context.out))} --method regions+crf")
+
+
 def print_checked(folder: Path, report: CheckReport) -> None:
     """What to do with photos that have been checked."""
     name = shlex.quote(str(folder))

@@ -48,7 +48,7 @@ def test_label_maps_are_made_at_the_chosen_threshold(unlabelled: Path) -> None:
 
 def test_other_choices(unlabelled: Path, tmp_path: Path) -> None:
     run = shutil.copytree(unlabelled, tmp_path / "run")
-    tiny.invoke("label", run, "--select", "fixed")
+    assert f"next: semples report {run}" in tiny.invoke("label", run, "--select", "fixed").out
     assert labels_threshold(run) == LabelSettings().threshold
     tiny.invoke("label", run, "--select", "auto")
     assert labels_threshold(run) == chosen(run)["threshold"]

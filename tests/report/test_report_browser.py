@@ -364,6 +364,13 @@ def test_it_fits_the_screen(visit: Visit, tmp_path: Path) -> None:
     visit.page.evaluate("document.querySelector('#grid').scrollIntoView()")
     panel = visit.page.locator("#panel").bounding_box()
     assert panel["height"] < 0.25 * visit.page.viewport_size["height"]
+    visit.page.check("#each")
+    row = visit.page.locator("#sliders label").first  # name, slider and value on one line
+    assert row.bounding_box()["height"] < 2 * row.locator("span").first.bounding_box()["height"]
+    visit.page.uncheck("#each")
+    table = visit.page.locator("#scores").locator("..").bounding_box()
+    figures = visit.page.locator("#scores tbody tr").last.locator("td").first.bounding_box()
+    assert figures["x"] + figures["width"] < table["x"] + table["width"]  # however long a class's name is
     picture = tmp_path / "screen.png"
     visit.page.screenshot(path=picture)
     assert len(np.unique(tiny.pixels(picture).reshape(-1, 3), axis=0)) > 500

@@ -234,6 +234,8 @@ def label(
     before = step_before(context)
     ahead = regions if before is None else [*regions, before]
     pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
+    if context.is_main:
+        terminal.print_labels(context)
     if review is not None:
         found = most_worth_a_look(context, count=review)
         if json is not None:
@@ -257,6 +259,8 @@ def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
 
     context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
+    if context.is_main:
+        terminal.print_regions(context)
     _leave(context)
 
 

@@ -163,7 +163,8 @@ def hard_classes(
     found = []
     for name, count in zip(names, counts, strict=True):
         if 0 < count < min_photos:
-            found.append(Problem(name, f"{count} photos; fewer than {min_photos} are too few to learn from"))
+            photos_of = "1 photo" if count == 1 else f"{count} photos"
+            found.append(Problem(name, f"{photos_of}; fewer than {min_photos} are too few to learn from"))
         elif photos >= min_photos and count >= NEARLY_ALL * photos:
             share = f"in {count} of {photos} photos"
             found.append(Problem(name, f"{share}: without photos that lack it, nothing tells it from its ground"))

@@ -221,6 +221,7 @@ def test_something_missing(
         shutil.copytree(published / "sbd", tmp_path / "have")
     source = tmp_path / ("have" if missing else "none")
     assert part in complaint(lambda: get_voc(tmp_path / "out", source=source, files=remotes, counts=COUNTS))
+    assert not (tmp_path / "out" / TREE).exists()  # told before the work
 
 
 def test_wrong_archive(tmp_path: Path, published: Path, remotes: tuple[Remote, Remote]) -> None:

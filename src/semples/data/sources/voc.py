@@ -101,7 +101,7 @@ def get_voc(
         raise UserError(f"{given}: no such folder")
     tree = home / TREE
     if not _finished(tree, counts):
-        _published_files(tree, home, given, mirrors, files[0], counts)
+        _published_files(tree, home, given, mirrors, files, counts)
         train, val = _own_lists(tree, counts)
         train_aug, masks = _additional(tree, home, given, mirrors, files[1], train, val)
         _expect(f"{tree}: train_aug", len(train_aug), counts.train_aug)
@@ -141,13 +141,15 @@ def _expect(what: str, found: int, expected: int) -> None:
 
 
 def _published_files(
-    tree: Path, home: Path, given: Path | None, mirrors: Sequence[str], remote: Remote, counts: Counts
+    tree: Path, home: Path, given: Path | None, mirrors: Sequence[str], files: tuple[Remote, Remote], counts: Counts
 ) -> None:
     if _is_whole(tree, counts):
         return
+    remote, additional = files
     if given is not None:
         found = _find(given, lambda path: all((path / name).is_dir() for name in PUBLISHED))
         if found is not None:
+            _mask_source(given, tree, additional)  # better told now than after the work
             if found.resolve() != tree.resolve():
                 for name in (*PUBLISHED, *OPTIONAL):
                     if (found / name).is_dir():
@@ -159,6 +161,7 @@ def _published_files(
                 f"{given}: neither {remote.name} nor an unpacked VOC2012 (JPEGImages, Annotations, ...) there"
             )
         _require_genuine(archive, remote)
+        _mask_source(given, tree, additional)
     else:
         archive = fetch(remote, home / "downloads", mirrors=mirrors)
     unpack(archive, home, want=below(f"{TREE.as_posix()}/"), max_bytes=MAX_UNPACKED)
@@ -244,32 +247,40 @@ def _additional(
     return sorted({*train, *listed} - set(val)), masks
 
 
+def _mask_source(given: Path, tree: Path, remote: Remote) -> Path:
+    """What `given` holds of additional masks: SBD unpacked or its archive, SegmentationClassAug or its zip."""
+    own = (tree / AUG).resolve()  # a folder this program is itself filling holds only part of them: the last resort
+    wanted: tuple[Callable[[Path], bool], ...] = (
+        lambda path: (path / "cls").is_dir() and (path / "train.txt").is_file(),
+        lambda path: path.name == remote.name and path.is_file(),
+        lambda path: path.name == AUG and path.is_dir() and path.resolve() != own,
+        lambda path: path.name == AUG_ZIP and path.is_file(),
+        lambda path: path.name == AUG and path.is_dir(),
+    )
+    found = next(filter(None, (_find(given, each) for each in wanted)), None)
+    if found is None:
+        raise UserError(
+            f"{given}: no additional masks there; it needs {remote.name}, its unpacked folder, or {AUG_ZIP}"
+        )
+    return found
+
+
 def _given_masks(given: Path, tree: Path, home: Path, remote: Remote) -> Path:
     """Folder with SBD (`cls`, train.txt, val.txt) or with SegmentationClassAug's PNGs."""
-    sbd = _find(given, lambda path: (path / "cls").is_dir() and (path / "train.txt").is_file())
-    if sbd is not None:
-        return sbd
-    archive = _find(given, lambda path: path.name == remote.name and path.is_file())
-    if archive is not None:
-        _require_genuine(archive, remote)
-        return _unpack_sbd(archive, home)
-    # A folder this program is itself filling holds only part of them.
-    aug = _find(given, lambda path: path.name == AUG and path.is_dir() and path.resolve() != (tree / AUG).resolve())
-    if aug is not None:
-        return aug
-    archive = _find(given, lambda path: path.name == AUG_ZIP and path.is_file())
-    if archive is not None:
-        target = home / "downloads" / AUG
+    found = _mask_source(given, tree, remote)
+    if found.is_dir():
+        return found
+    if found.name == remote.name:
+        _require_genuine(found, remote)
+        return _unpack_sbd(found, home)
+    target = home / "downloads" / AUG
 
-        def want(member: str) -> str | None:
-            name = member.rpartition("/")[2]
-            return name if name.endswith(".png") and not name.startswith("._") else None
+    def want(member: str) -> str | None:
+        name = member.rpartition("/")[2]
+        return name if name.endswith(".png") and not name.startswith("._") else None
 
-        unpack(archive, target, want=want, max_bytes=MAX_UNPACKED)
-        return target
-    if (tree / AUG).is_dir() and _find(given, lambda path: path.resolve() == (tree / AUG).resolve()) is not None:
-        return tree / AUG
-    raise UserError(f"{given}: no additional masks there; it needs {remote.name}, its unpacked folder, or {AUG_ZIP}")
+    unpack(found, target, want=want, max_bytes=MAX_UNPACKED)
+    return target
 
 
 def _unpack_sbd(archive: Path, home: Path) -> Path:
