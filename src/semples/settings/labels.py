@@ -139,7 +139,7 @@ class SelectionSettings:
     """How threshold and epoch are chosen, and label maps judged, without any mask."""
 
     photos: int = setting(
-        120, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
+        300, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
     )
 
 
