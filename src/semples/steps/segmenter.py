@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semples.data.check import verify_photos
 from semples.data.dataset import ClassList, FileDataset, Item, TaggedDataset, class_list
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.text import nfc
 from semples.errors import UserError
-from semples.files import read_json, sha256_file
+from semples.files import read_json, sha256_file, write_json
 from semples.models.weights import source_digest
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 NAME = "segmenter"
 MODEL = "model"  # folder of the finished segmenter in the step's folder
 CLASSES = "classes.txt"
+SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 
 
 def step() -> Step:
@@ -38,9 +40,9 @@ def step() -> Step:
 
 def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
     """Train on photos and label maps of any folders."""
-    pairs: list[TaggedDataset] = []  # listed once
+    pairs: list[FileDataset] = []  # listed once
 
-    def dataset() -> TaggedDataset:
+    def dataset() -> FileDataset:
         if not pairs:
             pairs.append(paired_dataset(photos, labels, classes))
         return pairs[0]
@@ -54,9 +56,30 @@ def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
         return _inputs(context) | {"classes": found.classes.names, "files": content}
 
     def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        return _train(context, dataset(), labels, folder, fingerprint)
+        found = readable(dataset(), workers=context.recipe.data.workers)
+        if context.is_main:
+            problems = [{"where": problem.where, "what": problem.what} for problem in found.problems]
+            write_json(folder / SET_ASIDE, problems)
+        return _train(context, found, labels, folder, fingerprint) | {"set_aside": len(found.problems)}
 
     return Step(NAME, "the segmenter learns from the label maps", (), inputs, run, partial=_partial)
+
+
+def readable(dataset: FileDataset, *, workers: int) -> FileDataset:
+    """The dataset without photos that cannot be decoded, which become its problems. Raises UserError if none is left.
+
+    A run's photos have been through this in its step `data`.
+    """
+    verified = verify_photos(dataset, workers=max(1, workers))
+    if not verified.kept:
+        raise UserError(f"{dataset.root}: no photo can be read; the first: {verified.problems[0].what}")
+    return replace(dataset, items=verified.kept, problems=verified.problems)
+
+
+def set_aside(folder: Path) -> list[str]:
+    """What is wrong with the photos that the training in this step's folder did without, a line each."""
+    path = folder / SET_ASIDE
+    return [problem["what"] for problem in read_json(path)] if path.is_file() else []
 
 
 def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileDataset:
@@ -195,4 +218,4 @@ def _partial(context: Context, folder: Path) -> float | None:
     return None if progress is None else progress.done
 
 
-__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "step"]
+__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "readable", "set_aside", "step"]
