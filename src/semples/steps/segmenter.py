@@ -136,6 +136,7 @@ def _start_digest(source: str) -> str:
 def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path, fingerprint: str) -> dict[str, Any]:
     from semples.segmenter.build import SegmenterConfig, build_segmenter
     from semples.segmenter.package import write_package
+    from semples.segmenter.shapes import check_view
     from semples.segmenter.task import Segmentation
     from semples.segmenter.views import LabelFolder, MaskedViews, labelled
     from semples.training.loop import CHECKPOINT, train
@@ -150,6 +151,7 @@ def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path,
         std=settings.std,
     )
     segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=settings.image_size)
+    check_view(segmenter, settings.image_size)
     task = Segmentation(segmenter, settings)
     train(
         task,
