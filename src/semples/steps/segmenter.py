@@ -18,6 +18,7 @@ from semples.files import read_json, sha256_file, write_json
 from semples.models.weights import source_digest
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
+from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "segmenter"
 MODEL = "model"  # folder of the finished segmenter in the step's folder
 CLASSES = "classes.txt"
+HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
 SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 
 
@@ -189,26 +191,29 @@ def _card(context: Context, dataset: TaggedDataset, labels: Path) -> Card:
     )
     if not own:
         return card
-    made = _result(context, "labels")
-    how = (
-        "the background threshold was chosen with pixel masks" if made.get("select") == "ground-truth" else "from tags"
+    made, scores = _manifest(context, "labels"), _manifest(context, "scores")
+    select = made["result"].get("select")
+    by_masks = select == "ground-truth" or any(
+        _manifest(context, stage)["result"].get("select_epoch") == "ground-truth" for stage in STAGES
     )
-    scores = _result(context, "scores")
-    name, miou = "mIoU of the label maps it learned from, %", scores.get("miou")
-    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["photos"]),)
+    known = scores["needs"].get("labels") == made.get("fingerprint")  # else they are of earlier label maps
+    name, miou = "mIoU of the label maps it learned from, %", scores["result"].get("miou") if known else None
+    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["result"]["photos"]),)
+    threshold, method = made["result"].get("threshold"), made["result"].get("method")
+    how = HOW.get(select, "fixed in the settings")
     return replace(
         card,
-        labels=f"class activation maps, background threshold {made.get('threshold')}, {made.get('method')}; {how}",
-        used_pixel_masks=made.get("select") == "ground-truth",
+        labels=f"class activation maps, background threshold {threshold}, {how}; {method}",
+        used_pixel_masks=True if by_masks else False if select == "auto" else None,
         figures=figures,
     )
 
 
-def _result(context: Context, step: str) -> dict[str, Any]:
-    """The figures of a finished step, none where it is not finished."""
+def _manifest(context: Context, step: str) -> dict[str, Any]:
+    """What a finished step says of itself, nothing where it is not finished."""
     path = context.folder(step) / "manifest.json"
-    found: dict[str, Any] = read_json(path)["result"] if path.is_file() else {}
-    return found
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return {"needs": {}, "result": {}} | found
 
 
 def _partial(context: Context, folder: Path) -> float | None:
