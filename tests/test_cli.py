@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from semples.cam_store import CamStore
+from semples.data import VOC_CLASSES
 from semples.recipe import load_recipe, recipe_names
 from tests import tiny
+from tests.data.builders import Sample, build_voc
 
 pytestmark = pytest.mark.xdist_group("runs")
 
@@ -79,6 +81,14 @@ def test_data_check(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("image,tags\np00.png,disc\nnone.png,disc\n")
     tiny.invoke("data", "check", photos, "--tags", tmp_path / "more.csv", "--json", tmp_path / "check.json")
     assert json.loads((tmp_path / "check.json").read_text())["photos"] == 1
+
+
+@pytest.mark.parametrize(("classes", "recipe"), [(VOC_CLASSES.names, "voc"), (("cat", "zebra"), "folder")])
+def test_the_next_step_after_a_check_fits_the_photos(classes: tuple[str, ...], recipe: str, tmp_path: Path) -> None:
+    build_voc(tmp_path / "d", classes, [Sample("a", (70, 70), (classes[0],))])
+    if recipe == "voc":
+        (tmp_path / "d/classes.txt").unlink()
+    assert f"next: semples run {recipe} --data" in tiny.invoke("data", "check", tmp_path / "d").out
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from semples.cli import app
+from semples.commands.options import RunOptions
 from semples.recipe import load_recipe, recipe_names
 
 ROOT = Path(__file__).parents[1]
@@ -30,8 +31,10 @@ def test_command(line: str) -> None:
     values = bound.arguments
     if function.__name__ == "run":
         assert values["recipe"] in recipe_names()
-    if values.get("settings"):
-        load_recipe(values.get("recipe") or "voc", values["settings"])
+    shared = values.get("run") if isinstance(values.get("run"), RunOptions) else None
+    settings = values.get("settings") or (shared.settings if shared else [])
+    if settings:
+        load_recipe(values.get("recipe") or (shared and shared.recipe) or "voc", settings)
 
 
 def test_commands_are_found() -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semples.data.check import CheckReport
+from semples.data.classes import VOC_CLASSES
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
@@ -104,7 +105,9 @@ def print_checked(folder: Path, report: CheckReport) -> None:
     if report.photos == report.untagged:
         say("next: give the photos tags; without any there is nothing to learn from")
     else:
-        say(f"next: semples run folder --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
+        is_voc = report.classes == VOC_CLASSES.names and (Path(report.root) / "ImageSets").is_dir()
+        recipe = "voc" if is_voc else "folder"
+        say(f"next: semples run {recipe} --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
 
 
 def print_demo(out: Path, summary: dict[str, Any]) -> None:

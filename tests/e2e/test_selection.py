@@ -60,7 +60,12 @@ def test_other_choices(unlabelled: Path, tmp_path: Path) -> None:
     assert result["thresholds"] == list(chosen(run)["per_class"].values())
     tiny.invoke("label", run, "--set=labels.per_class=false")
     assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text())["result"]
-    tiny.invoke("label", run, "--method", "crf", "--set=selection.photos=3")
+    tiny.invoke("label", run, "--threshold", "0.3", "--class-threshold=square=0.6")
+    assert json.loads((run / "labels/manifest.json").read_text())["result"]["thresholds"] == [0.3, 0.6]
+    tiny.invoke("label", run, "--threshold", "0.3")
+    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text())["result"]
+    assert "give --threshold" in tiny.refused("label", run, "--class-threshold", "square=0.6")
+    tiny.invoke("label", run, "--select", "auto", "--method", "crf", "--set=selection.photos=3")
     assert chosen(run)["method"] == "crf"
     assert chosen(run)["photos"] == 3
 

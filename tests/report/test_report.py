@@ -7,17 +7,21 @@ import json
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from semples import pipeline
 from semples.errors import UserError
 from semples.recipe import LabelSettings
 from semples.report import build_report, pictures
+from semples.report.build import mark_rows
 from semples.steps.base import Context
 from tests.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
 
@@ -321,7 +325,17 @@ def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
 
 def marks(page: Page) -> list[tuple[str | None, str | None]]:
     """What is marked on the threshold slider, and where."""
-    return [(attrs.get("title"), attrs["style"]) for _, attrs in page.tags if "--at:" in (attrs.get("style") or "")]
+    styles = ((attrs.get("title"), attrs.get("style") or "") for _, attrs in page.tags)
+    return [(title, style.partition(";")[0]) for title, style in styles if "--at:" in style]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=4))
+def test_names_of_marks_do_not_overlap(places: list[tuple[float, bool]]) -> None:
+    rows = mark_rows(places)
+    spans = [(value - 0.17, value) if left else (value, value + 0.17) for value, left in places]
+    for (first, (a, b)), (second, (c, d)) in combinations(zip(rows, spans, strict=True), 2):
+        assert first != second or b <= c or d <= a
+    assert rows[:1] == [0] * len(places[:1])
 
 
 def test_published_npy_cams(tmp_path: Path, whole_run: Context) -> None:

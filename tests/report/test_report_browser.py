@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +20,9 @@ from semples.report import build_report
 from semples.report.build import class_colours
 from semples.steps.base import Context
 from tests import tiny
+from tests.chromium import chromium
 from tests.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 COLOURS = np.array([[0, 0, 0], *([int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in class_colours(len(CLASSES)))])
@@ -81,11 +73,9 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+def browser() -> Iterator[Any]:
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +158,8 @@ def test_a_threshold_for_each_class(visit: Visit, whole_run: Context) -> None:
         limit = np.array([2, 0.45, 0.70], np.float32)[winner]
         expected[item.id] = np.where(value > limit, winner, 0)
     assert_equal(visit.labels(45, 70), expected)
-    assert visit.text("#command") == f"disc=0.45, {HOSTILE}=0.70"
+    command = shlex.split(visit.text("#command"))
+    assert command[3:] == ["--threshold", "0.45", f"--class-threshold={HOSTILE}=0.70"]
     visit.page.uncheck("#each")
     assert_equal(visit.labels(45, 45), expected_labels(whole_run, 0.45))
 
@@ -214,6 +205,22 @@ def test_the_copied_command_makes_what_the_page_shows(browser: Any, tmp_path: Pa
         assert visit.text("#value") == "0.45"
     words = shlex.split(command)
     assert words == ["semples", "label", str(context.out), "--threshold", "0.31"]
+    pipeline.run(context, steps=["data"])
+    tiny.invoke(*words[1:])
+    assert_equal(shown, {id: read_label_png(context.folder("labels") / f"{id}.png") for id in shown})
+
+
+def test_the_copied_command_with_a_threshold_for_each_class(browser: Any, tmp_path: Path) -> None:
+    context = make_run(tmp_path, prompts=False, steps=("curve", "labels"))
+    for visit in opened(browser, build_report(context, tmp_path / "r.html"), **DESKTOP):
+        visit.page.check("#each")
+        visit.page.locator("#sliders input").nth(0).fill("31")
+        visit.page.locator("#sliders input").nth(1).fill("62")
+        shown = visit.labels(31, 62)
+        visit.page.click("#copy")
+        command = visit.page.evaluate("navigator.clipboard.readText()")
+    words = shlex.split(command)
+    assert words[0] == "semples"
     pipeline.run(context, steps=["data"])
     tiny.invoke(*words[1:])
     assert_equal(shown, {id: read_label_png(context.folder("labels") / f"{id}.png") for id in shown})

@@ -115,6 +115,17 @@ def test_thresholds(context: Context) -> None:
     own = chosen(per_class=True)
     assert own.threshold == 0.35
     np.testing.assert_array_equal(own.applied, np.array([0.3, 0.4], np.float32))
+    by_hand = chosen(select="fixed", threshold=0.3, class_thresholds=(0.2, 0.9))
+    assert by_hand.threshold == 0.3
+    np.testing.assert_array_equal(by_hand.applied, np.array([0.2, 0.9], np.float32))
+
+
+def test_thresholds_by_the_names_of_classes() -> None:
+    names = ("dog", "a=b", "-x")
+    assert threshold.thresholds_of_classes(["a=b=0.25", "-x=1"], names, other=0.5) == [0.5, 0.25, 1.0]
+    for text in ("cat=0.3", "dog", "dog=", "dog=1.1", "dog=nan", "=0.3"):
+        with pytest.raises(UserError, match="--class-threshold"):
+            threshold.thresholds_of_classes([text], names, other=0.5)
 
 
 def test_large_photos_are_reduced() -> None:
@@ -122,6 +133,15 @@ def test_large_photos_are_reduced() -> None:
     assert cams.reduced(photo, max_side=90) is photo
     assert cams.reduced(photo, max_side=45).shape == (15, 45, 3)
     assert cams.reduced(np.zeros((1, 900, 3), np.uint8), max_side=9).shape == (1, 9, 3)
+
+
+def test_thresholds_of_classes_enter_the_fingerprint(context: Context) -> None:
+    def entered(*numbers: float) -> dict[str, Any]:
+        labels = LabelSettings(select="fixed", class_thresholds=numbers or "same")
+        return threshold.threshold_inputs(Context(replace(RECIPE, labels=labels), context.source, context.out))
+
+    assert entered() == {"select": "fixed", "threshold": 0.45}
+    assert entered(0.2, 0.9) == entered() | {"class_thresholds": [0.2, 0.9]}
 
 
 def described(step: Step, recipe: Recipe, context: Context) -> str:
@@ -160,7 +180,7 @@ def test_every_setting_enters_a_fingerprint(context: Context) -> None:
     before = [{name: described(step, base, context) for name, step in steps.items()} for base in bases]
     for key, _, _, _ in describe(RECIPE):
         group = key.split(".")[0]
-        if key == "labels.threshold":  # read only where it is asked for
+        if key in ("labels.threshold", "labels.class_thresholds"):  # read only where they are asked for
             continue
         if group in ("name", "about") or key == "data.split":  # this folder has no lists to choose from
             continue

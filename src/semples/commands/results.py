@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from semples.commands.options import Out
 from semples.errors import UserError
 
-Out = Annotated[Path, Parameter(name="--out")]
 Format = Literal["voc", "coco", "yolo", "labelstudio", "cvat-coco", "cvat-voc", "gallery", "fma-wsss", "onnx"]
 
 

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from semples.commands.options import Data, Out, RunOptions, Set
 from semples.errors import Incomplete, UserError
 
-Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
-Data = Annotated[Path, Parameter(name="--data")]
-Out = Annotated[Path, Parameter(name="--out")]
+ClassThresholds = Annotated[list[str], Parameter(name="--class-threshold", negative=(), consume_multiple=False)]
 Stage = Literal["warmup", "matching", "prompting", "refinement"]
 CamStage = Literal["warmup", "matching", "refinement"]
 
@@ -102,9 +101,7 @@ def train(
     stage: Stage,
     *,
     out: Out,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    run: RunOptions = RunOptions(),
 ) -> None:
     """Train one stage of a run; the stages before it must be there.
 
@@ -114,16 +111,10 @@ def train(
         which one.
     out
         folder of the run.
-    data
-        folder with the photos; not needed in a folder that has been used before.
-    recipe
-        recipe; not needed in a folder that has been used before.
-    settings
-        change a setting, `key=value`; may be repeated.
     """
     from semples import pipeline, terminal
 
-    context = _context(out, data, recipe, settings)
+    context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", stage], tell=terminal.tell)
     if context.is_main:
         terminal.print_trained(context, stage)
@@ -135,9 +126,7 @@ def cams(
     *,
     stage: CamStage = "refinement",
     weights: Path | None = None,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
+    run: RunOptions = RunOptions(),
     format_: Annotated[Literal["compact", "npy"] | None, Parameter(name="--format")] = None,
 ) -> None:
     """Make the class activation maps of a run's photos, or with any WeakTr or SemPLeS weights.
@@ -150,21 +139,14 @@ def cams(
         which stage's generator makes them.
     weights
         weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
-    data
-        folder with the photos; not needed in a run's folder.
-    recipe
-        recipe; not needed in a run's folder.
-    settings
-        change a setting, `key=value`; may be repeated.
     format_
         compact, or npy for the published float32 dictionaries.
     """
     from semples import pipeline, terminal
     from semples.steps import cams as step
 
-    if format_ is not None:
-        settings = [*settings, f"cams.format={format_}"]
-    context = _context(out, data, recipe, settings)
+    more = [] if format_ is None else [f"cams.format={format_}"]
+    context = _context(out, run.data, run.recipe, [*run.settings, *more])
     if weights is not None:
         pipeline.cams_of_weights(context, weights, tell=terminal.tell)
     else:
@@ -178,6 +160,7 @@ def label(
     out: Path,
     *,
     threshold: float | None = None,
+    class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
     select: Literal["auto", "fixed", "ground-truth"] | None = None,
     method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
     review: int | None = None,
@@ -196,6 +179,8 @@ def label(
         folder of the run; with --cams the folder that gets the label maps.
     threshold
         background threshold, 0 to 1.
+    class_thresholds
+        another threshold for one class, `name=value`, beside --threshold; may be repeated.
     select
         where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
         (pixel masks).
@@ -216,14 +201,15 @@ def label(
     from semples import pipeline, terminal
     from semples.files import write_json
     from semples.steps.review import most_worth_a_look
-    from semples.steps.threshold import step_before
+    from semples.steps.threshold import step_before, thresholds_of_classes
 
     if review is not None and (review < 1 or cams is not None):
         raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
     if threshold is not None:
         if select not in (None, "fixed"):
             raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
-        settings = [*settings, f"labels.threshold={threshold}", "labels.select=fixed"]
+        fixed = [f"labels.threshold={threshold}", "labels.class_thresholds=same", "labels.select=fixed"]
+        settings = [*settings, *fixed]
     elif select is not None:
         settings = [*settings, f"labels.select={select}"]
     elif cams is not None:
@@ -231,6 +217,13 @@ def label(
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
     context = _context(out, data, None, settings)
+    if class_thresholds:
+        if threshold is None or cams is not None:
+            raise UserError(
+                "--class-threshold: give --threshold for the other classes, and a run's folder (not --cams)"
+            )
+        own = thresholds_of_classes(class_thresholds, context.listing.classes.names, other=threshold)
+        context = _context(out, data, None, [*settings, f"labels.class_thresholds={own}"])
     if cams is not None:
         broken = pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         terminal.print_set_aside(broken)
@@ -249,30 +242,20 @@ def label(
     _leave(context)
 
 
-def regions(
-    out: Path,
-    *,
-    data: Annotated[Path | None, Parameter(name="--data")] = None,
-    recipe: str | None = None,
-    settings: Set = [],  # noqa: B006 (cyclopts shows the default)
-) -> None:
+def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
     """Propose the regions of a run's photos (SAM, SAM 2 or superpixels) and keep them for `semples label`.
+
+    `--set regions.proposals=felzenszwalb` needs no weights; `--set regions.model=DIR` takes a SAM or SAM 2 folder of
+    transformers.
 
     Parameters
     ----------
     out
         folder of the run.
-    data
-        folder with the photos; not needed in a run's folder.
-    recipe
-        recipe; not needed in a run's folder.
-    settings
-        change a setting, `key=value`; may be repeated. --set regions.proposals=felzenszwalb needs no weights;
-        --set regions.model=DIR takes a SAM or SAM 2 folder of transformers.
     """
     from semples import pipeline, terminal
 
-    context = _context(out, data, recipe, settings)
+    context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
     _leave(context)
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from semples.commands.options import PredictOptions, Set
 from semples.errors import UserError
 
 segment_app = App(name="segment", help="The final segmenter: a network that needs no tags.")
 
-Set = Annotated[list[str], Parameter(name="--set", negative=(), consume_multiple=False)]
 Out = Annotated[Path | None, Parameter(name="--out")]
 
 
@@ -82,13 +82,7 @@ def evaluate_(
     data: Annotated[Path, Parameter(name="--data")],
     split: str | None = None,
     classes: Path | None = None,
-    scales: str | None = None,
-    mirror: bool | None = None,
-    window: int | None = None,
-    stride: int | None = None,
-    crf: bool | None = None,
-    batch: int | None = None,
-    workers: int | None = None,
+    how: PredictOptions = PredictOptions(),
     out: Out = None,
     json: Path | None = None,
 ) -> None:
@@ -106,20 +100,6 @@ def evaluate_(
         list of photos to score, for example val; default: the list of the training photos, or all.
     classes
         class list in place of the data's own.
-    scales
-        photo sizes whose scores are averaged, for example 0.75,1,1.25.
-    mirror
-        average with the mirrored photo.
-    window
-        side of a window that slides over the photo at its own resolution, pixels.
-    stride
-        from one window to the next, pixels; default half a window.
-    crf
-        draw the labels to the edges of the photo (dense CRF).
-    batch
-        photos, or windows, computed together; default 8.
-    workers
-        threads that decode photos and compare label maps; default 2.
     out
         folder that gets eval.json and confusion.png.
     json
@@ -128,21 +108,9 @@ def evaluate_(
     from semples import terminal
     from semples.data.dataset import open_dataset
     from semples.files import write_json
-    from semples.prediction import load
     from semples.prediction.evaluate import draw_confusion, evaluate
-    from semples.prediction.settings import scales_of
 
-    loaded = load(
-        model,
-        scales=scales_of(scales),
-        mirror=mirror,
-        window=window,
-        stride=stride,
-        crf=crf,
-        batch=batch,
-        workers=workers,
-    )
-    found = evaluate(loaded, open_dataset(data, split=split, classes=classes))
+    found = evaluate(how.load(model), open_dataset(data, split=split, classes=classes))
     terminal.print_evaluation(found)
     if out is not None:
         write_json(out / "eval.json", found.as_json())

@@ -173,7 +173,8 @@ def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, 
     masks = 0
     problems: list[Problem] = []
     names = dataset.classes.names
-    for item in items:
+    masked = [item for item in items if item.mask is not None]
+    for item in track(masked, label="checking masks"):
         try:
             mask = dataset.mask(item)
         except PhotoError as error:

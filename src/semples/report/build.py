@@ -6,7 +6,7 @@ import base64
 import colorsys
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from semples.steps.data import DATASET
 
 TEMPLATE, STYLE = "template.html.j2", "report.css"
 SCRIPTS = ("maps.js", "gallery.js", "page.js")  # one script in the page, in this order
+MARK_WIDTH = 0.17  # of a scale of 0..1 that a mark's name takes, on a phone and in a chart
 STORY = 4  # photos whose way through the stages is shown at the top
 
 
@@ -68,6 +69,8 @@ def render(context: Context, *, limit: int) -> str:
     automatic = facts.chosen_without_masks(context)
     if automatic is not None and not threshold["how"].startswith(facts.SELECTED["auto"]):
         marks.append({"value": automatic, "name": "auto", "how": facts.SELECTED["auto"], "left": False})
+    rows = mark_rows([(mark["value"], mark["left"]) for mark in marks])
+    marks = [mark | {"row": row} for mark, row in zip(marks, rows, strict=True)]
     return _environment().get_template(TEMPLATE).render(
         style=Markup(_asset(STYLE)),
         script=Markup(script),
@@ -87,7 +90,7 @@ def render(context: Context, *, limit: int) -> str:
         words=words,
         no_words=no_words,
         marks=marks,
-        data=_page_data(context, gallery, stages=stores, colours=colours, marks=marks),
+        data=_page_data(context, gallery, stages=stores, colours=colours, marks=marks) | {"after": threshold["after"]},
     )  # fmt: skip
 
 
@@ -144,6 +147,19 @@ def story_photos(gallery: Gallery) -> list[int]:
             chosen.append(place)
             seen |= set(photo["tags"])
     return chosen
+
+
+def mark_rows(marks: Sequence[tuple[float, bool]]) -> list[int]:
+    """The row of each mark's name below a scale of 0..1, such that no two names overlap.
+
+    `marks`: (value, whether the name stands left of it).
+    """
+    rows: list[int] = []
+    spans = [(value - MARK_WIDTH, value) if left else (value, value + MARK_WIDTH) for value, left in marks]
+    for place, (start, end) in enumerate(spans):
+        taken = {rows[k] for k, (low, high) in enumerate(spans[:place]) if start < high and low < end}
+        rows.append(next(row for row in range(len(spans)) if row not in taken))
+    return rows
 
 
 def class_colours(count: int) -> list[str]:

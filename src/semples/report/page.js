@@ -37,10 +37,20 @@ function update() {
   return redraw();
 }
 
-// The command for one threshold; where classes differ, the list, since the command takes one for all.
+// The command that makes label maps with these thresholds: the commonest for all classes, the others by name.
 function setting() {
-  if (uniform()) return `${data.command} ${hundredths(state.thresholds[0])}`;
-  return classes.map((name, index) => `${name}=${hundredths(state.thresholds[index])}`).join(", ");
+  const often = (value) => state.thresholds.filter((each) => each === value).length;
+  const usual = state.thresholds.reduce((best, value) => (often(value) > often(best) ? value : best));
+  const own = classes.flatMap((name, index) => {
+    const value = state.thresholds[index];
+    return value === usual ? [] : [` --class-threshold=${quoted(`${name}=${hundredths(value)}`)}`];
+  });
+  return `${data.command} ${hundredths(usual)}${own.join("")}`;
+}
+
+// A word as shells read it back.
+function quoted(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 
 // Confusion counts of the photos in the page at the present thresholds, from how many pixels of which truth and
@@ -76,7 +86,7 @@ function showFigures() {
   live.replaceChildren();
   if (mean !== null) live.append("mIoU of these photos ", make("b", { textContent: `${mean.toFixed(2)} %` }), " · ");
   live.append("labelled ", make("b", { textContent: `${(100 * share).toFixed(1)} %` }));
-  if (!uniform()) live.append(" · semples label takes one threshold for all classes: this is to look at");
+  if (data.after) live.append(` · before ${data.after}`);
   all("#scores tbody tr").forEach((row) => setLive($("td.live", row), iou[Number(row.dataset.value)]));
   setLive($("#scores tfoot td.live"), mean);
 }

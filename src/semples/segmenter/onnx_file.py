@@ -5,8 +5,8 @@
 
 The file's metadata hold the class names (`classes`, JSON, background first), `mean`, `std` and `size`, the shorter
 side of a photo. Height and width are free for SegFormer and for UperNet on ConvNeXt. Networks that lay out windows
-(Swin, and so Mask2Former on it) or positions (plain ViTs) by the size of the image have them fixed when they are
-written down; then height and width are `size`.
+(Swin), levels (Mask2Former) or positions (plain ViTs) by the size of the image have them fixed when they are written
+down; then height and width are `size`.
 """
 
 from __future__ import annotations

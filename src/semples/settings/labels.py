@@ -35,6 +35,13 @@ class LabelSettings:
         "a threshold for every class (`select: auto` only)",
         source="own measurement: better than one on average, worse at worst",
     )
+    class_thresholds: Literal["same"] | tuple[float, ...] = setting(
+        "same",
+        "a threshold for every class, in the order of the classes, in place of `threshold` (`select: fixed` only)",
+        low=0,
+        high=1,
+        source="own choice: what the sliders of a report show",
+    )
     min_confidence: float = setting(
         0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
     )

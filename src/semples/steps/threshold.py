@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,8 @@ def threshold_inputs(context: Context) -> dict[str, Any]:
     """What the threshold of the label maps depends on."""
     settings = context.recipe.labels
     if settings.select == "fixed":
-        return {"select": "fixed", "threshold": settings.threshold}
+        own = {} if settings.class_thresholds == "same" else {"class_thresholds": list(settings.class_thresholds)}
+        return {"select": "fixed", "threshold": settings.threshold} | own
     if settings.select == "ground-truth":
         return {"select": "ground-truth"} | mask_inputs(context) | to_dict(context.recipe.scores)
     return {"select": "auto", "per_class": settings.per_class, "by": selection_inputs(context)}
@@ -75,7 +77,9 @@ def chosen_threshold(context: Context) -> Chosen:
     """
     settings = context.recipe.labels
     if settings.select == "fixed":
-        return Chosen(settings.threshold)
+        if settings.class_thresholds == "same":
+            return Chosen(settings.threshold)
+        return Chosen(settings.threshold, np.array(settings.class_thresholds, np.float32))
     if settings.select == "ground-truth":
         curve = context.folder(CURVE) / CURVE_FILE
         if not curve.is_file():
@@ -91,3 +95,23 @@ def chosen_threshold(context: Context) -> Chosen:
         return Chosen(float(stored["threshold"]))
     own = stored["per_class"].values()
     return Chosen(float(stored["threshold"]), np.array(list(own), np.float32))
+
+
+def thresholds_of_classes(given: Sequence[str], names: Sequence[str], *, other: float) -> list[float]:
+    """A threshold a class, in the order of `names`, from `name=value` texts; `other` for classes not given.
+
+    Raises UserError for an unknown class and for a value that is no number in 0..1.
+    """
+    found = dict.fromkeys(names, other)
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if not equals or name not in found:
+            raise UserError(f"--class-threshold {text}: write name=value with a class of {', '.join(names)}")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1:
+            raise UserError(f"--class-threshold {text}: {value!r} is no number from 0 to 1")
+        found[name] = number
+    return list(found.values())

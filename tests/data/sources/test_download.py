@@ -82,6 +82,18 @@ def test_server_without_ranges_starts_over(server: FileServer, tmp_path: Path) -
     assert get(remote, tmp_path).read_bytes() == BODY
 
 
+@pytest.mark.parametrize("mood", ["", "ignore range"])
+def test_a_page_in_place_of_the_file_does_not_replace_what_has_arrived(
+    server: FileServer, tmp_path: Path, mood: str
+) -> None:
+    remote = server.add("a.bin", BODY)
+    server.files["/moved/a.bin"] = b"<html>moved</html>"
+    (tmp_path / "a.bin.part").write_bytes(BODY[:2_000_000])
+    server.script = [mood]
+    assert get(remote, tmp_path, mirrors=[f"{server.url}/moved"]).read_bytes() == BODY
+    assert [wanted for _, wanted in server.asked] == ["bytes=2000000-"] * 2
+
+
 def test_part_that_is_whole_or_too_long(server: FileServer, tmp_path: Path) -> None:
     remote = server.add("a.bin", BODY)
     (tmp_path / "a.bin.part").write_bytes(BODY)

@@ -36,6 +36,19 @@ def test_coco(tmp_path: Path) -> None:
     assert (tmp_path / "out/images/train/a.jpg").stat().st_ino == (tmp_path / "photos/train/a.jpg").stat().st_ino
 
 
+def test_a_category_that_only_groups_the_others_is_no_class(tmp_path: Path) -> None:
+    for name in "abc":
+        photo(tmp_path / f"{name}.jpg")
+    categories = [
+        {"id": 0, "name": "animals", "supercategory": "none"},
+        {"id": 3, "name": "cat", "supercategory": "animals"},
+        {"id": 7, "name": "dog", "supercategory": "dog"},
+        {"id": 9, "name": "never", "supercategory": "animals"},
+    ]
+    result = import_annotations(write(tmp_path / "x.json", coco_tree(categories=categories)), tmp_path / "out")
+    assert result.classes == ("cat", "dog", "never")
+
+
 def test_coco_sizes_must_fit_and_codes_are_read(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", (41, 30))
     photo(tmp_path / "b.jpg")

@@ -20,6 +20,7 @@ from tests.data.sources.importing import photo, tags, write
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,40,30,cat,1,1,5,5\na.jpg,40,30,dog,1,1,5,5\nb.jpg,,,,,,,\n",
         "a.jpg,1,1,5,5,cat\na.jpg,1,1,5,5,dog\nb.jpg,,,,,\n",
         "ImageID;Source;LabelName\na;x;cat\na;x;dog\nb;x;\n",
+        "ImageID,Source,LabelName,Confidence\na,x,cat,1\na,x,dog,0.8\nb,x,cat,0\nb,x,dog,0\n",
         "image,tags\na.jpg,cat;dog\nb.jpg,\n",
         "image,cat,dog\na.jpg,1,1\nb.jpg,0,0\n",
         '"x_min","class","path"\n1,cat,/home/me/in/a.jpg\n1,dog,C:\\me\\a.jpg\n1,,b.jpg\n',

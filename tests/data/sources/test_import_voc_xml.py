@@ -23,3 +23,12 @@ def test_voc_xml(tmp_path: Path) -> None:
     assert tags(tmp_path / "out") == {"images/a": {"cat", "dog & co"}, "images/b": {"cat"}, "images/c": set()}
     assert [problem.where for problem in result.problems] == ["d.xml", "e.xml"]
     assert "declares a document type" in result.problems[0].what
+
+
+def test_masks_of_unknown_values_are_named(tmp_path: Path) -> None:
+    photo(tmp_path / "in/JPEGImages/a.jpg")
+    photo(tmp_path / "in/SegmentationClass/a.png")
+    write(tmp_path / "in/Annotations/a.xml", "<annotation><object><name>cat</name></object></annotation>")
+    result = import_annotations(tmp_path / "in", tmp_path / "out")
+    assert tags(tmp_path / "out") == {"JPEGImages/a": {"cat"}}
+    assert [problem.where for problem in result.problems] == ["SegmentationClass"]

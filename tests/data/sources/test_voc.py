@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -279,30 +278,18 @@ def test_spoilt_files(tmp_path: Path, published: Path, remotes: tuple[Remote, Re
 
 
 def test_cut_off_at_any_file_and_taken_up(
-    tmp_path: Path, published: Path, served: tuple[Remote, Remote], server: FileServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    published: Path,
+    served: tuple[Remote, Remote],
+    server: FileServer,
+    calls_while_the_disk_fills: Callable[..., int],
 ) -> None:
-    """The n-th replace fails, for growing n, as on a disk that fills up; each call goes on; the last one finishes."""
-    real = os.replace
-    left = 0
+    """Each call goes on where the one before it was cut off; the last one finishes."""
 
-    def full(source: str, target: str) -> None:
-        nonlocal left
-        if left == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left -= 1
-        real(source, target)
+    def check() -> None:
+        assert not (tmp_path / TREE / "ImageSets/Segmentation/train_aug.txt").exists()
 
-    calls = 0
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full)
-        while calls < 40:
-            calls += 1
-            left = 7
-            message = complaint(lambda: get_voc(tmp_path, files=served, counts=COUNTS))
-            if not message:
-                break
-            assert "the disk is full" in message
-            assert not (tmp_path / TREE / "ImageSets/Segmentation/train_aug.txt").exists()
+    calls = calls_while_the_disk_fills(lambda: get_voc(tmp_path, files=served, counts=COUNTS), check=check)
     assert 4 < calls < 39
     check_result(tmp_path)
     assert [path for path, asked in server.asked if asked is None] == ["/VOCtrainval_11-May-2012.tar", "/benchmark.tgz"]

@@ -74,6 +74,7 @@ WITHOUT_INSTANCES = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 MAX_UNPACKED = 40_000_000_000
 MAX_ANNOTATIONS = 4_000_000_000
 STATE = "coco.json"
+FOLDERS = ("", "downloads", "zips", "annotations", "images")  # where archives lie in folders already there
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,11 @@ def get_coco(
 ) -> CocoResult:
     """Lay COCO 2014 out in `folder`; a second call goes on where the first was cut off.
 
-    With `source`, files already there are used and nothing is downloaded: the three zips, or unpacked as train2014/,
-    images/train2014/, annotations/. Unpacked files are hard-linked where the disk allows it. `mirrors` are addresses
-    of folders with the zips. `annotations` and `parts` describe another edition. Reading the annotations takes about
-    2 GB of memory. Raises UserError: something missing, wrong or full, or a folder begun with the other `ids`.
+    With `source`, files already there are used and nothing is downloaded: the three zips, there or in zips/, images/,
+    annotations/, or unpacked as train2014/, images/train2014/, annotations/. Unpacked files are hard-linked where the
+    disk allows it. `mirrors` are addresses of folders with the zips. `annotations` and `parts` describe another
+    edition. Reading the annotations takes about 2 GB of memory. Raises UserError: something missing, wrong or full, or
+    a folder begun with the other `ids`.
     """
     require_pycocotools()
     home = Path(folder).expanduser()
@@ -223,7 +225,7 @@ def _instances(part: Part, home: Path, given: Path | None, mirrors: Sequence[str
 
 
 def _given_archive(given: Path, remote: Remote, unpacked: str) -> Path:
-    archive = next((path for path in (given / remote.name, given / "downloads" / remote.name) if path.is_file()), None)
+    archive = next((given / name / remote.name for name in FOLDERS if (given / name / remote.name).is_file()), None)
     if archive is None:
         raise UserError(f"{given}: neither {remote.name} nor {unpacked} there")
     if not is_genuine(archive, remote.md5):

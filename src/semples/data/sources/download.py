@@ -29,12 +29,12 @@ MEGABYTE = 1_000_000
 BLOCK = 1 << 18  # bytes read at a time
 TIMEOUT = 30.0  # seconds without a byte
 TRIES = 5  # at one address, without a single new byte
-SLACK = 2  # a server may send this many times the size known of a file, not more
+SLACK = 2  # a server may send this many times the size of a file, not more
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download: its name, the MD5 of its bytes, about how many there are, and where it lies."""
+    """A file to download: its name, the MD5 of its bytes, how many there are, and where it lies."""
 
     name: str
     md5: str
@@ -187,7 +187,7 @@ def _transfer(url: str, part: Path, remote: Remote, wait: Callable[[float], None
         while True:
             before = _size(part)
             try:
-                _continue(url, part, limit=SLACK * remote.size + MEGABYTE, beat=_Beat(advance, before))
+                _continue(url, part, size=remote.size, beat=_Beat(advance, before))
             except _Cut as cut:
                 tries = 0 if _size(part) > before else tries + 1
                 if tries >= TRIES:
@@ -197,9 +197,12 @@ def _transfer(url: str, part: Path, remote: Remote, wait: Callable[[float], None
                 return
 
 
-def _continue(url: str, part: Path, *, limit: int, beat: _Beat) -> None:
-    """Ask for the rest of `part` once. Raises _Cut where it breaks off and _Failed where asking again is no use."""
-    have = _size(part)
+def _continue(url: str, part: Path, *, size: int, beat: _Beat) -> None:
+    """Ask for the rest of `part` once. Raises _Cut where it breaks off and _Failed where asking again is no use.
+
+    What has arrived is given up only for a file of the known `size`: a page that says "moved" must not replace it.
+    """
+    have, limit = _size(part), SLACK * size + MEGABYTE
     headers = {"User-Agent": "semples", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -208,6 +211,8 @@ def _continue(url: str, part: Path, *, limit: int, beat: _Beat) -> None:
             start, total = _place(answer, have)
             if total is not None and total > limit:
                 raise _Failed(f"it offers {total} bytes, far more than the file has")
+            if start < have and total != size:
+                raise _Failed("it would start over with another file; what has arrived is kept")
             _append(answer, part, start, limit, beat)
             arrived = _size(part)
             if total is not None and arrived < total:
@@ -217,6 +222,8 @@ def _continue(url: str, part: Path, *, limit: int, beat: _Beat) -> None:
             whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
             if whole is not None and int(whole[1]) == have:
                 return  # all of it had arrived
+            if have < size:
+                raise _Failed("it has another file of that name; what has arrived is kept") from None
             part.unlink()
             raise _Cut("it has fewer bytes than had arrived") from None
         if error.code in (408, 429) or error.code >= 500:

@@ -35,12 +35,20 @@ def is_coco(tree: Any) -> bool:
 
 
 def read_coco(files: Sequence[tuple[Path, Any]], root: Path) -> Annotations:
-    """COCO JSON files (path, data): classes in the order of their ids."""
+    """COCO JSON files (path, data): classes in the order of their ids.
+
+    A category that only groups the others (Roboflow lists one) and marks nothing is no class.
+    """
     classes: list[str] = []
+    groups: set[str] = set()
+    used: set[str] = set()
     entries: list[Entry] = []
     problems: list[Problem] = []
     for path, tree in files:
-        categories = {_key(entry.get("id")): clean(entry.get("name")) for entry in _records(tree.get("categories"))}
+        listed = list(_records(tree.get("categories")))
+        categories = {_key(entry.get("id")): clean(entry.get("name")) for entry in listed}
+        above = ((clean(entry.get("supercategory")), clean(entry.get("name"))) for entry in listed)
+        groups |= {group for group, name in above if group != name}
         numbers = sorted(number for number in categories if type(number) is int)
         classes += [categories[number] for number in numbers if categories[number]]
         things: dict[Any, list[Thing]] = {}
@@ -49,6 +57,7 @@ def read_coco(files: Sequence[tuple[Path, Any]], root: Path) -> Annotations:
             if not name:
                 problems.append(Problem(f"{path.name}, annotation {place}", "its category is not in the file"))
                 continue
+            used.add(name)
             outline = entry.get("segmentation") or None
             things.setdefault(_key(entry.get("image_id")), []).append(Thing(name, outline))
         base = "" if path.parent == root else Path(os.path.relpath(path.parent, root)).as_posix()
@@ -63,7 +72,8 @@ def read_coco(files: Sequence[tuple[Path, Any]], root: Path) -> Annotations:
             entries.append(Entry(where, f"{base}/{photo}" if base else photo, found, size, (photo,)))
         if things:
             problems.append(Problem(path.name, f"{len(things)} photos with annotations are not among its images"))
-    return Annotations(tuple(dict.fromkeys(classes)), tuple(entries), tuple(problems))
+    kept = [name for name in dict.fromkeys(classes) if name in used or name not in groups]
+    return Annotations(tuple(kept), tuple(entries), tuple(problems))
 
 
 def _records(value: Any) -> Iterator[dict[str, Any]]:

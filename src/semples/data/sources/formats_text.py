@@ -19,6 +19,7 @@ from semples.errors import UserError
 
 MAX_XML_BYTES = 10_000_000
 IMAGE_COLUMNS = PHOTO_COLUMNS | {"imageid", "image_id", "image_name", "img_path", "filepath", "file_path"}
+SURE_COLUMNS = {"confidence"}  # Open Images: 0 says that the class is known to be absent
 CLASS_COLUMNS = ("class", "class_name", "classname", "label", "label_name", "labelname", "category", "category_name")
 
 
@@ -105,10 +106,16 @@ def _yolo_things(path: Path, classes: tuple[str, ...], problems: list[Problem]) 
 # ---------------------------------------------------------------------------------------------------------- VOC XML
 
 
-def read_voc(files: Sequence[Path]) -> Annotations:
-    """VOC's XML files: the names of the objects; the photo is the one with the file's name, else the one it names."""
+def read_voc(files: Sequence[Path], *, masks: Path) -> Annotations:
+    """VOC's XML files: the names of the objects; the photo is the one with the file's name, else the one it names.
+
+    `masks`: a folder of VOC's masks, of which nothing tells the classes; it is named as not used.
+    """
     entries: list[Entry] = []
     problems: list[Problem] = []
+    if masks.is_dir():
+        what = "not taken over, since nothing tells which class a value is; with the values 1, 2, ... in the order of "
+        problems.append(Problem(masks.name, what + "classes.txt they may be copied to masks/ beside it"))
     for path in files:
         try:
             photo, names = _voc_objects(path)
@@ -165,8 +172,9 @@ def read_csv(path: Path) -> Annotations:
         header = [nfc(cell).casefold() for cell in rows[0]]
         photo_column = next((place for place, cell in enumerate(header) if cell in IMAGE_COLUMNS), None)
         class_column = next((header.index(name) for name in CLASS_COLUMNS if name in header), None)
+        sure_column = next((place for place, cell in enumerate(header) if cell in SURE_COLUMNS), None)
         if photo_column is not None and class_column is not None:
-            return _rows(path, rows[1:], photo_column, class_column)
+            return _rows(path, rows[1:], photo_column, class_column, sure_column)
         if len(header) == 6 and PurePosixPath(header[0]).suffix in PHOTO_SUFFIXES:  # path,x1,y1,x2,y2,class
             return _rows(path, rows, 0, 5)
     table = read_table(path)
@@ -176,7 +184,9 @@ def read_csv(path: Path) -> Annotations:
     return Annotations(tuple(map(clean, table.columns)), tuple(entries), table.problems)
 
 
-def _rows(path: Path, rows: Sequence[Sequence[str]], photo_column: int, class_column: int) -> Annotations:
+def _rows(
+    path: Path, rows: Sequence[Sequence[str]], photo_column: int, class_column: int, sure_column: int | None = None
+) -> Annotations:
     entries: list[Entry] = []
     problems: list[Problem] = []
     for number, row in enumerate(rows, start=1):
@@ -185,6 +195,8 @@ def _rows(path: Path, rows: Sequence[Sequence[str]], photo_column: int, class_co
             problems.append(Problem(where, "no photo is named"))
             continue
         cell = row[class_column] if class_column < len(row) else ""
+        if sure_column is not None and sure_column < len(row) and row[sure_column].strip() in ("0", "0.0"):
+            cell = ""
         entries.append(Entry(where, nfc(row[photo_column]), tuple(Thing(clean(name)) for name in split_tags(cell))))
     return Annotations((), tuple(entries), tuple(problems))
 

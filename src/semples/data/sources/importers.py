@@ -136,7 +136,7 @@ def _parse(
         case "label-studio":
             return chosen, formats_json.read_label_studio(*studio[0])
         case "voc":
-            return chosen, formats_text.read_voc(xml)
+            return chosen, formats_text.read_voc(xml, masks=root / "SegmentationClass")
         case "yolo":
             return chosen, formats_text.read_yolo(root, photo_root, photos)
         case "csv":
