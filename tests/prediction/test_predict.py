@@ -245,6 +245,30 @@ def test_a_cut_job_goes_on(packages: dict[str, Path], tmp_path: Path, monkeypatc
     assert read_label_png(tmp_path / "cut" / "labels" / "p01.png").shape == (9, 9)
 
 
+def test_photos_of_several_calls_stay_side_by_side(packages: dict[str, Path], tmp_path: Path) -> None:
+    first, second = draw(tmp_path / "first", MIXED[:2]), tmp_path / "second"
+    second.mkdir()
+    tiny.save(second / "other.png", np.zeros((9, 9, 3), np.uint8))
+    out = tmp_path / "out"
+    for folder in (first, second):
+        assert semples.predict(packages["semples_vit"], folder, out).before == 0
+    with open(out / "areas.csv", encoding="utf-8", newline="") as file:
+        rows = [row[0] for row in csv.reader(file)]
+    assert rows == ["image", "other.png", "p00.png", "p01.png"]
+    # A photo that only shares the name would take the place of the first.
+    tiny.save(second / "p01.png", np.zeros((9, 9, 3), np.uint8))
+    kept = outputs(out)
+    with pytest.raises(UserError, match=r"holds the result of another photo called p01\.png, .*choose another --out"):
+        semples.predict(packages["semples_vit"], second, out)
+    assert outputs(out) == kept
+    # The same photo at another place is no other photo, nor is one that has moved.
+    shutil.copy2(first / "p01.png", second / "p01.png")
+    assert semples.predict(packages["semples_vit"], second, out).before == 2
+    shutil.rmtree(first)
+    tiny.save(second / "p00.png", np.zeros((9, 9, 3), np.uint8))
+    assert semples.predict(packages["semples_vit"], second, out).photos == 3
+
+
 def test_a_huge_photo_needs_little_memory(packages: dict[str, Path], tmp_path: Path) -> None:
     """36 megapixels: whole enlarged scores would need 0.4 GiB, and as much again for the strip before."""
     path = tmp_path / "huge.png"

@@ -48,7 +48,7 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
     assert segmenter.config.size == 40
     assert segmenter.network.config.image_size == 64  # scratch:FOLDER is built as its config.json says
     manifest = json.loads((trained / "segmenter" / "manifest.json").read_text())
-    assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit"}
+    assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit", "set_aside": 0}
     assert not (trained / "segmenter" / "checkpoint.safetensors").exists()
     command = ["segment", "train", "--photos", photos, "--labels", photos / LABELS, "--out", trained, *options]
     assert "up to date" in tiny.invoke(*command).err
@@ -97,6 +97,40 @@ def test_what_cannot_be_trained_or_scored(trained: Path, photos: Path, options: 
     shutil.rmtree(other / LABELS)
     (other / "classes.txt").write_text("disc\nsquare\n", encoding="utf-8")
     assert "no photo has a usable mask" in tiny.refused("segment", "eval", model, "--data", other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_photo_is_set_aside_and_the_others_teach(
+    workers: int, photos: Path, options: list[str], tmp_path: Path
+) -> None:
+    other = shutil.copytree(photos, tmp_path / "other")
+    damaged = other / "p03.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    (other / "p05.png").write_bytes(b"no photo")
+    command = [
+        "segment",
+        "train",
+        "--photos",
+        other,
+        "--labels",
+        other / LABELS,
+        *options,
+        f"--set=data.workers={workers}",
+    ]
+    found = tiny.invoke(*command, "--out", tmp_path / "out")
+    assert "2 set aside:" in found.out
+    assert f"{damaged}: damaged or cut off" in found.out
+    folder = tmp_path / "out" / "segmenter"
+    result = json.loads((folder / "manifest.json").read_text())["result"]
+    assert (result["photos"], result["set_aside"]) == (6, 2)
+    for name in ("p03", "p05"):
+        (other / f"{name}.png").unlink()
+    tiny.invoke(*command, "--out", tmp_path / "without")
+    model = Path("segmenter", "model", "model.safetensors")
+    assert (tmp_path / "out" / model).read_bytes() == (tmp_path / "without" / model).read_bytes()
+    for path in other.glob("p*.png"):
+        path.write_bytes(b"")
+    assert "no photo can be read" in tiny.refused(*command, "--out", tmp_path / "none")
 
 
 def test_licences_are_named() -> None:

@@ -97,6 +97,34 @@ def test_licences(source: str, said: str) -> None:
     assert said in licence_of(source)
 
 
+def test_the_cards_figures_and_claims_are_those_of_its_label_maps(tmp_path: Path) -> None:
+    run = material.run(tmp_path / "run", tiny.draw_photos(tmp_path / "photos", count=4))
+    config = segmenters.folder(tmp_path / "config", "semples_vit")
+    changes = [f"model=scratch:{config}", "iterations=1", "batch=2", "image_size=32"]
+    settings = [f"--set=segmenter.{entry}" for entry in changes]
+    labels = json.loads((run / "labels" / "manifest.json").read_text())
+
+    def card(*, of: str, select: str, seed: int, select_epoch: str = "last") -> str:
+        for step, needs, result in (
+            ("labels", labels["needs"], labels["result"] | {"select": select}),
+            ("scores", {"labels": of}, {"miou": 71.25, "photos": 4}),
+            ("refinement", {}, {"select_epoch": select_epoch}),
+        ):
+            described = labels | {"step": step, "needs": needs, "result": result}
+            (run / step).mkdir(exist_ok=True)
+            (run / step / "manifest.json").write_text(json.dumps(described), encoding="utf-8")
+        tiny.invoke("segment", "train", run, *settings, f"--set=run.seed={seed}")
+        return (run / "segmenter" / "model" / "README.md").read_text(encoding="utf-8")
+
+    own = labels["fingerprint"]
+    found = card(of=own, select="auto", seed=1)
+    assert "71.25" in found
+    assert "no pixel mask was used" in found
+    assert "71.25" not in card(of="earlier label maps", select="auto", seed=2)
+    assert "pixel masks were used" in card(of=own, select="ground-truth", seed=3)
+    assert "pixel masks were used" in card(of=own, select="auto", select_epoch="ground-truth", seed=4)
+
+
 def test_a_trained_run_predicts_without_tags(tmp_path: Path) -> None:
     """From a run's label maps to label maps of new photos, through the command line."""
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
@@ -107,8 +135,8 @@ def test_a_trained_run_predicts_without_tags(tmp_path: Path) -> None:
     model = run / "segmenter" / "model"
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "- photos: 6 of photos" in card
-    assert "no pixel mask was used" in card
-    assert "background threshold 0.45, threshold; from tags" in card
+    assert "whether the label maps needed pixel masks is not known" in card  # who has fixed the threshold may have
+    assert "background threshold 0.45, fixed in the settings; threshold" in card
     tiny.invoke("predict", run, photos / "p00.png", "--out", tmp_path / "out")
     shutil.copytree(model, tmp_path / "elsewhere")
     labels = semples.load(tmp_path / "elsewhere").predict(photos / "p00.png")

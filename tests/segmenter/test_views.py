@@ -113,6 +113,10 @@ def test_label_maps_that_do_not_fit_are_named(folder: Path) -> None:
         views(folder)
     tiny.save(masks / "p02.png", np.full_like(values, 255))  # nothing known: left out
     assert len(views(folder).dataset.items) == 5
+    for path in masks.iterdir():
+        tiny.save(path, np.full_like(tiny.pixels(path), 255))
+    with pytest.raises(UserError, match="no pixel of the 6 label maps is labelled"):
+        views(folder)
 
 
 def test_photos_and_label_maps_are_paired_by_name(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semples.data.dataset import Item, PhotoError
 from semples.errors import UserError
 from semples.training.feed import Plan, feed, tag_matrix
 from tests.training import toy
@@ -81,3 +82,21 @@ def test_tag_matrix() -> None:
         [False] * 3,
         [False, True, False],
     ]
+
+
+class Damaged(toy.MemoryDataset):
+    """The photo 3 has become unreadable."""
+
+    def photo(self, item: Item) -> np.ndarray:
+        if item.id == "3":
+            raise PhotoError("3.png: damaged")
+        return super().photo(item)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_a_photo_is_one_line_from_any_process(workers: int) -> None:
+    views = toy.views(Damaged(toy.TAGS))
+    plan = Plan(views.tags, epochs=1, batch=10, seed=0)
+    with pytest.raises(PhotoError) as caught:
+        next(feed(plan, views, rank=0, first_step=0, workers=workers))
+    assert str(caught.value) == "3.png: damaged"

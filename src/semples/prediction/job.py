@@ -2,7 +2,7 @@
 
 labels/ID.png      label map of the photo's own size, palette PNG: 0 background, class k is k + 1
 overlays/ID.jpg    the photo under the labels' colours
-areas.csv          pixels of background and of every class, a row a photo
+areas.csv          pixels of background and of every class, a row a photo, those of earlier calls last
 classes.txt        the classes in order
 prediction.json    model and settings
 photos.jsonl       what is done, so that a second call goes on
@@ -11,12 +11,13 @@ photos.jsonl       what is done, so that a second call goes on
 from __future__ import annotations
 
 import csv
+import filecmp
 import io
 import json
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def predict(
         )
     known = known_tags(tags, chosen, model.classes)
     journal = _Journal(out, model)
+    journal.check(chosen)
     stamps = {photo.id: _stamp(photo, known.by_id[photo.id]) for photo in chosen if photo.id in known.by_id}
     todo = [photo for photo in chosen if photo.id in stamps and not journal.has(photo.id, stamps[photo.id])]
     before = len(stamps) - len(todo)
@@ -132,7 +134,10 @@ def predict(
     seconds = time.perf_counter() - begin
     done = [photo for photo in chosen if photo.id in stamps and photo.id not in problems]
     areas = [journal.areas(photo.id) for photo in done]
-    write_text(out / AREAS, _table(done, areas, model.classes))
+    rows = {photo.id: (photo.name, journal.areas(photo.id)) for photo in done}
+    for id, name in journal.others(chosen):
+        rows[id] = (name, journal.areas(id))
+    write_text(out / AREAS, _table(rows.values(), model.classes))
     total = np.array(areas, np.int64).reshape(-1, len(model.classes) + 1)
     pixels = max(1, int(total.sum()))
     return Predicted(
@@ -265,12 +270,12 @@ def count_labels(labels: NDArray[np.uint8], count: int) -> list[int]:
     return total
 
 
-def _table(photos: Sequence[Photo], areas: Sequence[Areas], classes: Sequence[str]) -> str:
+def _table(rows: Iterable[tuple[str, Areas]], classes: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["image", "pixels", BACKGROUND, *classes])
-    for photo, row in zip(photos, areas, strict=True):
-        writer.writerow([photo.name, sum(row), *row])
+    for name, row in rows:
+        writer.writerow([name, sum(row), *row])
     return buffer.getvalue()
 
 
@@ -281,6 +286,14 @@ def _stamp(photo: Photo, tags: Tags) -> list[Any]:
     except OSError:  # it is reported when it is decoded
         return [0, 0, None]
     return [stat.st_size, stat.st_mtime_ns, None if tags is None else list(tags)]
+
+
+def _are_equal(one: str, other: str) -> bool:
+    """Whether two files hold the same; a file that cannot be read equals none."""
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
 
 
 class _Journal:
@@ -323,8 +336,31 @@ class _Journal:
     def has(self, id: str, stamp: list[Any]) -> bool:
         """Whether the photo is done as it is now, and its files are there."""
         entry = self._done.get(id)
+        return entry is not None and entry["stamp"] == stamp and self._has_files(id)
+
+    def _has_files(self, id: str) -> bool:
         files = (self._out / LABELS / f"{id}.png", self._out / OVERLAYS / f"{id}.jpg")
-        return entry is not None and entry["stamp"] == stamp and all(map(os.path.isfile, files))
+        return all(map(os.path.isfile, files))
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Raises UserError where a result of an earlier call would give way to that of another photo of equal name."""
+        for photo in photos:
+            before, now = self._done.get(photo.id, {}).get("path"), os.path.abspath(photo.path)
+            if before not in (None, now) and os.path.isfile(before) and not _are_equal(before, now):
+                raise UserError(
+                    f"{self._out}: holds the result of another photo called {photo.name}, {before}; "
+                    f"choose another --out for {photo.path}"
+                )
+
+    def others(self, photos: Sequence[Photo]) -> list[tuple[str, str]]:
+        """(id, name) of the photos beside `photos` that earlier calls have left results of, by name."""
+        ids, names = {photo.id for photo in photos}, {None, *(photo.name for photo in photos)}
+        found = [
+            (id, str(entry["name"]))
+            for id, entry in self._done.items()
+            if id not in ids and entry.get("name") not in names and self._has_files(id)
+        ]
+        return sorted(found, key=lambda entry: entry[1])
 
     def areas(self, id: str) -> Areas:
         found: Areas = self._done[id]["areas"]
@@ -339,7 +375,8 @@ class _Journal:
 
     def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
         """Note a photo whose files are written."""
-        entry = {"id": photo.id, "stamp": stamp, "areas": areas}
+        path = os.path.abspath(photo.path)
+        entry = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
         self._done[photo.id] = entry
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()

@@ -34,6 +34,7 @@ from semples.prediction.scores import Scorer, labels_from_scores, mirrored, mult
 from semples.prediction.settings import PredictSettings
 from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
 from semples.schema import to_dict
+from semples.segmenter.shapes import least_side, only_side
 from semples.steps.cams import reduced
 from semples.steps.regions import proposer
 
@@ -154,16 +155,18 @@ class SegmenterModel(Model):
         score: Scorer = self._probabilities
         if own.mirror if settings.mirror is None else settings.mirror:
             score = mirrored(score)
-        if settings.window is not None and segmenter.fixed_size not in (None, settings.window):
-            raise UserError(f"predict: this network takes windows of {segmenter.fixed_size} pixels only")
+        fixed = only_side(self.segmenter, step=self._step)
+        if settings.window is not None and fixed not in (None, settings.window):
+            raise UserError(f"predict: this network takes windows of {fixed} pixels only")
         if settings.window is not None:
             self._short = None
-        side = settings.window or segmenter.fixed_size
+        side = settings.window or fixed
         if side is not None:
-            self._window = side if segmenter.fixed_size else multiple_of(side, self._step)
+            self._window = side if fixed else multiple_of(side, self._step)
             stride = min(self._window, multiple_of(settings.stride or self._window // 2, self._step))
             score = windowed(score, window=self._window, stride=stride, batch=settings.batch)
             self.together = 1
+        self._least = self._window or least_side(self.segmenter, step=self._step)
         self._score = score
         wanted = own.crf if settings.crf is None else settings.crf
         self._crf = DenseCrf(crf) if wanted else None
@@ -172,7 +175,7 @@ class SegmenterModel(Model):
         config, (height, width) = self.segmenter.config, photo.shape[:2]
         views = []
         for scale in self._scales:
-            size = view_size(width, height, scale=scale, short=self._short, window=self._window, step=self._step)
+            size = view_size(width, height, scale=scale, short=self._short, window=self._least, step=self._step)
             resized = photo if size == (width, height) else resize_photo(photo, *size)
             views.append(image_to_tensor(resized, config.mean, config.std))
         views.sort(key=lambda view: -view.numel())  # the largest decides the resolution of the scores
@@ -193,8 +196,15 @@ class SegmenterModel(Model):
         return list((summed_BChw / len(self._scales)).cpu())
 
     def _probabilities(self, images_B3hw: Tensor) -> Tensor:
-        with self._network():
-            return self.segmenter(images_B3hw).exp()  # type: ignore[no-any-return]
+        try:
+            with self._network():
+                return self.segmenter(images_B3hw).exp()  # type: ignore[no-any-return]
+        except torch.OutOfMemoryError:
+            count, _, height, width = images_B3hw.shape
+            raise UserError(
+                f"predict: {count} views of {width}x{height} pixels do not fit into the memory of {self.device}; "
+                "lower --batch, or --scales, or set a smaller --window"
+            ) from None
 
     @torch.inference_mode()
     def finish(self, prepared: Prepared, scores: Tensor, tags: Tags) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from semples.errors import UserError
 from semples.recipe import SegmenterSettings
 from semples.segmenter.build import Segmenter
 from semples.segmenter.robust import noisy_loss
@@ -46,12 +47,23 @@ class Segmentation(Task):
         if self.segmenter.is_mask_classifier:
             mean = self.segmenter.mask_loss(batch.image, batch.labels)
             return {"loss": mean * (len(batch.image) / total.photos)}
-        losses_BHW = self.segmenter.pixel_losses(batch.image, batch.labels)
+        losses_BHW = self._pixel_losses(batch)
         loss = noisy_loss(losses_BHW, batch.labels, batch.weight, self.settings.noise)
         terms = {"loss": loss * (len(batch.image) / total.photos)}
         if self.settings.noise.clip != "no":
             terms["plain_loss"] = losses_BHW.detach().mean() * (len(batch.image) / total.photos)
         return terms
+
+    def _pixel_losses(self, batch: MaskedBatch) -> Tensor:
+        try:
+            return self.segmenter.pixel_losses(batch.image, batch.labels)
+        except ValueError as error:
+            if len(batch.image) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"this {self.segmenter.family} has batch normalisation of whole photos, which cannot learn from one at "
+                "a time; raise segmenter.batch, or lower segmenter.accumulate or the number of processes"
+            ) from None
 
     # ---------------------------------------------------------------------------------------------- averaged weights
 

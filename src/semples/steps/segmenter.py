@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semples.data.check import verify_photos
 from semples.data.dataset import ClassList, FileDataset, Item, TaggedDataset, class_list
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.text import nfc
 from semples.errors import UserError
-from semples.files import read_json, sha256_file
+from semples.files import read_json, sha256_file, write_json
 from semples.models.weights import source_digest
 from semples.schema import to_dict
 from semples.steps.base import Context, Step
+from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 NAME = "segmenter"
 MODEL = "model"  # folder of the finished segmenter in the step's folder
 CLASSES = "classes.txt"
+HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
+SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 
 
 def step() -> Step:
@@ -38,9 +42,9 @@ def step() -> Step:
 
 def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
     """Train on photos and label maps of any folders."""
-    pairs: list[TaggedDataset] = []  # listed once
+    pairs: list[FileDataset] = []  # listed once
 
-    def dataset() -> TaggedDataset:
+    def dataset() -> FileDataset:
         if not pairs:
             pairs.append(paired_dataset(photos, labels, classes))
         return pairs[0]
@@ -54,9 +58,30 @@ def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
         return _inputs(context) | {"classes": found.classes.names, "files": content}
 
     def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        return _train(context, dataset(), labels, folder, fingerprint)
+        found = readable(dataset(), workers=context.recipe.data.workers)
+        if context.is_main:
+            problems = [{"where": problem.where, "what": problem.what} for problem in found.problems]
+            write_json(folder / SET_ASIDE, problems)
+        return _train(context, found, labels, folder, fingerprint) | {"set_aside": len(found.problems)}
 
     return Step(NAME, "the segmenter learns from the label maps", (), inputs, run, partial=_partial)
+
+
+def readable(dataset: FileDataset, *, workers: int) -> FileDataset:
+    """The dataset without photos that cannot be decoded, which become its problems. Raises UserError if none is left.
+
+    A run's photos have been through this in its step `data`.
+    """
+    verified = verify_photos(dataset, workers=max(1, workers))
+    if not verified.kept:
+        raise UserError(f"{dataset.root}: no photo can be read; the first: {verified.problems[0].what}")
+    return replace(dataset, items=verified.kept, problems=verified.problems)
+
+
+def set_aside(folder: Path) -> list[str]:
+    """What is wrong with the photos that the training in this step's folder did without, a line each."""
+    path = folder / SET_ASIDE
+    return [problem["what"] for problem in read_json(path)] if path.is_file() else []
 
 
 def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileDataset:
@@ -113,6 +138,7 @@ def _start_digest(source: str) -> str:
 def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path, fingerprint: str) -> dict[str, Any]:
     from semples.segmenter.build import SegmenterConfig, build_segmenter
     from semples.segmenter.package import write_package
+    from semples.segmenter.shapes import check_view
     from semples.segmenter.task import Segmentation
     from semples.segmenter.views import LabelFolder, MaskedViews, labelled
     from semples.training.loop import CHECKPOINT, train
@@ -127,6 +153,7 @@ def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path,
         std=settings.std,
     )
     segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=settings.image_size)
+    check_view(segmenter, settings.image_size)
     task = Segmentation(segmenter, settings)
     train(
         task,
@@ -164,26 +191,29 @@ def _card(context: Context, dataset: TaggedDataset, labels: Path) -> Card:
     )
     if not own:
         return card
-    made = _result(context, "labels")
-    how = (
-        "the background threshold was chosen with pixel masks" if made.get("select") == "ground-truth" else "from tags"
+    made, scores = _manifest(context, "labels"), _manifest(context, "scores")
+    select = made["result"].get("select")
+    by_masks = select == "ground-truth" or any(
+        _manifest(context, stage)["result"].get("select_epoch") == "ground-truth" for stage in STAGES
     )
-    scores = _result(context, "scores")
-    name, miou = "mIoU of the label maps it learned from, %", scores.get("miou")
-    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["photos"]),)
+    known = scores["needs"].get("labels") == made.get("fingerprint")  # else they are of earlier label maps
+    name, miou = "mIoU of the label maps it learned from, %", scores["result"].get("miou") if known else None
+    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["result"]["photos"]),)
+    threshold, method = made["result"].get("threshold"), made["result"].get("method")
+    how = HOW.get(select, "fixed in the settings")
     return replace(
         card,
-        labels=f"class activation maps, background threshold {made.get('threshold')}, {made.get('method')}; {how}",
-        used_pixel_masks=made.get("select") == "ground-truth",
+        labels=f"class activation maps, background threshold {threshold}, {how}; {method}",
+        used_pixel_masks=True if by_masks else False if select == "auto" else None,
         figures=figures,
     )
 
 
-def _result(context: Context, step: str) -> dict[str, Any]:
-    """The figures of a finished step, none where it is not finished."""
+def _manifest(context: Context, step: str) -> dict[str, Any]:
+    """What a finished step says of itself, nothing where it is not finished."""
     path = context.folder(step) / "manifest.json"
-    found: dict[str, Any] = read_json(path)["result"] if path.is_file() else {}
-    return found
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return {"needs": {}, "result": {}} | found
 
 
 def _partial(context: Context, folder: Path) -> float | None:
@@ -195,4 +225,4 @@ def _partial(context: Context, folder: Path) -> float | None:
     return None if progress is None else progress.done
 
 
-__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "step"]
+__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "readable", "set_aside", "step"]

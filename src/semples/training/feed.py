@@ -146,15 +146,44 @@ class _Pieces(Sampler[list[Key]]):
                 yield [(epoch, int(index)) for index in self.plan.piece(step, rank=self.rank, part=part)]
 
 
+@dataclass(frozen=True)
+class _Told(Dataset[Any]):
+    """Views whose mistakes for the user come through the loader as they are: from another process it would raise
+    them with a traceback for a message."""
+
+    views: TrainingViews
+
+    def __getitem__(self, key: Key) -> Row | UserError:
+        try:
+            return self.views[key]
+        except UserError as error:
+            return error
+
+    def collate(self, rows: list[Row | UserError]) -> Batch | UserError:
+        whole = []
+        for row in rows:
+            if isinstance(row, UserError):
+                return row
+            whole.append(row)
+        return self.views.collate(whole)
+
+
 def feed(plan: Plan, views: TrainingViews, *, rank: int, first_step: int, workers: int) -> Iterator[Batch]:
-    """All forward passes of a process from `first_step` on, `plan.parts` of them per step."""
+    """All forward passes of a process from `first_step` on, `plan.parts` of them per step.
+
+    Raises UserError for a photo that has become unreadable, whichever process has met it.
+    """
+    told = _Told(views)
     loader: DataLoader[Any] = DataLoader(
-        views,  # type: ignore[arg-type]
+        told,
         batch_sampler=_Pieces(plan, rank, first_step),
         num_workers=min(workers, os.cpu_count() or 1),
-        collate_fn=views.collate,
+        collate_fn=told.collate,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
