@@ -48,7 +48,9 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
     assert segmenter.config.size == 40
     assert segmenter.network.config.image_size == 64  # scratch:FOLDER is built as its config.json says
     manifest = json.loads((trained / "segmenter" / "manifest.json").read_text())
-    assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit", "set_aside": 0}
+    assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit"} | dict.fromkeys(
+        ("set_aside", "unlabelled"), 0
+    )
     assert not (trained / "segmenter" / "checkpoint.safetensors").exists()
     command = ["segment", "train", "--photos", photos, "--labels", photos / LABELS, "--out", trained, *options]
     assert "up to date" in tiny.invoke(*command).err
@@ -107,6 +109,7 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
     damaged = other / "p03.png"
     damaged.write_bytes(damaged.read_bytes()[:200])
     (other / "p05.png").write_bytes(b"no photo")
+    (other / LABELS / "p06.png").unlink()
     command = [
         "segment",
         "train",
@@ -122,7 +125,8 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
     assert f"{damaged}: damaged or cut off" in found.out
     folder = tmp_path / "out" / "segmenter"
     result = json.loads((folder / "manifest.json").read_text())["result"]
-    assert (result["photos"], result["set_aside"]) == (6, 2)
+    assert (result["photos"], result["set_aside"], result["unlabelled"]) == (5, 2, 1)
+    assert "learned from 5 photos; 1 without a label map" in found.out
     for name in ("p03", "p05"):
         (other / f"{name}.png").unlink()
     tiny.invoke(*command, "--out", tmp_path / "without")

@@ -41,4 +41,4 @@ def predict(
     done = predict_photos(how.load(model, max_megapixels=max_megapixels), photos, out, tags=tags)
     terminal.print_predicted(done, model=model)
     if done.problems:
-        raise Incomplete.of(done.problem_lines, done=f"the other {done.photos} photos are done")
+        raise Incomplete.of(done.problem_lines, done=f"{done.photos} photos are done")

@@ -50,7 +50,7 @@ def train(
     from semples.recipe import load_recipe
     from semples.schema import merge, parse_override
     from semples.steps.base import Context, Source
-    from semples.steps.segmenter import MODEL, NAME, set_aside
+    from semples.steps.segmenter import MODEL, NAME, set_aside, trained_on
 
     if (run is None) == (photos is None):
         raise UserError("name either the folder of a run, or --photos with --labels and --out")
@@ -68,7 +68,7 @@ def train(
         pipeline.segmenter_of_folders(context, photos, labels, classes, tell=terminal.tell)
     if context.is_main:
         model = context.folder(NAME) / MODEL
-        terminal.say(f"segmenter: {model}")
+        terminal.say(f"segmenter: {model}, {trained_on(context.folder(NAME))}")
         terminal.print_set_aside(set_aside(context.folder(NAME)))
         terminal.say(f"next: semples segment eval {model} --data DIR (photos with masks)")
     if context.processes > 1:

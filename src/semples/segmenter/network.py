@@ -179,7 +179,8 @@ def _auto_config(source: str) -> Any:
 
     import semples.segmenter.vit  # noqa: F401 (makes its family known)
 
-    return AutoConfig.from_pretrained(_place(source), trust_remote_code=False)
+    with quiet():
+        return AutoConfig.from_pretrained(_place(source), trust_remote_code=False)
 
 
 def _place(source: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
         if context.is_main:
             problems = [{"where": problem.where, "what": problem.what} for problem in found.problems]
             write_json(folder / SET_ASIDE, problems)
-        return _train(context, found, labels, folder, fingerprint) | {"set_aside": len(found.problems)}
+        made = _train(context, found, labels, folder, fingerprint)
+        return made | {"set_aside": len(found.problems), "unlabelled": _unlabelled(dataset(), labels)}
 
     return Step(NAME, "the segmenter learns from the label maps", (), inputs, run, partial=_partial)
 
@@ -97,15 +99,35 @@ def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileData
     if found is None:
         raise UserError(f"{names[0]}: no such class list; name one with --classes (a class name on each line)")
     items = []
-    for path in sorted(photos.rglob("*")):
-        if path.suffix.casefold() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            name = nfc(path.relative_to(photos).with_suffix("").as_posix())
-            if (labels / f"{name}.png").is_file() and (labels / f"{name}.png") != path:
-                items.append(Item(name, path, ()))
+    for path in photo_files(photos):
+        name = nfc(path.relative_to(photos).with_suffix("").as_posix())
+        if (labels / f"{name}.png").is_file() and (labels / f"{name}.png") != path:
+            items.append(Item(name, path, ()))
     if not items:
         raise UserError(f"{labels}: no label map NAME.png for any photo NAME below {photos}")
     listed: ClassList = class_list(found)
     return FileDataset(photos.resolve().name, photos, listed, tuple(items), ())
+
+
+def photo_files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` whose names are those of photos, in order."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.casefold() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+def _unlabelled(dataset: FileDataset, labels: Path) -> int:
+    """How many photos have no label map; a PNG among the label maps is none of them."""
+    paired = {item.photo for item in dataset.items}
+    rest = (path for path in photo_files(dataset.root) if path not in paired)
+    return sum(1 for path in rest if not (path.suffix == ".png" and path.is_relative_to(labels)))
+
+
+def trained_on(folder: Path) -> str:
+    """One line on the photos of the finished training in this step's folder."""
+    result = read_json(folder / "manifest.json")["result"]
+    without = result.get("unlabelled")
+    return f"learned from {result['photos']} photos" + (f"; {without} without a label map" if without else "")
 
 
 def _label_files(labels: Path, item: Item) -> list[Path]:
