@@ -77,7 +77,7 @@ def print_estimate(context: Context, results: Sequence[tuple[str, dict[str, Any]
     if "threshold" not in labels:
         return
     found = quality(context, labels["threshold"])
-    if found is not None:
+    if found is not None and found["miou"] is not None:
         say(
             f"estimated mIoU of the label maps: {found['miou']:.0f} ± {found['plus_minus']:.0f} at threshold "
             f"{labels['threshold']:.2f} (an estimate from photos and tags; no mask was looked at)"

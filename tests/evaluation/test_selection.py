@@ -146,6 +146,8 @@ def test_peak_of_a_parabola_is_exact() -> None:
 def test_a_curve_between_its_points() -> None:
     assert at([0.1, 0.2], np.array([1.0, 3.0]), 0.15) == pytest.approx(2)
     assert at([0.1, 0.2], np.array([1.0, 3.0]), 0.9) == 3
+    assert at([0.1, 0.2, 0.3], np.array([1.0, np.nan, 3.0]), 0.2) == pytest.approx(2)
+    assert np.isnan(at([0.1], np.array([np.nan]), 0.1))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=20))

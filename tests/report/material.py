@@ -47,6 +47,7 @@ def make_run(
         "scores.curve_end=101",
         "data.workers=0",
         "labels.select=fixed",
+        "labels.method=threshold",
         *settings,
     ]
     context = Context(load_recipe("folder", chosen), Source(photos), folder / "run")

@@ -19,7 +19,7 @@ from semples.palette import read_label_png
 from semples.pipeline import known_steps
 from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.schema import describe, merge, parse_override
-from semples.steps import cams, data, labels, prompts, regions, threshold, train
+from semples.steps import cams, data, labels, prompts, regions, selection, threshold, train
 from semples.steps.base import Context, Source, Step
 from tests import tiny
 from tests.training import toy
@@ -239,3 +239,15 @@ def test_training_views_hold_whole_patches() -> None:
     train.check_image_size(load_recipe("voc"))
     with pytest.raises(UserError, match="smaller than a patch"):
         train.check_image_size(replace(RECIPE, generator=replace(toy.GENERATOR, image_size=8, patch_size=16)))
+
+
+def test_a_threshold_at_which_every_mask_is_empty_is_no_sign(context: Context) -> None:
+    grid = selection.GRIDS["crf"]
+    count = len(grid.tried)
+    row = {"classes": [0], "steadiness": [[0.5] * (count - 3) + [None] * 3], "recognition": [[0.4] * count]}
+    found = selection.describe([row], context, grid)
+    assert found["curves"]["steadiness"][-4:] == [0.5, None, None, None]
+    assert found["threshold"] < grid.tried[-3]
+    assert json.loads(json.dumps(found, allow_nan=False))["quality"]["miou"] is not None
+    nothing = selection.describe([row | {"steadiness": [[None] * count]}], context, grid)
+    assert json.loads(json.dumps(nothing, allow_nan=False))["quality"]["miou"] is None

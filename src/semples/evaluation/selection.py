@@ -161,8 +161,12 @@ def peak(places: Sequence[float], values: Floats) -> float:
 
 
 def at(places: Sequence[float], values: Floats, place: float) -> float:
-    """A curve's value between its points, by linear interpolation; beyond its ends that of the end."""
-    return float(np.interp(place, places, values))
+    """A curve's value between its known points, by linear interpolation; beyond their ends that of the end.
+
+    NaN where no point is known.
+    """
+    known = ~np.isnan(values)
+    return float(np.interp(place, np.asarray(places)[known], values[known])) if known.any() else float("nan")
 
 
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semples.cam_store import CamStore
 from semples.data.dataset import Item, TaggedDataset
@@ -135,11 +136,16 @@ def describe(rows: Sequence[dict[str, Any]], context: Context, grid: Grid) -> di
         "quality": estimate(choice, grid.tried, method=settings.method, place=choice.threshold),
         "curves": {
             "threshold": grid.tried,
-            "steadiness": choice.steadiness.round(6).tolist(),
-            "recognition": choice.recognition.round(6).tolist(),
-            "criterion": choice.criterion.round(6).tolist(),
+            "steadiness": _known(choice.steadiness),
+            "recognition": _known(choice.recognition),
+            "criterion": _known(choice.criterion),
         },
     }
+
+
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    """A curve as plain data: None at thresholds where no pair says anything, all masks being empty there."""
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]
 
 
 def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
@@ -155,12 +161,13 @@ def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
 def estimate(choice: Choice, tried: Sequence[float], *, method: str, place: float) -> dict[str, Any]:
     """What mIoU (percent) the label maps at `place` may have, with the error of such estimates on drawn worlds."""
     start, slope, error = QUALITY[method]
-    steady = at(tried, choice.steadiness, place)
+    steady, recognised = at(tried, choice.steadiness, place), at(tried, choice.recognition, place)
+    empty = np.isnan(steady)  # no mask at any threshold
     return {
-        "miou": round(min(100.0, max(0.0, start + slope * steady)), 1),
+        "miou": None if empty else round(min(100.0, max(0.0, start + slope * steady)), 1),
         "plus_minus": error,
-        "steadiness": round(steady, 4),
-        "recognition": round(at(tried, choice.recognition, place), 4),
+        "steadiness": None if empty else round(steady, 4),
+        "recognition": round(recognised, 4),
         "about": "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos",
     }
 
@@ -172,7 +179,7 @@ def quality(context: Context, place: float) -> dict[str, Any] | None:
     curves = stored.get("curves")
     if curves is None:
         return None
-    columns = [np.array(curves[key]) for key in ("steadiness", "recognition", "criterion")]
+    columns = [np.array(curves[key], np.float64) for key in ("steadiness", "recognition", "criterion")]
     return estimate(Choice(place, (), *columns), curves["threshold"], method=stored["method"], place=place)
 
 
