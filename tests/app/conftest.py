@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections.abc import Iterator
@@ -45,10 +46,12 @@ def running(model: Path, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
         server.should_exit = True
         thread.join(60)  # a busy machine takes its time
+        if thread.is_alive():
+            faulthandler.dump_traceback(all_threads=True)
         assert not thread.is_alive()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Two pages that are served."""
     from semples.app.server import private_folder
