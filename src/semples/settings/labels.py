@@ -33,7 +33,7 @@ class LabelSettings:
     per_class: bool = setting(
         False,
         "a threshold for every class (`select: auto` only)",
-        source="own measurement: better than one on average, worse at worst",
+        source="own measurement: better than one on average, not always at worst",
     )
     class_thresholds: Literal["same"] | tuple[float, ...] = setting(
         "same",
