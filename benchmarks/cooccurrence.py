@@ -39,11 +39,12 @@ from semples.recipe import Recipe, load_recipe
 from semples.steps import labels as label_steps
 from semples.steps.base import PROMPTS, Context, Source
 from semples.steps.prompts import nearest_words
+from semples.steps.threshold import CURVE_FILE
 
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
-MEASURED = [name for name in demo.all_steps() if name not in ("regions", "labels", "scores")]
+MEASURED = [name for name in demo.all_steps() if name not in ("regions", "selection", "labels", "scores")]
 STATES = ("warmup", "matching", "refinement", "control")
 FIGURES = ("miou", "fp_own", "auc")
 ABLATIONS: dict[str, tuple[str, ...]] = {
@@ -116,7 +117,7 @@ def _control(context: Context, out: Path) -> Context:
 
 def figures(context: Context, stage: str) -> dict[str, Any]:
     """mIoU at the best threshold, FP-own there, AUC; all 0..1."""
-    best = read_json(context.folder(label_steps.curve_name(stage)) / label_steps.CURVE)["best"]
+    best = read_json(context.folder(label_steps.curve_name(stage)) / CURVE_FILE)["best"]
     found: Cooccurrence = demo.cooccurrence(context, stage, threshold=best["threshold"])
     return {
         "miou": best["miou"] / 100,

@@ -15,8 +15,9 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,8 +33,10 @@ from semples.steps import labels as label_steps
 from semples.steps.base import Context
 from semples.steps.regions import proposer
 from semples.steps.review import certainty
+from semples.steps.threshold import CURVE_FILE
 
-METHODS = ("threshold", "crf", "regions", "regions+crf")
+Method = Literal["threshold", "crf", "regions", "regions+crf"]
+METHODS: tuple[Method, ...] = ("threshold", "crf", "regions", "regions+crf")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class World:
     @property
     def best_threshold(self) -> float:
         """The best for plain labels by the masks."""
-        return float(read_json(self.context.folder(label_steps.curve_name()) / label_steps.CURVE)["best"]["threshold"])
+        return float(read_json(self.context.folder(label_steps.curve_name()) / CURVE_FILE)["best"]["threshold"])
 
 
 def open_world(folder: Path, recipe: Recipe) -> World:
@@ -89,13 +92,13 @@ def labelled(world: World, recipe: Recipe, threshold: float) -> Iterator[tuple[P
                 shape=shape,
                 size=shape,
                 tags=photo.item.tags,
-                photo=lambda photo=photo: photo.pixels,
-                regions=lambda photo=photo: photo.regions,
+                photo=partial(getattr, photo, "pixels"),
+                regions=partial(getattr, photo, "regions"),
             ),
         )
 
 
-def with_method(recipe: Recipe, method: str) -> Recipe:
+def with_method(recipe: Recipe, method: Method) -> Recipe:
     return replace(recipe, labels=replace(recipe.labels, method=method))
 
 

@@ -99,7 +99,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
     found: dict[str, Any] = {}
     for method in methods:
         begin = time.monotonic()
-        labeller = make_labeller(replace(recipe, labels=LabelSettings(method=method)), 0.5, num_classes=K)
+        labels = LabelSettings(method=method)  # type: ignore[arg-type]  # one of METHODS
+        labeller = make_labeller(replace(recipe, labels=labels), 0.5, num_classes=K)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:
@@ -146,7 +147,7 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
     context = replace(context, recipe=replace(recipe, selection=replace(recipe.selection, photos=photos)))
     task, _ = train._build_refinement(context)
     folder = context.folder("refinement")
-    epochs = Epochs(context, "refinement", folder, task.generator)
+    epochs = Epochs(context, "refinement", folder, task.generator)  # type: ignore[arg-type]
     score = epochs._miou()
     task.eval()
     miou = []

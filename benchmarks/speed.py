@@ -156,7 +156,9 @@ def curve(device: str) -> Callable[[], None]:
 
 
 def prepare(name: str, device: str) -> Callable[[], None]:
-    return {"cams": cams, "curve": curve}.get(name, lambda device: stage(name, device))(device)
+    if name == "cams":
+        return cams(device)
+    return curve(device) if name == "curve" else stage(name, device)
 
 
 def timed(work: Callable[[], None], device: str) -> float:

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -324,9 +325,13 @@ def main() -> None:
     out |= {"loss/matching": np.array(a), "loss/prompting": np.array(b), "loss/refinement": np.array(e)}
     out["loss/warmup"] = warmup_losses(g, frozen, images)
     trained = [name for name in g if name.startswith(("head.", "adaptive_attention_fusion."))]
+
+    def part(index: int) -> Callable[[], float | Array]:
+        return lambda: stage_losses(g, c, prompts, images)[index]
+
     for index, stage in ((0, "matching"), (2, "refinement")):
         for name in trained:
-            out[f"grad/{stage}/{name}"] = differences(lambda i=index: stage_losses(g, c, prompts, images)[i], g[name])
+            out[f"grad/{stage}/{name}"] = differences(part(index), g[name])
     out["grad/prompting/vectors"] = differences(lambda: stage_losses(g, c, prompts, images)[1], prompts)
     for name in g:
         out[f"grad/warmup/{name}"] = differences(lambda: warmup_losses(g, frozen, images).mean(), g[name])
@@ -334,9 +339,10 @@ def main() -> None:
     out["curve"] = curve()
     out |= {f"schedule/{name}": rates for name, rates in schedules().items()}
     path = ROOT / "tests" / "golden_own" / "golden.npz"
-    np.savez_compressed(
-        path, **{name: value.astype(np.float64 if value.size < 100 else np.float32) for name, value in out.items()}
-    )
+    arrays: dict[str, Any] = {
+        name: value.astype(np.float64 if value.size < 100 else np.float32) for name, value in out.items()
+    }
+    np.savez_compressed(path, **arrays)
     sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
 
 

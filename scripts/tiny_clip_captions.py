@@ -88,7 +88,7 @@ def _byte_symbols() -> list[str]:
 def tiny_tokenizer(merges_gz: Path) -> CLIPTokenizer:
     """The tokenizer of the tiny CLIP."""
     vocabulary, merges = clip_vocabulary(merges_gz)
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)  # type: ignore[arg-type]  # pairs are right
 
 
 @dataclass(frozen=True)

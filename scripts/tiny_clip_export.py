@@ -6,6 +6,7 @@ import copy
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def export(model: CLIPModel, tokenizer: CLIPTokenizer, assets: Path) -> None:
         (folder / "demo_clip" / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (folder / "demo_vit").mkdir()
         save_file(vit_weights(half.state_dict()), folder / "demo_vit" / "model.safetensors", {"format": "pt"})
-        vit = {"patch_size": PATCH, "width": WIDTH, "depth": 4, "heads": WIDTH // 64, "mlp_ratio": 4}
+        vit: dict[str, Any] = {"patch_size": PATCH, "width": WIDTH, "depth": 4, "heads": WIDTH // 64, "mlp_ratio": 4}
         vit |= {"act": "quick_gelu", "pre_norm": True, "eps": 1e-5, "image_size": SIZE}
         (folder / "demo_vit" / "config.json").write_text(json.dumps(vit, indent=2) + "\n", encoding="utf-8")
         for file in sorted(folder.rglob("*.*")):

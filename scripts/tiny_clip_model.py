@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ TEMPERATURE = 30.0
 
 def new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     """The untrained model."""
-    tower = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": WIDTH // 64}
+    tower: dict[str, Any] = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": WIDTH // 64}
     tower |= {"hidden_act": "quick_gelu", "projection_dim": 64}
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     ids |= {"pad_token_id": tokenizer.pad_token_id}

@@ -108,7 +108,8 @@ class Student:
 
 def new_student(tokenizer: CLIPTokenizer, device: torch.device) -> Student:
     """Untrained model, its running average, the throw-away dense head and the optimizer."""
-    model = new_model(tokenizer).to(device)
+    model = new_model(tokenizer)
+    model.to(device)  # type: ignore[arg-type]  # the annotation of transformers
     head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, len(WORDS))).to(device)
     every = [p for p in [*model.parameters(), *head.parameters()] if p.requires_grad]
     groups = [
