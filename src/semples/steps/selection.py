@@ -42,8 +42,8 @@ USED = "photos, tags and CLIP; no pixel mask was looked at"
 # mIoU (percent) of label maps over steadiness at the chosen threshold: value at 0, slope, and the error of such an
 # estimate. Lines by least squares on two drawn worlds; where two points lie too close to tell a slope (regions), the
 # slope is that of the threshold and only the value at 0 is fitted. The error is the root mean square on four worlds
-# drawn with other settings, by regions+crf, from 120 photos; from 300 it is 5 there and 2 on five drawn with the same,
-# by the CRF alone 8 and 3 (benchmarks/results/selection.json). Real photos: not measured.
+# drawn with other settings, by regions+crf, from 120 photos; from 300 it is 5 there and 4 on five drawn with the same,
+# by the CRF alone 8 and 4 (benchmarks/results/selection.json). Real photos: not measured.
 QUALITY = {
     "threshold": (-15.0, 160.0, 9.0),
     "crf": (-103.0, 220.0, 9.0),
