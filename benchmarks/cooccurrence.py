@@ -32,14 +32,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from semples import demo, pipeline
+from semples import demo
+from semples.core.files import read_json, write_json, write_text
 from semples.evaluation.cooccurrence import Cooccurrence
-from semples.files import read_json, write_json, write_text
+from semples.inspect.words import nearest_words
 from semples.recipe import Recipe, load_recipe
-from semples.steps import labels as label_steps
-from semples.steps.base import PROMPTS, Context, Source
-from semples.steps.prompts import nearest_words
-from semples.steps.threshold import CURVE_FILE
+from semples.run import pipeline
+from semples.run.context import PROMPTS, Context, Source
+from semples.run.steps import labels as label_steps
+from semples.run.threshold import CURVE_FILE
 
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)

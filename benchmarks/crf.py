@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from semples.masks.crf import PRESETS, DenseCrf, unary_from_labels
+from semples.labels.crf.dense import PRESETS, DenseCrf, unary_from_labels
 
 HEIGHT, WIDTH = 375, 500
 BACKENDS = ("pydensecrf", "torch", "numba")

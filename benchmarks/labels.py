@@ -21,19 +21,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from semples import pipeline
-from semples.cam_store import Cams, CamStore
+from semples.cams.store import Cams, CamStore
+from semples.core.files import read_json, write_json
 from semples.data.dataset import Item
 from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
-from semples.files import read_json, write_json
-from semples.masks.labelling import Labelled
-from semples.masks.regions import Regions
+from semples.inspect.review import certainty
+from semples.labels.labelling import Labelled
+from semples.labels.regions import Regions
 from semples.recipe import Recipe, load_recipe
-from semples.steps import labels as label_steps
-from semples.steps.base import Context
-from semples.steps.regions import proposer
-from semples.steps.review import certainty
-from semples.steps.threshold import CURVE_FILE
+from semples.run import pipeline
+from semples.run.context import Context
+from semples.run.steps import labels as label_steps
+from semples.run.steps.regions import proposer
+from semples.run.threshold import CURVE_FILE
 
 Method = Literal["threshold", "crf", "regions", "regions+crf"]
 METHODS: tuple[Method, ...] = ("threshold", "crf", "regions", "regions+crf")

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from semples.data.demo_world import write_world
+from semples.data.demo.world import write_world
 from semples.data.photos import read_photo
 from semples.prediction import predict
 from semples.prediction.model import SegmenterModel

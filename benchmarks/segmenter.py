@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from semples import pipeline
+from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
-from semples.files import read_json, write_json
 from semples.prediction import load
 from semples.prediction.evaluate import evaluate
 from semples.recipe import load_recipe
-from semples.steps.base import Context, Source
-from semples.steps.labels import SCORES
-from semples.steps.segmenter import MODEL, NAME
+from semples.run import pipeline
+from semples.run.context import Context, Source
+from semples.run.steps.labels import SCORES
+from semples.run.steps.segmenter import MODEL, NAME
 
 RESULTS = Path(__file__).parent / "results" / "segmenter"
 PLAIN = [f"segmenter.noise.{name}" for name in ("clip=no", "ema=0", "ignore_below=0", "weigh=false")]

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from semples import pipeline
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.files import read_json, write_json
 from semples.data.dataset import Item
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.selection import (
@@ -42,15 +42,15 @@ from semples.evaluation.selection import (
     rank_correlation,
     steadiness,
 )
-from semples.files import read_json, write_json
-from semples.judge import Judge
-from semples.masks.threshold import winner_map
+from semples.labels.threshold import winner_map
 from semples.recipe import LabelSettings
-from semples.steps import train
-from semples.steps.epochs import SCORES, Epochs
-from semples.steps.labels import make_labeller, read_cams
-from semples.steps.regions import stored_regions
-from semples.steps.selection import GRIDS, drawn, estimate, label_maps, make_judge
+from semples.run import pipeline
+from semples.run.epochs import SCORES, Epochs
+from semples.run.steps import train
+from semples.run.steps.labels import make_labeller, read_cams
+from semples.run.steps.regions import stored_regions
+from semples.run.steps.selection import GRIDS, drawn, estimate, label_maps, make_judge
+from semples.stages.recognition import Judge
 
 STEP = Grid(reach=4)
 THRESHOLDS = STEP.maps  # the finest grid that every criterion can be read off

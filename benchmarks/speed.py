@@ -23,19 +23,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semples.cams import photo_cams
+from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.masks.threshold import winner_map
-from semples.models.background_prompts import BackgroundPrompts
-from semples.models.clip import FrozenClip
-from semples.models.tokenizer import ClipTokenizer
-from semples.models.vit import VitConfig
-from semples.models.weaktr import WeakTr, initialise
+from semples.generators.weaktr import WeakTr, initialise
+from semples.judges.clip import FrozenClip
+from semples.judges.tokenizer import ClipTokenizer
+from semples.labels.threshold import winner_map
+from semples.networks.vit import VitConfig
 from semples.recipe import load_recipe
+from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.matching import Matching
-from semples.stages.pair_views import ViewMaker
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.stages.views import ViewMaker
 from semples.training.task import Batch, Task, Total
 
 PUBLISHED = {"a": (12.7, 4.1), "b": (13.0, 3.7), "c": (24.0, 6.1), "cams": (9.1, 2.2), "curve": (19.5, None)}

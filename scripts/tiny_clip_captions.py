@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from semples.data.demo_shapes import COLOURS
-from semples.data.demo_world import CLASSES, GROUND_KINDS
+from semples.data.demo.shapes import COLOURS
+from semples.data.demo.world import CLASSES, GROUND_KINDS
 
 NOTHING = "nothing"
 WORDS: tuple[str, ...] = (*CLASSES, *GROUND_KINDS, NOTHING)

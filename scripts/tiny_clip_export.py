@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
-from semples.data.demo_world import CLASSES, DemoWorld
-from semples.files import write_bytes
+from semples.core.files import write_bytes
+from semples.data.demo.world import CLASSES, DemoWorld
 from tiny_clip_captions import WORDS
 from tiny_clip_model import PATCH, WIDTH, image_features, word_features
 from tiny_clip_photos import SIZE, Album, draw_album, normalise

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semples.data.demo_shapes import COLOURS
-from semples.data.demo_world import CLASSES, DemoWorld
-from semples.files import write_json
+from semples.core.files import write_json
+from semples.data.demo.shapes import COLOURS
+from semples.data.demo.world import CLASSES, DemoWorld
 from tiny_clip_captions import WORDS
 
 SIZE = 96

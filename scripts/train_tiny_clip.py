@@ -35,8 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from semples.data.demo_world import CLASSES, DemoWorld
-from semples.files import atomic_path
+from semples.core.files import atomic_path
+from semples.data.demo.world import CLASSES, DemoWorld
 from tiny_clip_captions import PROMPT, WORDS, Caption, scene_caption, tiny_tokenizer, word_prompt
 from tiny_clip_export import evaluate, export, unseen_album
 from tiny_clip_model import (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
 from semples.data import VOC_CLASSES
 from semples.recipe import load_recipe, recipe_names
 from tests import tiny
@@ -42,7 +42,7 @@ SMALL = [
         "try: main()\nexcept SystemExit: pass",
         "import sys; sys.argv = ['semples', 'recipes', 'show', 'voc']\nfrom semples.cli import main\n"
         "try: main()\nexcept SystemExit: pass",
-        "import semples.data, semples.evaluation.curve, semples.cam_store, semples.recipe",
+        "import semples.data, semples.evaluation.curve, semples.cams.store, semples.recipe",
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:

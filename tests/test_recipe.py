@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples import settings as all_settings
-from semples.errors import UserError
+from semples.core.errors import UserError
+from semples.core.schema import describe, merge, parse_override, to_dict, to_yaml
 from semples.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
-from semples.schema import describe, merge, parse_override, to_dict, to_yaml
 from tests.data.builders import complaint
 
 KEYS = {row[0]: row[1] for row in describe(Recipe())}

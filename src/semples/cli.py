@@ -12,7 +12,7 @@ from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
 from semples.commands.data import data_app
 from semples.commands.segment import segment_app
-from semples.errors import UserError
+from semples.core.errors import UserError
 
 app = App(
     name="semples",

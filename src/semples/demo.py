@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semples import pipeline
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.errors import UserError
+from semples.core.files import atomic_path, read_json, write_json
+from semples.core.palette import colour, read_label_png
 from semples.data.dataset import open_dataset
-from semples.data.demo_world import GROUND_KINDS, write_world
-from semples.errors import UserError
+from semples.data.demo.world import GROUND_KINDS, write_world
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
-from semples.files import atomic_path, read_json, write_json
-from semples.masks.threshold import label_map, winner_map
-from semples.palette import colour, read_label_png
+from semples.inspect.words import nearest_words
+from semples.labels.threshold import label_map, winner_map
 from semples.recipe import Recipe, load_recipe
-from semples.steps import cams as cam_steps
-from semples.steps import labels as label_steps
-from semples.steps import segmenter as segmenter_steps
-from semples.steps.base import Context, Source
-from semples.steps.prompts import nearest_words
-from semples.steps.threshold import CURVE_FILE
+from semples.run import pipeline
+from semples.run.context import Context, Source
+from semples.run.steps import cams as cam_steps
+from semples.run.steps import labels as label_steps
+from semples.run.steps import segmenter as segmenter_steps
+from semples.run.threshold import CURVE_FILE
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"

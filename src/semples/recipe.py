@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from semples.errors import UserError
-from semples.schema import merge, parse_override, setting
+from semples.core.errors import UserError
+from semples.core.schema import merge, parse_override, setting
 from semples.settings import training
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings

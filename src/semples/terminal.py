@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semples.core.progress import duration
+from semples.core.schema import describe
 from semples.data.check import CheckReport
 from semples.data.classes import VOC_CLASSES
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
-from semples.pipeline import RECIPE, Figures, Outcome, StepStatus
-from semples.progress import duration
 from semples.recipe import Recipe, load_recipe, recipe_names
-from semples.schema import describe
+from semples.run.context import Context
+from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
+from semples.run.steps.selection import quality
+from semples.run.steps.train import STAGES
 from semples.segmenter.licences import LICENCES
-from semples.steps.base import Context
-from semples.steps.selection import quality
-from semples.steps.train import STAGES
 
 if TYPE_CHECKING:
     from semples.prediction import Predicted

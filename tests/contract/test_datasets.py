@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semples.core.errors import UserError
 from semples.data import TaggedDataset, check, open_dataset, verify_photos, with_items
 from semples.data.dataset import READERS
-from semples.errors import UserError
 from tests.data.builders import BUILDERS, Sample
 
 WORDS = ["cat", "dog", "größe", "tv monitor", "日本語", "x,y", "o'brien", "épée"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from semples.errors import UserError
-from semples.models.generator import GENERATORS, MaskGenerator, Pairs, build_generator, load_generator, save_generator
+from semples.core.errors import UserError
+from semples.generators.base import GENERATORS, MaskGenerator, Pairs, build_generator, load_generator, save_generator
 from semples.recipe import GeneratorSettings
 
 PATCH, CLASSES = 8, 4

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semples.core.errors import UserError
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
 from semples.data.dataset import PhotoError, open_dataset, safe_relative
-from semples.errors import UserError
 from tests.data.builders import Sample, build_folder, save
 
 

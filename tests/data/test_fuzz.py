@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from semples.core.errors import UserError
 from semples.data import check, open_dataset, verify_photos
-from semples.errors import UserError
 from tests.data.builders import complaint
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from semples.data import open_dataset
 from semples.data.dataset import VOC_CLASSES
+from semples.data.fetch.coco import CATEGORIES
 from semples.data.hints import (
     confusions,
     hard_classes,
@@ -20,7 +21,6 @@ from semples.data.hints import (
     same_content,
     small_photos,
 )  # fmt: skip
-from semples.data.sources.coco import CATEGORIES
 from tests.data.builders import Sample, build_folder, build_voc
 
 

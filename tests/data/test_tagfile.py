@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semples.core.errors import UserError
 from semples.data.tagfile import TagTable, read_table
 from semples.data.text import nfc
-from semples.errors import UserError
 from tests.data.builders import complaint
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
 from semples.data.dataset import open_dataset
 from semples.training.feed import Plan, tag_matrix
 from tests import tiny

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semples.cam_store import CamStore
-from semples.pipeline import run_steps
+from semples.cams.store import CamStore
 from semples.recipe import Recipe
+from semples.run.pipeline import run_steps
 from tests import tiny
 from tests.e2e.conftest import Material
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as oracle_confusion
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.masks.threshold import label_map, winner_map
+from semples.labels.threshold import label_map, winner_map
 
 
 def draw(rng: np.random.Generator, num_classes: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:

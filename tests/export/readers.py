@@ -18,8 +18,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from semples.data.sources.brush import brush_to_rle
-from semples.data.sources.outlines import decode_rle, draw_polygons
+from semples.data.importers.brush import brush_to_rle
+from semples.data.outlines import decode_rle, draw_polygons
 from semples.export import ExportSource
 
 Maps = dict[str, np.ndarray]  # label map by id; 255 where the format tells ignored pixels

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
-from semples.data.sources.brush import brush_to_rle
-from semples.data.sources.outlines import decode_rle
+from semples.data.importers.brush import brush_to_rle
+from semples.data.outlines import decode_rle
 from semples.export.codes import brush_code, coco_counts, coco_rle, pack_counts
 from semples.export.regions import find_regions
 from tests.export.worlds import label_maps

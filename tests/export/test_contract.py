@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.errors import UserError
+from semples.core.errors import UserError
+from semples.core.palette import write_label_png
 from semples.export import EXPORTERS, about, export_labels
-from semples.palette import write_label_png
 from tests.export.readers import READERS, files_of
 from tests.export.worlds import blobs, make_source, worlds
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.errors import UserError
+from semples.core.palette import read_label_png, voc_palette, write_label_png
 from semples.data.dataset import ClassList, FileDataset, Item
-from semples.data.sources import import_annotations
-from semples.errors import UserError
+from semples.data.importers import import_annotations
 from semples.export import ExportSource, export_labels
 from semples.export.fma_wsss import make_seeds
-from semples.palette import read_label_png, voc_palette, write_label_png
 from tests.export.readers import READERS
 from tests.export.worlds import CLASSES, blobs, make_source
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semples import pipeline
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.errors import UserError
+from semples.core.files import write_json
+from semples.core.palette import read_label_png, write_label_png
 from semples.data.dataset import ClassList
-from semples.errors import UserError
 from semples.export import export_labels, source_of_photos, source_of_run
-from semples.files import write_json
-from semples.palette import read_label_png, write_label_png
 from semples.recipe import Recipe
-from semples.steps.base import Context, Source
+from semples.run import pipeline
+from semples.run.context import Context, Source
 from tests.tiny import draw_photos
 
 
@@ -89,5 +89,5 @@ def test_predictions_are_exported(run: Context, tmp_path: Path) -> None:
 
 def test_no_torch_is_loaded() -> None:
     code = "import sys; from semples.export import EXPORTERS, about; [about(name) for name in EXPORTERS]; "
-    code += "import semples.steps.data; sys.exit('torch' in sys.modules)"
+    code += "import semples.run.steps.data; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.palette import write_label_png
 from semples.data.dataset import ClassList, FileDataset, Item
 from semples.export import ExportSource
-from semples.palette import write_label_png
 
 CLASSES = ("tv monitor", "größe & <b>", "日本語")
 IDS = ("a", "été/a b", "été/c#1", "d/e/f%20g", "z.y")

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from semples.models.clip import FrozenClip
-from semples.models.vit import VitConfig
-from semples.models.weaktr import WeakTr
-from semples.models.weights import load_strictly
+from semples.generators.weaktr import WeakTr
+from semples.judges.clip import FrozenClip
+from semples.networks.vit import VitConfig
+from semples.networks.weights import load_strictly
 
 VOCABULARY = 49408
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from semples.errors import UserError
-from semples.models.tokenizer import ClipTokenizer
+from semples.core.errors import UserError
+from semples.judges.tokenizer import ClipTokenizer
 
 
 @pytest.fixture(scope="module")

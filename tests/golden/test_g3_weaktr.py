@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from semples.models import weaktr
-from semples.models.generator import Pairs
+from semples.generators import weaktr
+from semples.generators.base import Pairs
 from tests.golden.models import golden_weaktr
 
 TOLERANCE = 2e-5

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from semples.data.transforms import image_to_tensor
-from semples.losses import cosine
-from semples.models.background_prompts import BackgroundPrompts
-from semples.models.clip import FrozenClip
-from semples.models.generator import Pairs
-from semples.models.weaktr import WeakTr
+from semples.generators.base import Pairs
+from semples.generators.weaktr import WeakTr
+from semples.judges.clip import FrozenClip
 from semples.recipe import GeneratorSettings, PromptSettings, load_recipe
+from semples.stages.background_prompts import BackgroundPrompts
+from semples.stages.losses import cosine
 from semples.stages.matching import Matching
-from semples.stages.pair_views import ViewMaker
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.stages.views import ViewMaker
 from semples.training.task import Batch, Task, Total
 from tests.golden.models import golden_clip, golden_weaktr
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from semples.cams import photo_cams, scaled_inputs
-from semples.models import weaktr
+from semples.cams.make import photo_cams, scaled_inputs
+from semples.generators import weaktr
 from semples.recipe import CamSettings, GeneratorSettings
 from tests.golden.models import golden_weaktr
 

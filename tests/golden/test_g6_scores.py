@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semples.cam_store import decode_compact, encode_compact
+from semples.cams.store import decode_compact, encode_compact
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
-from semples.masks.threshold import winner_map
+from semples.labels.threshold import winner_map
 
 PERCENT = 1e-9  # both sides are float64 sums over counts
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semples.masks.crf import PRESETS, Backend, DenseCrf, unary_from_labels
+from semples.labels.crf.dense import PRESETS, Backend, DenseCrf, unary_from_labels
 
 BACKENDS: tuple[Backend, ...] = ("torch", "numba", "pydensecrf")
 SAME_LABELS = 0.999  # part of the pixels that must have the golden label

@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from semples.cams import photo_cams
+from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.masks.threshold import winner_map
-from semples.models.background_prompts import BackgroundPrompts
-from semples.models.clip import FrozenClip
-from semples.models.generator import Pairs
-from semples.models.tokenizer import FULL_VOCABULARY
-from semples.models.vit import VitConfig
-from semples.models.weaktr import WeakTr
-from semples.models.weights import load_strictly
+from semples.generators.base import Pairs
+from semples.generators.weaktr import WeakTr
+from semples.judges.clip import FrozenClip
+from semples.judges.tokenizer import FULL_VOCABULARY
+from semples.labels.threshold import winner_map
+from semples.networks.vit import VitConfig
+from semples.networks.weights import load_strictly
 from semples.recipe import CamSettings, GeneratorSettings, PromptSettings, load_recipe
+from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.matching import Matching
-from semples.stages.pair_views import ViewMaker
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.stages.views import ViewMaker
 from semples.stages.warmup import Warmup
 from semples.training.schedule import learning_rate
 from semples.training.task import Batch, Task, Total

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from semples import pipeline
-from semples.models.generator import build_generator, save_generator
+from semples.generators.base import build_generator, save_generator
 from semples.recipe import Recipe, load_recipe
+from semples.run import pipeline
+from semples.run.context import GENERATOR, Context, Source
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Card, Figure, write_package
-from semples.steps.base import GENERATOR, Context, Source
 from tests.segmenter import material as segmenters
 
 CLASSES = segmenters.CLASSES

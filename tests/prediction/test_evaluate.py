@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import semples
+from semples.core.errors import UserError
+from semples.core.palette import read_label_png
 from semples.data.dataset import open_dataset
-from semples.errors import UserError
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import confusion_matrix
-from semples.palette import read_label_png
 from semples.prediction.evaluate import evaluate
 from semples.recipe import load_recipe
 from semples.segmenter.package import write_package

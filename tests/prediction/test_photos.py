@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.prediction.photos import Photo, find_photos, known_tags
 from semples.prediction.settings import predict_settings, scales_of
 

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 
 import semples
+from semples.core.errors import UserError
+from semples.core.files import write_json
+from semples.core.palette import read_label_png, voc_palette
 from semples.data.photos import read_photo, resize_photo
 from semples.data.transforms import image_to_tensor
-from semples.errors import UserError
-from semples.files import write_json
-from semples.palette import read_label_png, voc_palette
 from semples.prediction import job
 from semples.prediction.model import Model, Prepared, SegmenterModel
 from semples.segmenter.build import Segmenter

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.segmenter.build import Segmenter, build_segmenter, semantic_scores
 from semples.segmenter.network import BACKBONES
 from tests.segmenter import material
@@ -107,7 +107,7 @@ def test_a_pretrained_backbone_gets_a_new_head(family: str, tmp_path: Path) -> N
 
 
 def test_the_vit_starts_from_the_shipped_tower() -> None:
-    from semples.models.weights import find_weights
+    from semples.networks.weights import find_weights
 
     config = replace(material.CONFIG, size=96)
     segmenter = build_segmenter("vit:shipped:demo_vit", config=config, seed=0)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.segmenter import onnx_file
 from semples.segmenter.onnx_file import export_onnx
 from semples.segmenter.pooling import pool_by_products

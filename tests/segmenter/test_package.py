@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import semples
-from semples.palette import read_label_png
+from semples.core.palette import read_label_png
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Figure, licence_of, model_card, open_package, write_package

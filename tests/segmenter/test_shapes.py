@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import semples
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.prediction.model import SegmenterModel
 from semples.prediction.settings import predict_settings
 from semples.recipe import CrfSettings, SegmenterSettings

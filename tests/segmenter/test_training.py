@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from semples.recipe import NoiseSettings, RunSettings, SegmentAugmentSettings, SegmenterSettings
+from semples.run.steps.segmenter import paired_dataset
 from semples.segmenter.build import Segmenter, SegmenterConfig, build_segmenter
 from semples.segmenter.task import Segmentation
 from semples.segmenter.views import LabelFolder, MaskedViews
-from semples.steps.segmenter import paired_dataset
 from semples.training import loop
 from semples.training.loop import Engine, train
 from semples.training.schedule import iteration_rate

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.recipe import NoiseSettings, SegmentAugmentSettings, SegmenterSettings
+from semples.run.steps.segmenter import paired_dataset
 from semples.segmenter.views import LabelFolder, MaskedViews, labelled, segment_view
-from semples.steps.segmenter import paired_dataset
 from tests import tiny
 
 PLAIN = SegmentAugmentSettings(scale=(1.0, 1.0), flip=0.0, colour_jitter=0.0)

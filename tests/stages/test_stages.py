@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from semples.models.background_prompts import BackgroundPrompts
-from semples.models.clip import CLIP_MEAN, CLIP_STD, FrozenClip
-from semples.models.generator import Pairs
+from semples.generators.base import Pairs
+from semples.judges.clip import CLIP_MEAN, CLIP_STD, FrozenClip
 from semples.recipe import PromptSettings
+from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.matching import Matching
-from semples.stages.pair_views import ViewMaker
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.stages.views import ViewMaker
 from semples.stages.warmup import Warmup
 from semples.training.task import Batch, Task, Total
 from tests import tiny

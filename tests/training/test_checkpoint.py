@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.training import checkpoint
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog, read_lines

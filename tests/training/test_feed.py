@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semples.core.errors import UserError
 from semples.data.dataset import Item, PhotoError
-from semples.errors import UserError
 from semples.training.feed import Plan, feed, tag_matrix
 from tests.training import toy
 

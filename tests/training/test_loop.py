@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from semples.errors import Stopped, UserError
+from semples.core.errors import Stopped, UserError
 from semples.recipe import RunSettings, StageSettings
 from semples.training import loop
 from semples.training.feed import Plan

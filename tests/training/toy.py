@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semples.data.dataset import ClassList, Item, Problem
-from semples.models.generator import build_generator
+from semples.generators.base import build_generator
 from semples.recipe import AugmentSettings, GeneratorSettings
 from semples.training.feed import Views, tag_matrix
 from semples.training.task import Batch, Task, Total, share

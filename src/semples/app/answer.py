@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semples.core.errors import UserError
+from semples.core.palette import label_png
 from semples.data.photos import probe, read_photo
-from semples.errors import UserError
 from semples.export.gallery import Options, overlay
-from semples.palette import label_png
 from semples.prediction.job import count_labels
 from semples.prediction.model import Model
+from semples.run.steps.cams import reduced
 from semples.segmenter.build import BACKGROUND
-from semples.steps.cams import reduced
 
 MEGABYTE = 1 << 20
 SHOWN_SIDE = 1400  # longest side of the pictures on the page, pixels

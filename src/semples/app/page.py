@@ -16,8 +16,8 @@ import gradio as gr
 import numpy as np
 
 from semples.app.answer import Answer, Limits, Memory, Sent, answer, decode, shown, write_files
-from semples.errors import UserError
-from semples.palette import voc_palette
+from semples.core.errors import UserError
+from semples.core.palette import voc_palette
 from semples.prediction.model import Model
 
 WAITING = 8  # photos that may wait for their turn

@@ -23,7 +23,7 @@ from starlette.routing import Mount
 from semples.app.answer import Limits
 from semples.app.guard import Guard
 from semples.app.page import CSS, SCRIPT, build_page
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.prediction.model import Model
 
 LOCAL = ("127.0.0.1", "localhost")

@@ -37,7 +37,7 @@ def app(
     import importlib.util
 
     from semples import terminal
-    from semples.errors import UserError
+    from semples.core.errors import UserError
 
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the page needs the package gradio: pip install 'semples[app]'")

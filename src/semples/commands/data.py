@@ -51,11 +51,11 @@ def check(
     from rich.console import Console
 
     from semples import terminal
+    from semples.core.files import write_json
     from semples.data.check import check as check_dataset
     from semples.data.check import render
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
-    from semples.files import write_json
 
     dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels)
     report = check_dataset(
@@ -86,7 +86,7 @@ def voc(folder: Path, *, source: From = None, mirrors: Mirrors = []) -> None:  #
     mirrors
         address of a folder with the archives, asked first; may be repeated.
     """
-    from semples.data.sources import get_voc
+    from semples.data.fetch import get_voc
 
     made = get_voc(folder, source=source, mirrors=mirrors, workers=os.cpu_count() or 1)
     print(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
@@ -118,7 +118,7 @@ def coco(
     mirrors
         address of a folder with the zips, asked first; may be repeated.
     """
-    from semples.data.sources import get_coco
+    from semples.data.fetch import get_coco
 
     made = get_coco(folder, source=source, mirrors=mirrors, ids=ids, workers=os.cpu_count() or 1)
     for split, photos in made.photos.items():
@@ -157,7 +157,7 @@ def import_(
     overwrite
         replace the tags file in the output folder.
     """
-    from semples.data.sources import import_annotations
+    from semples.data.importers import import_annotations
 
     made = import_annotations(annotations, out, photos=photos, format=format_, masks=masks, overwrite=overwrite)
     print(f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})")

@@ -33,7 +33,7 @@ def predict(
         a larger photo is set aside; default 100.
     """
     from semples import terminal
-    from semples.errors import Incomplete, UserError
+    from semples.core.errors import Incomplete, UserError
     from semples.prediction import predict as predict_photos
 
     if not photos:

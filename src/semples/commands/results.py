@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from semples.commands.options import Out
-from semples.errors import UserError
+from semples.core.errors import UserError
 
 Format = Literal["voc", "coco", "yolo", "labelstudio", "cvat-coco", "cvat-voc", "gallery", "fma-wsss", "onnx"]
 
@@ -64,8 +64,9 @@ def export(
     opacity
         of the labels' colours, 0 to 1 (gallery).
     """
-    from semples import pipeline, terminal
+    from semples import terminal
     from semples.export import export_labels, source_of_run
+    from semples.run import pipeline
 
     options = {
         "photos": photos,
@@ -118,8 +119,9 @@ def report(run: Path, *, out: Annotated[Path | None, Parameter(name="--out")] = 
     photos
         most photos that are shown.
     """
-    from semples import pipeline, terminal
-    from semples.report import build_report
+    from semples import terminal
+    from semples.inspect.report import build_report
+    from semples.run import pipeline
 
     page = build_report(pipeline.open_run(run), run / "report.html" if out is None else out, limit=photos)
     terminal.say(f"report: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser, no network needed")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from semples.commands.options import Data, Out, RunOptions, Set
-from semples.errors import Incomplete, UserError
+from semples.core.errors import Incomplete, UserError
 
 ClassThresholds = Annotated[list[str], Parameter(name="--class-threshold", negative=(), consume_multiple=False)]
 Stage = Literal["warmup", "matching", "prompting", "refinement"]
@@ -49,9 +49,10 @@ def run(
     classes
         class list, `name` or `name,prompt word` a line.
     """
-    from semples import pipeline, terminal
+    from semples import terminal
     from semples.recipe import load_recipe
-    from semples.steps.base import Context, Source
+    from semples.run import pipeline
+    from semples.run.context import Context, Source
 
     context = Context(load_recipe(recipe, settings), Source(data, tags, classes), out)
     outcomes = pipeline.run(context, start=from_, until=until, tell=terminal.tell)
@@ -112,7 +113,8 @@ def train(
     out
         folder of the run.
     """
-    from semples import pipeline, terminal
+    from semples import terminal
+    from semples.run import pipeline
 
     context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", stage], tell=terminal.tell)
@@ -142,8 +144,9 @@ def cams(
     format_
         compact, or npy for the published float32 dictionaries.
     """
-    from semples import pipeline, terminal
-    from semples.steps import cams as step
+    from semples import terminal
+    from semples.run import pipeline
+    from semples.run.steps import cams as step
 
     more = [] if format_ is None else [f"cams.format={format_}"]
     context = _context(out, run.data, run.recipe, [*run.settings, *more])
@@ -198,10 +201,11 @@ def label(
     json
         file that gets the photos of --review too.
     """
-    from semples import pipeline, terminal
-    from semples.files import write_json
-    from semples.steps.review import most_worth_a_look
-    from semples.steps.threshold import step_before, thresholds_of_classes
+    from semples import terminal
+    from semples.core.files import write_json
+    from semples.inspect.review import most_worth_a_look
+    from semples.run import pipeline
+    from semples.run.threshold import step_before, thresholds_of_classes
 
     if review is not None and (review < 1 or cams is not None):
         raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
@@ -255,7 +259,8 @@ def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
     out
         folder of the run.
     """
-    from semples import pipeline, terminal
+    from semples import terminal
+    from semples.run import pipeline
 
     context = _context(out, run.data, run.recipe, run.settings)
     pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
@@ -295,8 +300,9 @@ def score(
     json
         file that gets the figures too.
     """
-    from semples import pipeline, terminal
-    from semples.files import write_json
+    from semples import terminal
+    from semples.core.files import write_json
+    from semples.run import pipeline
 
     context = _context(out, data, None, settings)
     figures = pipeline.score(context, cams=cams, labels=labels, stage=stage, tell=terminal.tell)
@@ -322,9 +328,10 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     json
         file that gets them too.
     """
-    from semples import pipeline, terminal
-    from semples.files import write_json
-    from semples.steps.prompts import nearest_words
+    from semples import terminal
+    from semples.core.files import write_json
+    from semples.inspect.words import nearest_words
+    from semples.run import pipeline
 
     found = nearest_words(pipeline.open_run(out), words=words, count=count)
     if json is not None:
@@ -340,7 +347,8 @@ def status(out: Path) -> None:
     out
         folder of the run.
     """
-    from semples import pipeline, terminal
+    from semples import terminal
+    from semples.run import pipeline
 
     context = pipeline.open_run(out)
     terminal.print_status(context, pipeline.status(context))
@@ -348,10 +356,10 @@ def status(out: Path) -> None:
 
 def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
     """The run in `out`, with changes; or a new one where photos are named."""
-    from semples import pipeline
+    from semples.core.schema import merge, parse_override
     from semples.recipe import Recipe, load_recipe
-    from semples.schema import merge, parse_override
-    from semples.steps.base import Context, Source
+    from semples.run import pipeline
+    from semples.run.context import Context, Source
 
     if (out / pipeline.RUN).is_file():
         context = pipeline.open_run(out)

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from semples.commands.options import PredictOptions, Set
-from semples.errors import UserError
+from semples.core.errors import UserError
 
 segment_app = App(name="segment", help="The final segmenter: a network that needs no tags.")
 
@@ -46,11 +46,12 @@ def train(
     settings
         change a setting, `key=value`, for example segmenter.iterations=2000; may be repeated.
     """
-    from semples import pipeline, terminal
+    from semples import terminal
+    from semples.core.schema import merge, parse_override
     from semples.recipe import load_recipe
-    from semples.schema import merge, parse_override
-    from semples.steps.base import Context, Source
-    from semples.steps.segmenter import MODEL, NAME, set_aside, trained_on
+    from semples.run import pipeline
+    from semples.run.context import Context, Source
+    from semples.run.steps.segmenter import MODEL, NAME, set_aside, trained_on
 
     if (run is None) == (photos is None):
         raise UserError("name either the folder of a run, or --photos with --labels and --out")
@@ -106,8 +107,8 @@ def evaluate_(
         file that gets the figures.
     """
     from semples import terminal
+    from semples.core.files import write_json
     from semples.data.dataset import open_dataset
-    from semples.files import write_json
     from semples.prediction.evaluate import draw_confusion, evaluate
 
     found = evaluate(how.load(model), open_dataset(data, split=split, classes=classes))

@@ -33,8 +33,8 @@ def show(recipe: str, *, settings: Set = [], yaml: bool = False) -> None:  # noq
         print YAML instead, ready to be saved and edited.
     """
     from semples import terminal
+    from semples.core.schema import to_yaml
     from semples.recipe import load_recipe
-    from semples.schema import to_yaml
 
     loaded = load_recipe(recipe, settings)
     if yaml:
@@ -46,6 +46,6 @@ def show(recipe: str, *, settings: Set = [], yaml: bool = False) -> None:  # noq
 def doctor() -> None:
     """Show versions, devices, caches, and what is missing."""
     from semples import terminal
-    from semples.doctor import examine
+    from semples.inspect.doctor import examine
 
     terminal.print_findings(examine())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from semples.core.progress import track
 from semples.data import hints
 from semples.data.dataset import IGNORE, Item, PhotoError, Problem, TaggedDataset
-from semples.progress import track
 
 if TYPE_CHECKING:
     from rich.console import Console

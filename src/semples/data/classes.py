@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.errors import UserError
 from semples.data.text import nfc, read_text
-from semples.errors import UserError
 
 MAX_CLASSES = 254  # labels are bytes: 0 background, 255 ignore
 

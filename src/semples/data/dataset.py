@@ -15,9 +15,9 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core.errors import UserError
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
 from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, read_mask, read_photo
-from semples.errors import UserError
 
 __all__ = [
     "IGNORE",
@@ -40,8 +40,8 @@ IGNORE = 255  # label of pixels that are not scored
 
 # Asked in this order; the first that recognises the folder reads it.
 READERS: dict[str, str] = {
-    "voc": "semples.data.voc",
-    "folder": "semples.data.folder",
+    "voc": "semples.data.readers.voc",
+    "folder": "semples.data.readers.folder",
 }
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
+from semples.core.errors import UserError
 from semples.data.dataset import Problem, TaggedDataset, open_dataset
-from semples.errors import UserError
 
 MIN_SIDE = 64  # pixels: four patches of 16, as few as can show where a thing is
 MIN_PHOTOS = 20  # of a class; fewer give a background prompt hardly anything to learn from

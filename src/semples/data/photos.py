@@ -34,7 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from semples.errors import UnusableFile
+from semples.core.errors import UnusableFile
 
 # Only formats whose decoders are part of Pillow; an EPS, for one, would start another program.
 FORMATS = (

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from semples.core.errors import UserError
 from semples.data.dataset import Problem
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.text import nfc, read_text
-from semples.errors import UserError
 
 PHOTO_COLUMNS = frozenset(
     {"image", "images", "photo", "photos", "file", "filename", "file_name", "path", "name", "img", "id", "image_path"}

@@ -6,7 +6,7 @@ import codecs
 import unicodedata
 from pathlib import Path
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 
 
 def read_text(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semples.errors import UnusableFile
+from semples.core.errors import UnusableFile
 
 IGNORE = 255
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.evaluation.confusion import (
     Scores,
     check_same_size,
@@ -110,7 +110,7 @@ class CurveAccumulator:
         """Add one photo.
 
         `truth`: uint8 (H,W), 0..K or 255. `winner`: uint8 (H,W), label value of the class with the largest CAM, 0 where
-        there is no class. `value`: float32 (H,W), that CAM. Both come from `semples.masks.threshold.winner_map`.
+        there is no class. `value`: float32 (H,W), that CAM. Both come from `semples.labels.threshold.winner_map`.
         Raises UserError naming `where` when the sizes differ or a value of `truth` is out of range.
         """
         if value.dtype != np.float32 or value.shape != winner.shape:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.export.folder import new_folder
 from semples.export.source import ExportSource, source_of_photos, source_of_run
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semples import __version__
+from semples.core.files import write_text
+from semples.core.progress import track
 from semples.export.codes import coco_rle
 from semples.export.folder import Photos, check_choice, check_range, place_photo
 from semples.export.polygons import region_polygon
 from semples.export.regions import Region, find_regions
 from semples.export.source import ExportSource
-from semples.files import write_text
-from semples.progress import track
 
 Shapes = Literal["rle", "polygons"]
 FILE = "instances.json"

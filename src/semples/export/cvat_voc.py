@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semples.errors import UserError
+from semples.core.errors import UserError
+from semples.core.palette import colour, voc_palette
+from semples.core.progress import track
 from semples.export.cvat_coco import ARCHIVE
 from semples.export.folder import check_range, write_zip
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
-from semples.palette import colour, voc_palette
-from semples.progress import track
 
 MAX_OBJECTS = 255
 

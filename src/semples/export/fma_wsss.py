@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semples.cam_store import Cams, CamStore
+from semples.cams.store import Cams, CamStore
+from semples.core.errors import UserError
+from semples.core.files import write_text
+from semples.core.palette import write_label_png
+from semples.core.progress import track
 from semples.data.dataset import IGNORE
-from semples.errors import UserError
 from semples.export.folder import check_range
 from semples.export.source import ExportSource
 from semples.export.voc import write_classes, write_names
-from semples.files import write_text
-from semples.masks.threshold import label_map
-from semples.palette import write_label_png
-from semples.progress import track
+from semples.labels.threshold import label_map
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Literal, get_args
 
 from PIL import Image
 
+from semples.core.errors import UserError
+from semples.core.files import atomic_path, write_bytes
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import ORIENTATION_TAG
-from semples.errors import UserError
-from semples.files import atomic_path, write_bytes
 
 Photos = Literal["none", "copy", "link"]
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semples.core.files import write_bytes, write_text
+from semples.core.palette import colour, voc_palette
+from semples.core.progress import track
 from semples.data.dataset import IGNORE
 from semples.data.photos import resize_photo
 from semples.export.folder import check_range
 from semples.export.source import ExportSource
-from semples.files import write_bytes, write_text
-from semples.palette import colour, voc_palette
-from semples.progress import track
 
 STYLE = """\
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa }

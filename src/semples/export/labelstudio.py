@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples import __version__
+from semples.core.files import write_text
+from semples.core.palette import voc_palette
+from semples.core.progress import track
 from semples.export.coco import compact_json
 from semples.export.codes import brush_code
 from semples.export.folder import check_choice, check_range
 from semples.export.polygons import region_polygon
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
-from semples.files import write_text
-from semples.palette import voc_palette
-from semples.progress import track
 
 Shapes = Literal["brush", "polygons"]
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semples.cam_store import CamStore
+from semples.cams.store import CamStore
+from semples.core.errors import UserError
+from semples.core.files import read_json
+from semples.core.palette import read_label_png
 from semples.data.dataset import IGNORE, ClassList, FileDataset, Item, TaggedDataset
 from semples.data.photos import probe
 from semples.data.text import nfc
-from semples.errors import UserError
-from semples.files import read_json
-from semples.palette import read_label_png
 
 if TYPE_CHECKING:
-    from semples.steps.base import Context
+    from semples.run.context import Context
 
 THRESHOLD = 0.45  # the recipe's default
 
@@ -99,7 +99,7 @@ class ExportSource:
 
 def source_of_run(context: Context, *, labels: Path | None = None, cams: Path | None = None) -> ExportSource:
     """The photos of a run with its label maps and CAMs, or those of the folders `labels` and `cams`."""
-    from semples.steps.data import DATASET, photo_sizes
+    from semples.run.steps.data import DATASET, photo_sizes
 
     folder = context.folder("data")
     if not (folder / DATASET).is_file():

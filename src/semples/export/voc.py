@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.files import write_text
+from semples.core.palette import write_label_png
+from semples.core.progress import track
 from semples.data.classes import ClassList
 from semples.export.folder import Photos, check_choice, place_photo
 from semples.export.source import ExportSource
-from semples.files import write_text
-from semples.palette import write_label_png
-from semples.progress import track
 
 
 @dataclass(frozen=True)

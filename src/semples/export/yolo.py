@@ -16,13 +16,13 @@ from pathlib import Path
 
 import yaml
 
+from semples.core.files import write_text
+from semples.core.progress import track
 from semples.export.folder import Photos, check_choice, check_range, place_photo
 from semples.export.polygons import region_polygon
 from semples.export.regions import Region, find_regions
 from semples.export.source import ExportSource
 from semples.export.voc import write_names
-from semples.files import write_text
-from semples.progress import track
 
 INSET = 0.05  # pixels; YOLO's programs draw polygons with OpenCV
 

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from semples.core.errors import UserError
+from semples.core.files import atomic_path
+from semples.core.progress import counter
 from semples.data.dataset import PhotoError, Problem, TaggedDataset
-from semples.errors import UserError
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import Scores, confusion_matrix, mean_of_known, number_or_none, scores_from_confusion
-from semples.files import atomic_path
 from semples.prediction.job import segment_photos
 from semples.prediction.model import Model, Prepared
 from semples.prediction.photos import Photo
-from semples.progress import counter
 from semples.segmenter.build import BACKGROUND
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # truth and labels of a photo

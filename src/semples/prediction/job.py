@@ -30,16 +30,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semples import __version__
+from semples.core.errors import UserError
+from semples.core.files import read_json, write_bytes, write_json, write_text
+from semples.core.palette import write_label_png
+from semples.core.progress import counter
 from semples.data.dataset import Problem
 from semples.data.photos import PhotoError, read_photo
-from semples.errors import UserError
 from semples.export.gallery import Options, overlay
-from semples.files import read_json, write_bytes, write_json, write_text
-from semples.palette import write_label_png
 from semples.prediction.load import load
 from semples.prediction.model import NEEDS_TAGS, PICTURE_SIDE, Model, Prepared
 from semples.prediction.photos import Photo, Tags, find_photos, known_tags
-from semples.progress import counter
 from semples.segmenter.build import BACKGROUND
 
 LABELS, OVERLAYS = "labels", "overlays"

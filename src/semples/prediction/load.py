@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semples import pipeline
-from semples.errors import UserError
-from semples.files import sha256_file
+from semples.core.errors import UserError
+from semples.core.files import sha256_file
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
+from semples.run import pipeline
+from semples.run.context import GENERATOR
+from semples.run.steps import segmenter
+from semples.run.steps.cams import LAST
+from semples.run.threshold import chosen_threshold
 from semples.segmenter.package import PROGRAMS, is_package, open_package
-from semples.steps import segmenter
-from semples.steps.base import GENERATOR
-from semples.steps.cams import LAST
-from semples.steps.threshold import chosen_threshold
 
 if TYPE_CHECKING:
     from semples.prediction.model import Model
@@ -54,7 +54,7 @@ def find_segmenter(folder: Path) -> Path | None:
 
 
 def _cam_model(folder: Path, settings: Any) -> Model:
-    from semples.models.generator import load_generator
+    from semples.generators.base import load_generator
     from semples.prediction.model import CamModel
 
     context = pipeline.open_run(folder)

@@ -22,24 +22,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semples.cams import photo_cams
+from semples.cams.make import photo_cams
+from semples.core.errors import UserError
+from semples.core.schema import to_dict
 from semples.data.photos import read_photo
 from semples.data.transforms import image_to_tensor, resize_photo
-from semples.errors import UserError
-from semples.masks.crf import DenseCrf, unary_from_scores
-from semples.masks.labelling import Labeller
-from semples.masks.regions import Regions, Thresholds
+from semples.labels.crf.dense import DenseCrf, unary_from_scores
+from semples.labels.labelling import Labeller
+from semples.labels.regions import Regions, Thresholds
 from semples.prediction.photos import Tags
 from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
 from semples.prediction.settings import PredictSettings
 from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
-from semples.schema import to_dict
+from semples.run.steps.cams import reduced
+from semples.run.steps.regions import proposer
 from semples.segmenter.shapes import least_side, only_side
-from semples.steps.cams import reduced
-from semples.steps.regions import proposer
 
 if TYPE_CHECKING:
-    from semples.models.generator import MaskGenerator
+    from semples.generators.base import MaskGenerator
     from semples.segmenter.build import Segmenter
 
 PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels

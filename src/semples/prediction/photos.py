@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.errors import UserError
 from semples.data.dataset import Problem
-from semples.data.folder import PhotoIndex, find_files, unique_ids
+from semples.data.readers.folder import PhotoIndex, find_files, unique_ids
 from semples.data.tagfile import read_table, split_tags
-from semples.errors import UserError
 
 MAGIC = frozenset("*?[")
 TAG_SUFFIXES = (".csv", ".tsv", ".json")

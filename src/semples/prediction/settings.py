@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from semples.errors import UserError
-from semples.schema import merge, setting
+from semples.core.errors import UserError
+from semples.core.schema import merge, setting
 
 
 @dataclass(frozen=True, kw_only=True)

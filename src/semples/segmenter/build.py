@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semples.errors import UserError
-from semples.files import atomic_path, read_json, write_json
+from semples.core.errors import UserError
+from semples.core.files import atomic_path, read_json, write_json
 from semples.segmenter.network import (
     BACKBONES,
     BACKGROUND,

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from semples.errors import UserError
-from semples.models.weights import SHIPPED, find_weights, local_source, offline_hint
+from semples.core.errors import UserError
+from semples.networks.weights import SHIPPED, find_weights, local_source, offline_hint
 
 WEIGHTS = "model.safetensors"
 NETWORK = "config.json"

@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semples.errors import UserError
-from semples.files import atomic_path
+from semples.core.errors import UserError
+from semples.core.files import atomic_path
 from semples.segmenter.build import BACKGROUND, Segmenter
 from semples.segmenter.pooling import pool_by_products
 

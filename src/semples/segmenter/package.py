@@ -18,11 +18,11 @@ from pathlib import Path
 import yaml
 
 from semples import __version__
-from semples.errors import UserError
-from semples.files import sha256_file, write_json, write_text
-from semples.palette import voc_palette
+from semples.core.errors import UserError
+from semples.core.files import sha256_file, write_json, write_text
+from semples.core.palette import voc_palette
+from semples.core.schema import to_yaml
 from semples.recipe import Recipe, load_recipe
-from semples.schema import to_yaml
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
 from semples.segmenter.licences import LICENCES
 from semples.segmenter.network import NETWORK, WEIGHTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.segmenter.build import Segmenter
 
 ANY_SIZE = ("segformer", "mask2former", "maskformer", "semples_vit")  # known; the others are tried

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from semples.errors import UserError
+from semples.core.errors import UserError
 from semples.recipe import SegmenterSettings
 from semples.segmenter.build import Segmenter
 from semples.segmenter.robust import noisy_loss

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from semples.core.errors import UserError
+from semples.core.palette import read_label_png
+from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset, with_items
 from semples.data.photos import probe
 from semples.data.transforms import colour_jitter, image_to_tensor, key_rng
-from semples.errors import UserError
-from semples.palette import read_label_png
-from semples.progress import track
 from semples.recipe import SegmentAugmentSettings, SegmenterSettings
 from semples.training.feed import Key, Row, keyed_noise
 from semples.training.task import Batch

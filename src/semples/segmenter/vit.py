@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from semples.models.vit import VisionTransformer, VitConfig
-from semples.models.weaktr import from_classifier, initialise
-from semples.models.weights import Weights, load_strictly
+from semples.generators.weaktr import from_classifier, initialise
+from semples.networks.vit import VisionTransformer, VitConfig
+from semples.networks.weights import Weights, load_strictly
 from semples.segmenter.pooling import pool_by_products
 
 ARCHITECTURE = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps", "image_size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semples.schema import setting
+from semples.core.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)

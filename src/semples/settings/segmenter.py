@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from semples.schema import setting
+from semples.core.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from semples.losses import attract, cosine, repel
-from semples.models.clip import FrozenClip
-from semples.models.generator import MaskGenerator, Pairs
-from semples.stages.pair_views import ViewMaker
+from semples.generators.base import MaskGenerator, Pairs
+from semples.judges.clip import FrozenClip
+from semples.stages.losses import attract, cosine, repel
+from semples.stages.views import ViewMaker
 from semples.training.task import Batch, Task, Total, share
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from semples.losses import attract, cosine, separate
-from semples.models.background_prompts import BackgroundPrompts
-from semples.models.clip import FrozenClip
-from semples.models.generator import MaskGenerator, Pairs
+from semples.generators.base import MaskGenerator, Pairs
+from semples.judges.clip import FrozenClip
 from semples.recipe import PromptSettings
-from semples.stages.pair_views import ViewMaker
+from semples.stages.background_prompts import BackgroundPrompts
+from semples.stages.losses import attract, cosine, separate
+from semples.stages.views import ViewMaker
 from semples.training.task import Batch, Task, Total, share
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from semples.losses import cosine, repel
-from semples.models.clip import FrozenClip
-from semples.models.generator import MaskGenerator, Pairs
+from semples.generators.base import MaskGenerator, Pairs
+from semples.judges.clip import FrozenClip
+from semples.stages.losses import cosine, repel
 from semples.stages.matching import Matching
-from semples.stages.pair_views import ViewMaker
+from semples.stages.views import ViewMaker
 from semples.training.task import Total, share
 
 

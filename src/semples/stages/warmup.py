@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from semples.models.generator import MaskGenerator
+from semples.generators.base import MaskGenerator
 from semples.training.task import Batch, Task, Total, share
 
 

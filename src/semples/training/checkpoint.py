@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from semples.errors import UserError
-from semples.files import atomic_path
+from semples.core.errors import UserError
+from semples.core.files import atomic_path
 
 
 @dataclass

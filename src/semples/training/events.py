@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from semples.files import write_text
+from semples.core.files import write_text
 
 
 class EventLog:

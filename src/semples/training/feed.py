@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from semples.core.errors import UserError
 from semples.data.dataset import TaggedDataset
 from semples.data.transforms import train_view
-from semples.errors import UserError
 from semples.recipe import AugmentSettings
 from semples.training.task import Batch, Total
 

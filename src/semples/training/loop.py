@@ -16,8 +16,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from semples.errors import Stopped, UserError
-from semples.progress import counter
+from semples.core.errors import Stopped, UserError
+from semples.core.progress import counter
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog

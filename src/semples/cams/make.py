@@ -1,0 +1,102 @@
+"""Class activation maps of whole photos: several scales, mirrored, summed (SemPLeS sec. 4.1, WeakTr)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semples.cams.affinity import sinkhorn, spread
+from semples.core.errors import UserError
+from semples.data.transforms import image_to_tensor, resize_photo
+from semples.generators.base import MaskGenerator, Pairs
+from semples.recipe import AffinitySettings, CamSettings, GeneratorSettings
+
+TINY = 1e-8
+
+
+def scaled_inputs(
+    photo: np.ndarray, scales: Sequence[float], settings: GeneratorSettings, *, smallest: int = 1
+) -> list[tuple[Tensor, float]]:
+    """Normalised views (3,h,w) of a uint8 photo (H,W,3), one per scale, resized on uint8 by Pillow's bicubic filter.
+
+    A side that would be shorter than `smallest` pixels (one patch) is enlarged to it.
+    """
+    height, width = photo.shape[:2]
+    views = []
+    for scale in scales:
+        size = max(smallest, round(width * scale)), max(smallest, round(height * scale))
+        resized = photo if size == (width, height) else resize_photo(photo, *size)
+        views.append((image_to_tensor(resized, settings.mean, settings.std), scale))
+    return views
+
+
+@runtime_checkable
+class HasPatchAttention(Protocol):
+    """A generator whose patches attend to one another."""
+
+    def patch_attention(self, image_B3HW: Tensor) -> Tensor:
+        """Attention (B,N,N), positive, rows from, columns to, patches row by row."""
+        ...
+
+
+@torch.no_grad()
+def photo_cams(
+    model: MaskGenerator,
+    photos: Sequence[np.ndarray],
+    tags: Sequence[tuple[int, ...]],
+    *,
+    settings: CamSettings,
+    generator: GeneratorSettings,
+    device: torch.device | None = None,
+) -> list[dict[int, np.ndarray]]:
+    """CAMs of photos of one size: per photo {class index: float32 (H,W) in 0..1}, present classes only.
+
+    For every scale the fine CAMs of the photo and its mirror (turned back) are resized bilinearly (align_corners
+    False) to the photo's size and summed; per class (c - min) / (max - min + 1e-8). The mirror is turned back and added
+    before resizing, which is the same up to rounding since both steps are linear.
+    """
+    count, (height, width) = len(photos), photos[0].shape[:2]
+    num_classes = model.num_classes
+    tags_BK = torch.zeros(count, num_classes, dtype=torch.bool)
+    for row, present in zip(tags_BK, tags, strict=True):
+        row[list(present)] = True
+    if not tags_BK.any():
+        return [{} for _ in photos]
+    mirrored_tags = torch.cat([tags_BK, tags_BK]) if settings.mirror else tags_BK
+    pairs = Pairs.of(mirrored_tags.to(device))
+    summed_PHW = torch.zeros(int(tags_BK.sum()), height, width, device=device)
+    stacks = [scaled_inputs(photo, settings.scales, generator, smallest=model.patch_size) for photo in photos]
+    for views in zip(*stacks, strict=True):
+        image = torch.stack([view for view, _ in views]).to(device)
+        if settings.mirror:
+            image = torch.cat([image, image.flip(-1)])
+        cam_Phw = model.cams(image, pairs).float()
+        if settings.affinity.power:
+            cam_Phw = _spread(model, image, pairs, cam_Phw, settings.affinity)
+        if settings.mirror:
+            straight, mirror = cam_Phw.chunk(2)
+            cam_Phw = straight + mirror.flip(-1)
+        summed_PHW += F.interpolate(cam_Phw[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+    low = summed_PHW.amin(dim=(1, 2), keepdim=True)
+    span = summed_PHW.amax(dim=(1, 2), keepdim=True) - low
+    maps = iter(((summed_PHW - low) / (span + TINY)).cpu().numpy())
+    return [{label: next(maps) for label in sorted(present)} for present in tags]
+
+
+def _spread(
+    model: MaskGenerator, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor, settings: AffinitySettings
+) -> Tensor:
+    """CAMs (P,h,w) spread along their photo's attention between patches."""
+    if not isinstance(model, HasPatchAttention):
+        raise UserError(f"cams.affinity: {type(model).__name__} has no attention between patches; use power 0")
+    found = torch.empty_like(cam_Phw)
+    for photo, attention_NN in enumerate(model.patch_attention(image_B3HW).float()):
+        mine = pairs.photo == photo
+        if mine.any():
+            found[mine] = spread(cam_Phw[mine], sinkhorn(attention_NN, rounds=settings.rounds), settings)
+    return found

@@ -1,0 +1,1 @@
+"""Errors, files, settings schema, progress, safe loading, palettes: what everything else stands on."""

@@ -1,0 +1,1 @@
+"""The drawn demo world: things on their grounds, with exact masks of both."""

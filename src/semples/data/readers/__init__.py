@@ -1,0 +1,1 @@
+"""How a folder of photos becomes a TaggedDataset. One file a layout."""

@@ -1,0 +1,350 @@
+"""WeakTr: a vision transformer with one class token per class and adaptive attention fusion (arXiv 2304.01184).
+
+Shape suffixes: B images, K classes, N = h·w patches, T = K + N tokens, C channels, H heads, D = C / H, L blocks,
+P (image, present class) pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semples.core.errors import UserError
+from semples.generators.base import Pairs
+from semples.networks.vit import Tokens, VisionTransformer, VitConfig
+from semples.networks.weights import find_weights, load_strictly
+from semples.recipe import GeneratorSettings
+
+MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
+
+
+class AdaptiveAttentionFusion(nn.Module):
+    """One weight in (0,1) for each of the H·L attention heads, from pooled attention features (WeakTr sec. 3.2).
+
+    The H·L axis is head-major: index = head · L + block. In a feature vector the head is the *last* axis: channel
+    c = i · H + head.
+    """
+
+    def __init__(self, *, heads: int, depth: int, head_dim: int, head_reduction: int, feature_reduction: int) -> None:
+        super().__init__()
+        maps = heads * depth
+        self.heads, self.depth = heads, depth
+        self.attn_head_ffn = nn.Sequential(
+            nn.Linear(maps, max(1, maps // head_reduction), bias=False),
+            nn.ReLU(),
+            nn.Linear(max(1, maps // head_reduction), maps, bias=False),
+            nn.Sigmoid(),
+        )
+        self.attn_feat_ffn = nn.Sequential(
+            nn.Linear(head_dim, max(1, head_dim // feature_reduction)),
+            nn.Linear(max(1, head_dim // feature_reduction), 1),
+        )
+
+    def forward(self, pooled: list[Tensor]) -> Tensor:
+        """L pooled features (B,C) -> weights (B,H,L)."""
+        features_BHLD = torch.stack([x.unflatten(1, (-1, self.heads)).transpose(1, 2) for x in pooled], dim=2)
+        score_BM = self.attn_feat_ffn(features_BHLD.flatten(1, 2)).squeeze(-1)
+        return self.attn_head_ffn(score_BM).unflatten(1, (self.heads, self.depth))
+
+
+@dataclass
+class WeakTrOutput:
+    """Everything of one forward pass over all classes.
+
+    token_logits, coarse_logits, fine_logits: (B,K). coarse: (B,K,h,w), before the ReLU. cams: (B,K,h,w), before the
+    patch-to-patch step. patch_attention: (B,N,N), S; row i says how much patch i takes from every other.
+    head_weights: (B,H,L).
+    """
+
+    token_logits: Tensor
+    coarse_logits: Tensor
+    fine_logits: Tensor
+    coarse: Tensor
+    cams: Tensor
+    patch_attention: Tensor
+    head_weights: Tensor
+
+
+class WeakTr(VisionTransformer):
+    """The mask generator of SemPLeS. Parameter names are those of the published checkpoints."""
+
+    def __init__(
+        self,
+        config: VitConfig,
+        *,
+        num_classes: int,
+        drop_path: float = 0.1,
+        pooling: str = "max",
+        head_reduction: int = 8,
+        feature_reduction: int = 8,
+        attention: str = "fused",
+        refine: bool = True,
+    ) -> None:
+        super().__init__(config, num_tokens=num_classes, drop_path=drop_path)
+        self._options = {
+            "drop_path": drop_path,
+            "pooling": pooling,
+            "head_reduction": head_reduction,
+            "feature_reduction": feature_reduction,
+            "attention": attention,
+            "refine": refine,
+        }
+        self.num_classes = num_classes
+        self.patch_size = config.patch_size
+        self.noise_size = 2 * config.depth
+        self.pooling = pooling
+        self.attention = attention
+        self.refine = refine
+        self.head = nn.Conv2d(config.width, num_classes, kernel_size=3, padding=1)
+        self.adaptive_attention_fusion = AdaptiveAttentionFusion(
+            heads=config.heads,
+            depth=config.depth,
+            head_dim=config.width // config.heads,
+            head_reduction=head_reduction,
+            feature_reduction=feature_reduction,
+        )
+
+    def warmup_parameters(self) -> Iterator[nn.Parameter]:
+        """All but the final `norm`, which the forward pass never applies: weight decay would wear it away."""
+        unused = set(self.norm.parameters())
+        yield from (parameter for parameter in self.parameters() if parameter not in unused)
+
+    def train_parameters(self) -> Iterator[nn.Parameter]:
+        """`head` and `adaptive_attention_fusion`: the only parts that matching and refinement train."""
+        yield from self.head.parameters()
+        yield from self.adaptive_attention_fusion.parameters()
+
+    def config_dict(self) -> dict[str, Any]:
+        """Plain data for `from_config`."""
+        return {"kind": "weaktr", "vit": asdict(self.config), **self._options}
+
+    # ------------------------------------------------------------------------------------------------------- CAMs
+
+    def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
+        """Fine CAMs (P,h,w) of the present pairs. Patch features entering `head` are detached (SemPLeS sec. 3.2)."""
+        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= MAP_BYTES
+        with torch.no_grad():
+            tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
+        h, w = tokens.grid
+        if len(pairs) == 0:
+            return image_B3HW.new_zeros(0, h, w)
+        weights_BHL = self.adaptive_attention_fusion(tokens.pooled)
+        patch_cam_PN = F.relu(self._coarse(tokens)).flatten(2)[pairs.photo, pairs.label]
+        fuse = self._fine_from_maps if keep_maps else self._fine_streamed
+        return fuse(tokens, weights_BHL, patch_cam_PN, pairs).unflatten(1, (h, w))
+
+    def _map_bytes(self, image_B3HW: Tensor) -> int:
+        """Memory of all attention maps of a batch."""
+        B, _, height, width = image_B3HW.shape
+        T = self.num_classes + (height // self.patch_size) * (width // self.patch_size)
+        return B * self.config.heads * self.config.depth * T * T * image_B3HW.element_size()
+
+    def _tokens(self, image_B3HW: Tensor, noise_BZ: Tensor | None, *, keep_maps: bool) -> Tokens:
+        noise_BL2 = None if noise_BZ is None else noise_BZ.unflatten(1, (-1, 2))
+        return VisionTransformer.forward(
+            self, image_B3HW, pooling=self.pooling, noise_BL2=noise_BL2, keep_maps=keep_maps
+        )
+
+    def _coarse(self, tokens: Tokens) -> Tensor:
+        """Coarse logit maps Z (B,K,h,w)."""
+        patches_BCN = tokens.last[:, self.num_classes :].transpose(1, 2)
+        return self.head(patches_BCN.unflatten(2, tokens.grid))
+
+    def _combine(self, class_to_patch: Tensor, patch_cam: Tensor) -> Tensor:
+        if self.attention == "patchcam":
+            return patch_cam
+        return class_to_patch if self.attention == "transcam" else class_to_patch * patch_cam
+
+    def _fine_from_maps(self, tokens: Tokens, weights_BHL: Tensor, patch_cam_PN: Tensor, pairs: Pairs) -> Tensor:
+        """(P,N) through the fused attention of every photo: differentiable in the head weights."""
+        fused_BTT = fuse_maps(tokens.attention, weights_BHL)
+        cam_PN = self._combine(fused_BTT[pairs.photo, pairs.label, self.num_classes :], patch_cam_PN)
+        if not self.refine:
+            return cam_PN
+        patch_attention_PNN = fused_BTT[:, self.num_classes :, self.num_classes :][pairs.photo]
+        return torch.bmm(patch_attention_PNN, cam_PN.unsqueeze(2)).squeeze(2)
+
+    def _fine_streamed(self, tokens: Tokens, weights_BHL: Tensor, patch_cam_PN: Tensor, pairs: Pairs) -> Tensor:
+        """The same numbers without ever forming an attention map: for large photos."""
+        fine_PN = torch.empty_like(patch_cam_PN)
+        for photo in pairs.photo.unique().tolist():
+            mine = pairs.photo == photo
+            layers = [
+                (q[photo], k[photo], weights_BHL[photo, :, index, None, None] / weights_BHL[photo].numel())
+                for index, (q, k) in enumerate(zip(tokens.queries, tokens.keys, strict=True))
+            ]
+            fine_PN[mine] = self._fine_of_photo(layers, pairs.label[mine], patch_cam_PN[mine])
+        return fine_PN
+
+    def _fine_of_photo(
+        self, layers: list[tuple[Tensor, Tensor, Tensor]], labels_p: Tensor, patch_cam_pN: Tensor
+    ) -> Tensor:
+        """(p,N) of one photo's present classes; layers: queries, keys (H,T,D) and weights (H,1,1) of every block."""
+        K = self.num_classes
+        cam_pN = patch_cam_pN
+        if self.attention != "patchcam":
+            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0)[:, K:] for q, k, w in layers]
+            cam_pN = self._combine(torch.stack(rows).sum(dim=0), patch_cam_pN)
+        if not self.refine:
+            return cam_pN
+        value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
+        return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def patch_attention(self, image_B3HW: Tensor) -> Tensor:
+        """Fused attention between patches (B,N,N), rows from, columns to."""
+        tokens = self._tokens(image_B3HW, None, keep_maps=True)
+        fused_BTT = fuse_maps(tokens.attention, self.adaptive_attention_fusion(tokens.pooled))
+        return fused_BTT[:, self.num_classes :, self.num_classes :]
+
+    # ---------------------------------------------------------------------------------------------------- warm-up
+
+    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
+        """Sum of three multi-label soft-margin losses, on token, coarse and fine logits, per photo (B,) (WeakTr)."""
+        output = self(image_B3HW, noise_BZ=noise_BZ)
+        target = tags_BK.to(output.token_logits.dtype)
+        logits = (output.token_logits, output.coarse_logits, output.fine_logits)
+        losses = [F.multilabel_soft_margin_loss(x, target, reduction="none") for x in logits]
+        return torch.stack(losses).sum(dim=0)
+
+    def forward(self, image_B3HW: Tensor, *, noise_BZ: Tensor | None = None) -> WeakTrOutput:  # type: ignore[override]
+        """All classes at once, differentiable in the backbone: warm-up and inspection.
+
+        The coarse CAM inside the fine one is detached, attention maps and features are too: the fine logits teach
+        the attention fusion only (WeakTr sec. 3.3).
+        """
+        tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=True)
+        K = self.num_classes
+        weights_BHL = self.adaptive_attention_fusion(tokens.pooled)
+        fused_BTT = fuse_maps(tokens.attention, weights_BHL)
+        coarse_BKhw = self._coarse(tokens)
+        class_to_patch_BKhw = fused_BTT[:, :K, K:].unflatten(2, tokens.grid)
+        cams_BKhw = self._combine(class_to_patch_BKhw, F.relu(coarse_BKhw).detach())
+        patch_attention_BNN = fused_BTT[:, K:, K:]
+        # The spatial mean of S · CAM needs the column means of S only.
+        patches = tokens.grid[0] * tokens.grid[1]
+        given_BN = (
+            patch_attention_BNN.mean(dim=1)
+            if self.refine
+            else fused_BTT.new_full((len(fused_BTT), patches), 1 / patches)
+        )
+        return WeakTrOutput(
+            token_logits=tokens.last[:, :K].mean(dim=-1),
+            coarse_logits=coarse_BKhw.mean(dim=(2, 3)),
+            fine_logits=torch.einsum("bkn,bn->bk", cams_BKhw.flatten(2), given_BN),
+            coarse=coarse_BKhw,
+            cams=cams_BKhw,
+            patch_attention=patch_attention_BNN,
+            head_weights=weights_BHL,
+        )
+
+
+def attend(q_HND: Tensor, k_HTD: Tensor, value_Tp: Tensor, weight_H11: Tensor) -> Tensor:
+    """Σ_h w_h softmax(q_h k_hᵀ) V (N,p) by fused attention kernels, which want V as wide as the queries."""
+    heads, _, width = q_HND.shape
+    parts = []
+    for part in value_Tp.split(width, dim=1):
+        padded_HTD = F.pad(part, (0, width - part.shape[1])).expand(heads, -1, -1)
+        mixed_HND = F.scaled_dot_product_attention(q_HND[None], k_HTD[None], padded_HTD[None], scale=1.0)[0]
+        parts.append((mixed_HND[:, :, : part.shape[1]] * weight_H11).sum(dim=0))
+    return torch.cat(parts, dim=1)
+
+
+def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
+    """(1 / HL) Σ w A over heads and blocks: L maps (B,H,T,T) -> (B,T,T) (WeakTr eq. (4))."""
+    B, H, L = weights_BHL.shape
+    T = attention[0].shape[-1]
+    fused_B1M = sum(
+        torch.bmm(weights_BHL[:, :, index].unsqueeze(1), maps.reshape(B, H, T * T))
+        for index, maps in enumerate(attention)
+    )
+    return fused_B1M.reshape(B, T, T) / (H * L)  # type: ignore[union-attr, no-any-return]
+
+
+# ------------------------------------------------------------------------------------------------------ construction
+
+
+def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr:
+    """A WeakTr with the start weights of the recipe: an ImageNet classifier, a WeakTr checkpoint, or `random`."""
+    weights = None if settings.start == "random" else find_weights(settings.start)
+    architecture: dict[str, Any] = {
+        "patch_size": settings.patch_size,
+        "width": settings.width,
+        "depth": settings.depth,
+        "heads": settings.heads,
+        "image_size": settings.image_size,
+    }
+    if weights is not None:
+        known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
+        architecture |= {key: weights.config[key] for key in known if key in weights.config}
+    width, heads = architecture["width"], architecture["heads"]
+    if width % heads:
+        raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = WeakTr(
+            VitConfig(**architecture),
+            num_classes=num_classes,
+            drop_path=settings.drop_path,
+            pooling=settings.pooling,
+            head_reduction=settings.head_reduction,
+            feature_reduction=settings.feature_reduction,
+            attention=settings.attention,
+            refine=settings.refine,
+        )
+        initialise(model)
+    if weights is not None:
+        state = weights.state
+        if not any(name.startswith("adaptive_attention_fusion.") for name in state):
+            state = from_classifier(state, model)
+        load_strictly(model, state, where=settings.start)
+    return model
+
+
+def from_config(config: dict[str, Any], *, num_classes: int) -> WeakTr:
+    """The network that `config_dict` described, with random weights."""
+    options = {key: value for key, value in config.items() if key not in ("kind", "vit")}
+    return WeakTr(VitConfig(**config["vit"]), num_classes=num_classes, **options)
+
+
+def initialise(model: VisionTransformer) -> None:
+    """Normal numbers of deviation 0.02 for tokens, positions and linear layers, zero biases: the usual ViT start."""
+    for parameter in (model.cls_token, model.pos_embed):
+        nn.init.trunc_normal_(parameter, std=0.02)
+    for module in model.blocks.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+
+def from_classifier(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
+    """An ImageNet classifier's weights (timm naming) as WeakTr start weights.
+
+    The class token and its position are repeated K times, patch positions resized bicubically to the model's grid, the
+    classifier dropped; `head` and `adaptive_attention_fusion` keep the model's own start.
+    """
+    own = model.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist.", "fc_norm."))}
+    prefix = ("head.", "adaptive_attention_fusion.")
+    state |= {name: value for name, value in own.items() if name.startswith(prefix)}
+    # A distilled classifier has a second token of its own, with a position behind the first.
+    tokens = 1 + (state.pop("dist_token", None) is not None)
+    token, positions = state.get("cls_token"), state.get("pos_embed")
+    if token is None or positions is None or token.ndim != 3 or positions.ndim != 3:
+        return state
+    patches = positions[:, tokens:]
+    side, target = round(patches.shape[1] ** 0.5), model.config.grid
+    state["cls_token"] = token[:, :1].repeat(1, model.num_tokens, 1)
+    if side > 0 and side * side == patches.shape[1]:
+        classes = positions[:, :1].repeat(1, model.num_tokens, 1)
+        if side != target:
+            grid = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
+            grid = F.interpolate(grid, size=(target, target), mode="bicubic", align_corners=False)
+            patches = grid.flatten(2).transpose(1, 2)
+        state["pos_embed"] = torch.cat([classes, patches], dim=1)
+    return state

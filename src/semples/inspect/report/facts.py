@@ -1,0 +1,245 @@
+"""The figures of a report: what was run, curves, scores per class, what occurs together, what prompts have learned."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from semples.core.errors import UserError
+from semples.core.files import read_json
+from semples.core.progress import duration
+from semples.core.schema import to_yaml
+from semples.inspect.report.charts import Chart, Series, line_chart
+from semples.inspect.words import nearest_words
+from semples.networks.weights import local_source, source_digest
+from semples.run import pipeline
+from semples.run.context import PROMPTS, Context
+from semples.run.steps import labels as label_steps
+from semples.run.steps.train import STAGES
+from semples.run.threshold import CURVE_FILE, SELECTION, SELECTION_FILE
+from semples.training.events import read_lines
+
+CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
+TITLES = {"warmup": "Warm-up", "matching": "(a) Matching", "prompting": "(b) Prompting", "refinement": "(c) Refinement"}
+AFTER = {"threshold": "", "crf": "dense CRF", "regions": "regions", "regions+crf": "regions and dense CRF"}
+SELECTED = {
+    "auto": "chosen from photos and tags",
+    "fixed": "set in the recipe",
+    "ground-truth": "best by pixel masks: this run has used pixel labels",
+}
+DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
+DEMO_WORDS = "demo_words.txt"
+WORDS = 5
+SHOWN_PROBLEMS = 50
+
+
+def run_facts(context: Context) -> dict[str, Any]:
+    """What was run, when, on what: plain data for the template."""
+    found = pipeline.status(context)
+    manifests = {entry.step: _manifest(context, entry.step) for entry in found}
+    finished = sorted(str(manifest["finished"]) for manifest in manifests.values() if "finished" in manifest)
+    dataset = context.dataset
+    steps = [
+        {
+            "name": entry.step,
+            "about": entry.about,
+            "state": entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}",
+            "time": "" if entry.seconds is None else duration(entry.seconds),
+            "finished": _moment(manifests[entry.step].get("finished")),
+            "result": ", ".join(_figure(key, value) for key, value in entry.result.items() if value is not None),
+        }
+        for entry in found
+    ]
+    return {
+        "folder": str(context.out.resolve()),
+        "name": dataset.name,
+        "root": str(dataset.root),
+        "recipe": context.recipe.name,
+        "settings": to_yaml(context.recipe),
+        "version": ", ".join(sorted({str(m["semples"]) for m in manifests.values() if "semples" in m})),
+        "finished": _moment(finished[-1]) if finished else "",
+        "time": duration(sum(entry.seconds or 0.0 for entry in found)),
+        "steps": steps,
+        "states": _unfinished(found),
+        "photos": len(dataset.items),
+        "untagged": sum(not item.tags for item in dataset.items),
+        "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
+        "problem_count": len(dataset.problems),
+    }
+
+
+def _unfinished(found: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]:
+    """Names of the steps in each state other than done."""
+    titles = {
+        "outdated": "Made with other settings, photos or models than there are now",
+        "interrupted": "Interrupted or still running",
+        "not run": "Not made yet",
+    }
+    groups = [(title, [entry.step for entry in found if entry.state == state]) for state, title in titles.items()]
+    every = [f"all {len(found)} steps"]
+    return [(title, every if len(names) == len(found) else names) for title, names in groups if names]
+
+
+def _manifest(context: Context, step: str) -> dict[str, Any]:
+    path = context.folder(step) / pipeline.MANIFEST
+    return read_json(path) if path.is_file() else {}
+
+
+def _moment(stamp: Any) -> str:
+    """2026-11-22T14:14:31+0000 as 2026-11-22 14:14."""
+    return str(stamp)[:16].replace("T", " ") if stamp else ""
+
+
+def _figure(key: str, value: Any) -> str:
+    return f"{key.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+
+
+def used_threshold(context: Context) -> dict[str, Any]:
+    """The background threshold of the run's label maps, or of the recipe where there are none, and how it was found."""
+    result = _manifest(context, "labels").get("result", {})
+    settings = context.recipe.labels
+    select = str(result.get("select", settings.select))
+    known = chosen_without_masks(context) if select == "auto" else None
+    how, own = SELECTED[select], result.get("thresholds")
+    if select == "auto" and not result and known is None:
+        how = "will be chosen from photos and tags"
+    return {
+        "value": float(result.get("threshold", settings.threshold if known is None else known)),
+        "how": how + (f"; a class has {min(own):.2f} to {max(own):.2f}" if own else ""),
+        "pixel_labels": select == "ground-truth",
+        "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
+        "made": bool(result),
+        "after": AFTER[str(result.get("method", "threshold"))],
+    }
+
+
+def _epoch_by_masks(context: Context, stage: str) -> bool:
+    return _manifest(context, stage).get("result", {}).get("select_epoch") == "ground-truth"
+
+
+def chosen_without_masks(context: Context) -> float | None:
+    """The threshold that photos and tags alone give; None where it was not looked for."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    return float(read_json(path)["threshold"]) if path.is_file() else None
+
+
+def chosen_for_classes(context: Context) -> list[float] | None:
+    """Each class's own threshold that photos and tags alone give; None where it was not looked for."""
+    path = context.folder(SELECTION) / SELECTION_FILE
+    if not path.is_file():
+        return None
+    own = read_json(path)["per_class"]
+    names = context.dataset.classes.names
+    return [float(own[name]) for name in names] if set(own) == set(names) else None
+
+
+def curves(context: Context) -> dict[str, dict[str, Any]]:
+    """The stored threshold curve of every stage that has one."""
+    found = {}
+    for stage in CAM_STAGES:
+        path = context.folder(label_steps.curve_name(stage)) / CURVE_FILE
+        if path.is_file():
+            found[stage] = read_json(path)
+    return found
+
+
+def curve_chart(found: dict[str, dict[str, Any]]) -> Chart | None:
+    """mIoU over thresholds, a line a stage; the last stage strong."""
+    series = [
+        Series(
+            CAM_STAGES[stage],
+            tuple((point["threshold"], point["miou"]) for point in curve["curve"] if point["miou"] is not None),
+            strong=stage == list(found)[-1],
+        )
+        for stage, curve in found.items()
+    ]
+    return line_chart("mIoU over background thresholds", series, x_label="background threshold", y_label="mIoU, %")
+
+
+def loss_charts(context: Context) -> list[Chart]:
+    """A chart a trained stage: its loss and the terms of it over epochs."""
+    charts = []
+    for stage in STAGES:
+        events = read_lines(context.folder(stage) / "events.jsonl")
+        names = list(dict.fromkeys(key for event in events for key in event))
+        series = [
+            Series(name, tuple(_points(events, name)), strong=name == "loss")
+            for name in names
+            if name not in ("step", "epoch", "lr")
+        ]
+        chart = line_chart(TITLES[stage], series, x_label="epochs", y_label="loss")
+        if chart is not None:
+            charts.append(chart)
+    return charts
+
+
+def _points(events: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    pairs = [(event.get("epoch", event.get("step")), event.get(name)) for event in events]
+    return [(float(x), float(y)) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
+
+
+def class_table(context: Context, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Scores per class: of the label maps where they were scored, else of the last curve's best threshold."""
+    names = context.dataset.classes.names
+    path = context.folder("scores") / label_steps.SCORES
+    scores, of, title = None, "", "There are no scores, which need masks; the table counts photos."
+    if path.is_file():
+        scores = read_json(path)["labels"]
+        of = f"label maps at threshold {scores['threshold']:.2f}"
+    elif found:
+        stage, curve = list(found.items())[-1]
+        scores = curve["at_best"]
+        of = (
+            f"CAMs {CAM_STAGES[stage]} at their best threshold {curve['best']['threshold']:.2f}, found with pixel masks"
+        )
+    photos = [sum(index in item.tags for item in context.dataset.items) for index in range(len(names))]
+    rows = []
+    for value, name in enumerate(("background", *names)):
+        figures = None if scores is None else scores["classes"][value]
+        if value or figures:
+            rows.append(
+                {"value": value, "name": name, "photos": photos[value - 1] if value else None, "scores": figures}
+            )
+    title = f"Scores of {of}, percent." if of else title
+    return {"title": title, "of": of, "best": not path.is_file(), "rows": rows, "means": scores}
+
+
+def together(context: Context) -> list[list[int]]:
+    """How many photos carry both classes; on the diagonal those that carry the class."""
+    count = len(context.dataset.classes)
+    table = [[0] * count for _ in range(count)]
+    for item in context.dataset.items:
+        for first in item.tags:
+            for second in item.tags:
+                table[first][second] += 1
+    return table
+
+
+def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """The learned prompts' nearest words by class, or none and the reason."""
+    if not (context.folder("prompting") / PROMPTS).is_file():
+        return {}, "The background prompts of this run are not learned yet."
+    model = context.recipe.clip.model
+    if not _is_local(model):
+        return {}, f"{model} is not on this machine, so the prompts' nearest words are left out."
+    learned_with = _manifest(context, "prompting").get("inputs", {}).get("clip_model")
+    if learned_with is not None and learned_with != source_digest(model):
+        return {}, f"{model} is not the model any more that the prompts were learned with, so their words are left out."
+    words = Path(str(resources.files("semples"))) / "assets" / DEMO_WORDS if model == DEMO_CLIP else None
+    try:
+        return nearest_words(context, words=words, count=WORDS), ""
+    except UserError as error:
+        return {}, f"The prompts' nearest words are left out: {error}"
+
+
+def _is_local(model: str) -> bool:
+    """Whether the model can be read without network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        if local_source(model) is not None:
+            return True
+    except UserError:
+        return False
+    return all(isinstance(try_to_load_from_cache(model, name), str) for name in ("config.json", "model.safetensors"))

@@ -1,0 +1,93 @@
+"""CLIP's text tokens: cleaning, byte-pair encoding, fixed length."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import torch
+from torch import Tensor
+
+from semples.core.errors import UserError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+FULL_VOCABULARY = 49408
+FILES = ("tokenizer.json", "vocab.json")
+
+
+class ClipTokenizer:
+    """Text to token ids as CLIP was trained: repaired, unescaped, lower-cased, BPE, zero padded.
+
+    Backed by transformers' CLIPTokenizer; `context` is the number of positions (77).
+    """
+
+    def __init__(self, backend: Any, *, context: int = 77) -> None:
+        self._backend = backend
+        self.context = context
+        self.start: int = backend.convert_tokens_to_ids(START)
+        self.end: int = backend.convert_tokens_to_ids(END)
+
+    @classmethod
+    def published(cls, *, context: int = 77) -> ClipTokenizer:
+        """The vocabulary of all of OpenAI's models (49,408 tokens), shipped with this package."""
+        from transformers import CLIPTokenizer
+
+        packed = (resources.files("semples") / "assets" / "clip_merges.txt.gz").read_bytes()
+        lines = gzip.decompress(packed).decode("utf-8").splitlines()[1:]
+        merges: Any = [tuple(line.split(" ")) for line in lines]
+        symbols = list(_byte_symbols())
+        vocabulary = symbols + [symbol + "</w>" for symbol in symbols] + ["".join(pair) for pair in merges]
+        ids = {token: index for index, token in enumerate([*vocabulary, START, END])}
+        return cls(CLIPTokenizer(vocab=ids, merges=merges), context=context)
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, context: int = 77) -> ClipTokenizer:
+        """The tokenizer saved in `folder` (tokenizer.json, or vocab.json with merges.txt)."""
+        from transformers import CLIPTokenizer
+
+        if not any((folder / name).is_file() for name in FILES):
+            raise UserError(f"{folder}: holds no tokenizer ({' or '.join(FILES)})")
+        return cls(CLIPTokenizer.from_pretrained(str(folder), local_files_only=True), context=context)
+
+    def token(self, symbol: str) -> int:
+        """The id of one vocabulary entry, such as `.` (inside a word) or `.</w>` (ending one)."""
+        vocabulary: dict[str, int] = self._backend.get_vocab()
+        if symbol not in vocabulary:
+            raise UserError(f"the text model's vocabulary has no token {symbol!r}")
+        return vocabulary[symbol]
+
+    def pieces(self, text: str) -> list[int]:
+        """Ids of the text alone, without start, end or padding."""
+        ids: list[int] = self._backend(clean(text), add_special_tokens=False)["input_ids"]
+        return ids
+
+    def __call__(self, texts: list[str], *, truncate: bool = False) -> Tensor:
+        """Ids (n, context) int64, zero padded. A text that is too long raises UserError, or keeps its first
+        context - 1 tokens and the end token with `truncate`."""
+        ids = torch.zeros(len(texts), self.context, dtype=torch.long)
+        for row, text in zip(ids, texts, strict=True):
+            tokens = [self.start, *self.pieces(text), self.end]
+            if len(tokens) > self.context:
+                if not truncate:
+                    raise UserError(f"text of {len(tokens)} tokens, at most {self.context} fit: {text[:60]!r}")
+                tokens = [*tokens[: self.context - 1], self.end]
+            row[: len(tokens)] = torch.tensor(tokens)
+        return ids
+
+
+def clean(text: str) -> str:
+    """Mojibake repaired, HTML entities unescaped (twice, as CLIP does), white space folded, lower case."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return re.sub(r"\s+", " ", text).strip().lower()
+
+
+def _byte_symbols() -> list[str]:
+    """The 256 printable characters that stand for bytes in byte-level BPE, in vocabulary order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(hidden))]

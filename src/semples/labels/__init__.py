@@ -1,0 +1,1 @@
+"""Label maps with confidences from CAMs. No files are written here."""

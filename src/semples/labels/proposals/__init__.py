@@ -1,0 +1,1 @@
+"""Class-agnostic regions of a photo. One file a way to propose them."""

@@ -1,1 +1,0 @@
-"""Label maps: made from class activation maps, refined, written and read."""

@@ -1,1 +1,0 @@
-"""Networks: the mask generators and the frozen vision-language model."""

@@ -1,0 +1,80 @@
+"""Which photos are listed for a look, and what their certainty is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semples.core.errors import UserError
+from semples.core.palette import read_confidence_png, write_confidence_png, write_label_png
+from semples.data.dataset import Item
+from semples.inspect import review
+from semples.recipe import Recipe
+from semples.run.context import Context, Source
+from semples.run.steps import data, labels
+from tests import tiny
+
+
+def test_certainty_by_hand() -> None:
+    """An expected IoU: right pixels over labelled ones and those missed elsewhere; the worst tag counts."""
+    found = np.array([[1, 1, 0, 3]], np.uint8)
+    confidence = np.array([[0.9, 0.5, 0.8, 0.6]], np.float32)
+    first = (0.9 + 0.5) / (2 + 0.2 + 0.4)
+    third = 0.6 / (1 + 0.1 + 0.5 + 0.2)
+    assert review.certainty(found, confidence, (0,)) == pytest.approx(first)
+    assert review.certainty(found, confidence, (0, 2)) == pytest.approx(min(first, third)) == pytest.approx(third)
+    assert review.certainty(found, confidence, (0, 1, 2)) == 0  # no pixel of class 1
+    assert review.certainty(found, confidence, ()) == pytest.approx(0.7)
+    assert review.certainty(found, np.ones((1, 4), np.float32), (0, 2)) == 1
+
+
+def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
+    photos = tiny.draw_photos(tmp_path / "photos", count=6)
+    context = Context(Recipe(), Source(photos), tmp_path / "out")
+    data.step().run(context, context.folder("data"), "f")
+    folder = context.folder("labels")
+    expected = {}
+    for number, item in enumerate(context.dataset.items):
+        found = np.zeros((4, 4), np.uint8)
+        for tag in item.tags:
+            found[tag] = tag + 1
+        write_label_png(folder / f"{item.id}.png", found)
+        sure = np.full((4, 4), (number * 3 % 7) / 10, np.float32)
+        write_confidence_png(folder / "confidence" / f"{item.id}.png", sure)
+        expected[item.id] = review.certainty(found, sure, item.tags)
+    listed = review.most_worth_a_look(context, count=4)
+    assert [entry["certainty"] for entry in listed] == sorted(entry["certainty"] for entry in listed)
+    assert all(entry["certainty"] == pytest.approx(expected[entry["photo"]], abs=0.01) for entry in listed)
+    assert [entry["certainty"] for entry in listed] == pytest.approx(sorted(expected.values())[:4], abs=0.01)
+    assert all(entry["missing"] == [] and Path(entry["file"]).is_file() for entry in listed)
+    tagged = next(item for item in reversed(context.dataset.items) if item.tags)
+    write_label_png(folder / f"{tagged.id}.png", np.zeros((4, 4), np.uint8))
+    first = next(entry for entry in review.most_worth_a_look(context, count=6) if entry["photo"] == tagged.id)
+    assert first["certainty"] == 0
+    assert first["missing"] == [context.dataset.classes.names[tag] for tag in tagged.tags]
+    (folder / "confidence" / "p02.png").unlink()
+    with pytest.raises(UserError, match=r"p02\.png: no such file"):
+        review.most_worth_a_look(context, count=1)
+
+
+def test_confidences_are_stored_in_8_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((5, 7), dtype=np.float32)
+    values[0, :2] = 0, 1
+    write_confidence_png(tmp_path / "sub/a.png", values)
+    found = read_confidence_png(tmp_path / "sub/a.png")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, values, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_array_equal(found[0, :2], [0, 1])
+    for wrong in (values + 1, values[0], np.full((2, 2), np.nan, np.float32)):
+        with pytest.raises(ValueError, match=r"in 0\.\.1"):
+            write_confidence_png(tmp_path / "b.png", wrong)
+
+
+def test_photos_may_not_lie_where_confidences_are(tmp_path: Path) -> None:
+    item = Item("confidence/a", tmp_path / "a.jpg", (0,), None)
+    with pytest.raises(UserError, match="rename the photos' folder"):
+        labels.check_names([item])
+    labels.check_names([replace(item, id="a/confidence"), replace(item, id="confidences/a")])

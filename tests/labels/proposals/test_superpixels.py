@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semples.labels.proposals.superpixels import superpixels
+from semples.labels.regions import Level
+from semples.recipe import RegionSettings
+
+SETTINGS = RegionSettings(proposals="felzenszwalb", scales=(10.0, 40.0), min_area=4)
+
+
+def drawn() -> np.ndarray:
+    """A disc on a gradient, uint8 (40,60,3)."""
+    y, x = np.mgrid[:40, :60]
+    photo = np.stack([x * 3, y * 4, x + y], axis=2).astype(np.uint8)
+    photo[(y - 20) ** 2 + (x - 30) ** 2 < 100] = (250, 30, 200)
+    return photo
+
+
+def segments(level: Level, shape: tuple[int, int]) -> np.ndarray:
+    found = np.full(shape[0] * shape[1], -1)
+    place, region = level.pixels()
+    assert len(place) == found.size  # each pixel once
+    found[place] = region
+    return found.reshape(shape)
+
+
+@pytest.mark.parametrize("proposals", ["felzenszwalb", "slic"])
+def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None:
+    settings = replace(SETTINGS, proposals=proposals)
+    if proposals == "slic":
+        settings = replace(settings, scales=(200.0, 50.0))
+    photo = drawn()
+    found = superpixels(photo, settings)
+    assert found.shape == (40, 60)
+    assert len(found.levels[0]) > len(found.levels[1]) > 1
+    disc = photo[..., 0] == 250
+    for level in found.levels:
+        parts = segments(level, found.shape)
+        assert parts.min() == 0
+        inside = np.bincount(parts.ravel(), weights=disc.ravel()) / np.bincount(parts.ravel())
+        assert np.minimum(inside, 1 - inside).mean() < 0.1
+    again = superpixels(photo, settings)
+    for mine, other in zip(found.levels, again.levels, strict=True):
+        np.testing.assert_array_equal(mine.start, other.start)
+
+
+@pytest.mark.parametrize("proposals", ["felzenszwalb", "slic"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3), (2, 50)])
+def test_tiny_photos(proposals: str, shape: tuple[int, int]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    found = superpixels(photo, replace(SETTINGS, proposals=proposals, scales=(100.0,)))
+    assert segments(found.levels[0], shape).min() == 0

@@ -1,0 +1,202 @@
+"""Labels and confidences of every method against definitions written out pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semples.core.errors import UserError
+from semples.labels.crf.dense import DenseCrf, margin, unary_from_labels
+from semples.labels.labelling import Labeller, Scored, by_regions, by_threshold, check_thresholds
+from semples.labels.regions import Regions, level_of_segments, pixel_scores, power_of_threshold
+from semples.labels.threshold import label_map
+from semples.recipe import CrfSettings, LabelSettings, RegionSettings
+
+CRF = CrfSettings(sxy_gaussian=1.0, sxy_bilateral=5.0, srgb=8.0)
+
+
+def drawn_cams(seed: int, shape: tuple[int, int], classes: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """CAMs with values on a grid, so that ties and values equal to thresholds occur."""
+    rng = np.random.default_rng(seed)
+    return {index: (rng.integers(0, 11, shape) / 10).astype(np.float32) for index in classes}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.lists(st.integers(0, 5), max_size=3, unique=True),
+    st.integers(0, 10),
+)
+def test_threshold_labels_and_their_lead(seed: int, shape: tuple[int, int], classes: list[int], tenths: int) -> None:
+    cams, threshold = drawn_cams(seed, shape, tuple(classes)), tenths / 10
+    found = by_threshold(cams, shape, threshold)
+    np.testing.assert_array_equal(found.labels, label_map(cams, shape, threshold=threshold))
+    confidence = found.labelled.confidence
+    assert confidence.dtype == np.float32
+    power = float(power_of_threshold(threshold))
+    for place in np.ndindex(*shape):
+        values = sorted((float(cam[place]) for cam in cams.values()), reverse=True)
+        if not values:
+            assert confidence[place] == 1
+            continue
+        background = (1 - values[0]) ** power
+        if found.labels[place]:
+            expected = values[0] - max([background, *values[1:]])
+        else:
+            expected = background - values[0]
+        assert confidence[place] == pytest.approx(min(1, max(0, expected)), abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True))
+def test_a_threshold_for_each_class(seed: int, classes: list[int]) -> None:
+    """The winner by CAM is foreground above the threshold of its own class."""
+    cams = drawn_cams(seed, (5, 4), tuple(classes))
+    thresholds = (np.random.default_rng(seed).integers(1, 10, 5) / 10).astype(np.float32)
+    found = by_threshold(cams, (5, 4), thresholds)
+    for place in np.ndindex(5, 4):
+        best = max(classes, key=lambda index: (cams[index][place], -classes.index(index)))
+        expected = best + 1 if cams[best][place] > thresholds[best] else 0
+        assert found.labels[place] == expected
+    same = by_threshold(cams, (5, 4), np.full(5, 0.4, np.float32))
+    single = by_threshold(cams, (5, 4), 0.4)
+    np.testing.assert_array_equal(same.labels, single.labels)
+    np.testing.assert_allclose(same.labelled.confidence, single.labelled.confidence, atol=1e-6)
+
+
+def test_confidence_is_zero_at_the_threshold_and_one_at_the_ends() -> None:
+    cams = {0: np.array([[0.0, 0.2, 0.4, 0.7, 1.0]], np.float32)}
+    confidence = by_threshold(cams, (1, 5), 0.4).labelled.confidence[0]
+    assert confidence[0] == confidence[4] == 1
+    assert confidence[2] == pytest.approx(0, abs=1e-6)
+    assert 0 < confidence[1] < 1
+    assert 0 < confidence[3] < 1
+
+
+def test_regions_by_the_threshold() -> None:
+    """With `background: threshold` and one level, a region is foreground where its score is above the threshold."""
+    cams = {3: np.array([[0.0, 0.0, 0.3, 0.5, 1.0, 1.0]], np.float32)}  # region scores 0, 0.4, 1
+    regions = Regions((1, 6), (level_of_segments(np.array([[0, 0, 1, 1, 2, 2]])),))
+    for threshold, expected in ((0.39, [0, 0, 4, 4, 4, 4]), (0.41, [0, 0, 0, 0, 4, 4])):
+        thresholds = np.array([0.9, 0.9, 0.9, threshold, 0.9], np.float32)
+        for power in (power_of_threshold(threshold), power_of_threshold(thresholds)):
+            found = by_regions(cams, regions, power=power, combine="average")
+            assert found.labels.tolist() == [expected]
+            assert found.labelled.confidence[0, 2] == pytest.approx(0, abs=0.04)
+    assert by_regions(cams, regions, power=0.7, combine="paint").labels.tolist() == [[0, 0, 0, 0, 4, 4]]
+    assert by_regions({}, regions, power=0.7, combine="paint").labels.tolist() == [[0] * 6]
+
+
+def labeller(method: str, **changes: object) -> Labeller:
+    settings = LabelSettings(method=method, **changes)  # type: ignore[arg-type]
+    regions = RegionSettings(proposals="slic", background="threshold")
+    return Labeller(settings, thresholds=0.4, regions=regions, crf=CRF)
+
+
+def photo_and_regions(shape: tuple[int, int]) -> tuple[np.ndarray, Regions]:
+    rng = np.random.default_rng(3)
+    photo = np.kron(rng.integers(0, 256, (shape[0] // 4, shape[1] // 4, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+    blocks = np.arange(shape[0] * shape[1]).reshape(shape)
+    return photo, Regions(shape, (level_of_segments(blocks // 4), level_of_segments(blocks // (4 * shape[1]))))
+
+
+@pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
+def test_every_method(method: str) -> None:
+    shape = (12, 16)
+    cams = drawn_cams(1, shape, (0, 2))
+    photo, regions = photo_and_regions(shape)
+    found = labeller(method)(cams, shape=shape, size=shape, tags=(0, 2), photo=lambda: photo, regions=lambda: regions)
+    assert found.labels.dtype == np.uint8
+    assert found.confidence.dtype == np.float32
+    assert set(np.unique(found.labels)) <= {0, 1, 3}
+    first = by_threshold(cams, shape, 0.4)
+    if "regions" in method:
+        scores = pixel_scores(
+            regions, np.stack(list(cams.values())), power=float(power_of_threshold(0.4)), combine="average"
+        )
+        first = Scored(np.array([0, 1, 3], np.uint8), scores, np.array([0, 1, 3], np.uint8)[scores.argmax(0)])
+    if "crf" not in method:
+        top = np.sort(first.scores, axis=0)
+        np.testing.assert_array_equal(found.labels, first.labels)
+        np.testing.assert_allclose(found.confidence, top[-1] - top[-2], atol=1e-5)
+        return
+    numbers = torch.from_numpy(np.searchsorted([0, 1, 3], first.labels))
+    unary = unary_from_labels(numbers, count=3, confidence=CRF.confidence)
+    marginals = DenseCrf(CRF).marginals([torch.from_numpy(photo)], [unary])[0]
+    best = marginals.argmax(0).numpy()
+    np.testing.assert_array_equal(found.labels, np.array([0, 1, 3])[best])
+    for place in np.ndindex(*shape):
+        scores = first.scores[(slice(None), *place)]
+        lead = scores[best[place]] - np.delete(scores, best[place]).max()
+        expected = float(margin(marginals)[place]) * (1 + lead) / 2
+        assert found.confidence[place] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
+def test_reduced_cams_and_photos_without_tags(method: str) -> None:
+    """CAMs and regions of a reduced photo give labels of its own size; a photo without tags is surely background."""
+    photo, _ = photo_and_regions((24, 32))
+    _, regions = photo_and_regions((12, 16))
+    make = labeller(method)
+    found = make(
+        drawn_cams(2, (6, 8), (1,)),
+        shape=(6, 8),
+        size=(24, 32),
+        tags=(1,),
+        photo=lambda: photo,
+        regions=lambda: regions,
+    )
+    assert found.labels.shape == found.confidence.shape == (24, 32)
+    assert (found.labels == 2).any()
+    empty = make({}, shape=(6, 8), size=(24, 32), tags=(), photo=lambda: photo, regions=lambda: regions)
+    assert not empty.labels.any()
+    assert (empty.confidence == 1).all()
+
+
+def test_uncertain_pixels_are_left_open() -> None:
+    cams = {0: np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)}
+
+    def never() -> None:
+        raise AssertionError("the threshold alone looks at no photo")
+
+    whole, opened = (
+        labeller("threshold", min_confidence=least)(
+            cams,
+            shape=(8, 8),
+            size=(8, 8),
+            tags=(0,),
+            photo=never,
+            regions=never,  # type: ignore[arg-type]
+        )
+        for least in (0.0, 0.3)
+    )
+    np.testing.assert_array_equal(whole.confidence, opened.confidence)
+    assert 0 < (opened.labels == 255).sum() < 40
+    np.testing.assert_array_equal(opened.labels == 255, whole.confidence < np.float32(0.3))
+    np.testing.assert_array_equal(opened.labels[whole.confidence >= 0.3], whole.labels[whole.confidence >= 0.3])
+
+
+def test_thresholds_are_checked() -> None:
+    check_thresholds(0.3, num_classes=4)
+    check_thresholds(np.full(4, 0.3, np.float32), num_classes=4)
+    for wrong in (np.full(3, 0.3, np.float32), 1.2, np.array([0, 0, 0, -0.1], np.float32), math.nan):
+        with pytest.raises(UserError, match="background threshold"):
+            check_thresholds(wrong, num_classes=4)
+
+
+@pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
+def test_a_sweep_is_the_labels_at_every_threshold(method: str) -> None:
+    shape, own = (12, 16), labeller(method)
+    photo, regions = photo_and_regions(shape)
+    cams, thresholds = drawn_cams(5, shape, (1, 2)), (0.02, 0.3, 0.31, 0.6, 0.95)
+    about = {"shape": shape, "size": shape, "tags": (1, 2), "photo": lambda: photo, "regions": lambda: regions}
+    found = own.sweep(thresholds, cams, **about)  # type: ignore[arg-type]
+    expected = [own.at(threshold)(cams, **about).labels for threshold in thresholds]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, expected)
+    assert len({labels.tobytes() for labels in found}) > 2
