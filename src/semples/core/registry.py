@@ -1,0 +1,142 @@
+"""Registries: things of one kind by name, from this package, from other packages, or from any module.
+
+A name is looked up among the shipped ones, then among the entry points of other packages
+(`[project.entry-points."semples.generators"]`), and `package.module:Name` names any object of an importable module.
+Nothing is imported before it is asked for, so that listing names is cheap.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.machinery
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from semples.core.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """All things of one kind.
+
+    kind: what one of them is, in words ("generator"). group: entry-point group of other packages, "semples.generators".
+    shipped: name to "module:Name", or to "module" where the module itself is the thing. base: what a loaded thing must
+    be: a class (that a class derives from, or an object is an instance of), or names of attributes that it must have.
+    """
+
+    kind: str
+    group: str
+    shipped: Mapping[str, str]
+    base: type | tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Shipped names in their order, then those of other packages by name."""
+        return (*self.shipped, *sorted(set(self._foreign()) - set(self.shipped)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self.names() or _is_path(name))
+
+    def load(self, name: str, *, stored: bool = False) -> T:
+        """The thing of this name.
+
+        stored: the name stands in a file that was loaded. A module that nothing has imported yet is then not imported
+        for it, since that would run code because a file says so.
+        Raises UserError for an unknown name, a module that cannot be imported, and an object of another kind.
+        """
+        if name in self.shipped:
+            return cast(T, _resolve(self.shipped[name]))
+        foreign = self._foreign().get(name)
+        if foreign is not None:
+            return self._checked(name, self._imported(name, foreign.value))
+        if _is_path(name):
+            module = name.partition(":")[0]
+            if stored and module not in sys.modules:
+                raise UserError(
+                    f"{self.kind} {name}: a file asks for this module; import {module} first if you trust it"
+                )
+            return self._checked(name, self._imported(name, name))
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f"did you mean {near[0]}? There are" if near else "there are"
+        raise UserError(f"{self.kind} {name!r} is not known; {hint} {', '.join(self.names())}, or package.module:Name")
+
+    def about(self, name: str) -> str:
+        """One line on the thing: the first of its docstring."""
+        loaded: Any = self.load(name)
+        return (getattr(loaded, "__doc__", None) or "").strip().partition("\n")[0]
+
+    def where(self, name: str) -> str:
+        """Which package brings the thing."""
+        foreign = self._foreign().get(name)
+        if name in self.shipped:
+            return "semples"
+        return foreign.dist.name if foreign is not None and foreign.dist is not None else name.partition(":")[0]
+
+    def _foreign(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def _imported(self, name: str, path: str) -> Any:
+        try:
+            return _resolve(path)
+        except (ImportError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{self.kind} {name}: cannot be imported ({reason}); install the package that has it"
+            ) from None
+
+    def _checked(self, name: str, thing: Any) -> T:
+        if isinstance(self.base, tuple):
+            missing = [attribute for attribute in self.base if not hasattr(thing, attribute)]
+            if missing:
+                raise UserError(f"{self.kind} {name}: it has no {missing[0]}, so it is none")
+        elif not (issubclass(thing, self.base) if isinstance(thing, type) else isinstance(thing, self.base)):
+            raise UserError(f"{self.kind} {name}: not a {self.base.__module__}.{self.base.__qualname__}")
+        return cast(T, thing)
+
+
+def _is_path(name: str) -> bool:
+    module, colon, attribute = name.partition(":")
+    parts = [*module.split("."), *attribute.split(".")]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def _resolve(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    _check_origin(module)
+    thing: Any = importlib.import_module(module)
+    for part in attribute.split(".") if attribute else ():
+        thing = getattr(thing, part)
+    return thing
+
+
+def _check_origin(module: str) -> None:
+    """Refuse a module that would be found only because Python runs in a folder (`python -m`): a folder of photos that
+    somebody sent must not bring code. Folders named in PYTHONPATH are somebody's wish."""
+    top = module.partition(".")[0]
+    if top in sys.modules:
+        return
+    wished = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
+    here = os.path.abspath(os.getcwd())
+    places = [entry for entry in sys.path if os.path.abspath(entry or here) != here or here in wished]
+    if importlib.machinery.PathFinder.find_spec(top, places) is None and _finders_know(top, places):
+        raise ImportError(f"{top} lies in the current folder only; add that to PYTHONPATH if it is yours")
+
+
+def _finders_know(top: str, places: list[str]) -> bool:
+    """Whether only the current folder offers the module: no finder but that of paths knows it."""
+    for finder in sys.meta_path:
+        if finder is importlib.machinery.PathFinder:
+            continue
+        find = getattr(finder, "find_spec", None)
+        if find is not None and find(top, places) is not None:
+            return False
+    return importlib.machinery.PathFinder.find_spec(top, sys.path) is not None

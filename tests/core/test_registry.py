@@ -1,0 +1,84 @@
+"""Registries: shipped names, entry points of other packages, `module:Name`, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from semples.core import registry as module
+from semples.core.errors import UserError
+from semples.core.registry import Registry
+
+SHIPPED = Registry[type](
+    "error", "semples.test_errors", {"plain": "builtins:Exception", "user": "semples.core.errors:UserError"}, Exception
+)
+
+
+@pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("value", "builtins:ValueError", "semples.test_errors"),
+        EntryPoint("lost", "no_such_package_here:Thing", "semples.test_errors"),
+        EntryPoint("wrong", "builtins:dict", "semples.test_errors"),
+    ]
+    monkeypatch.setattr(module, "entry_points", lambda group: points if group == "semples.test_errors" else [])
+
+
+def test_names_are_the_shipped_then_the_foreign(foreign: None) -> None:
+    assert SHIPPED.names() == ("plain", "user", "lost", "value", "wrong")
+    assert "value" in SHIPPED
+    assert "nobody" not in SHIPPED
+
+
+def test_things_are_found_by_every_way(foreign: None) -> None:
+    assert SHIPPED.load("user") is UserError
+    assert SHIPPED.load("value") is ValueError
+    assert SHIPPED.load("builtins:KeyError") is KeyError
+    assert SHIPPED.where("user") == "semples"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("usr", "did you mean user"),
+        ("lost", "cannot be imported"),
+        ("wrong", "not a builtins.Exception"),
+        ("builtins:dict", "not a builtins.Exception"),
+        ("builtins:NoSuchThing", "cannot be imported"),
+        ("no_such_package_here:Thing", "cannot be imported"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(foreign: None, name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        SHIPPED.load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stored_name_imports_nothing() -> None:
+    with pytest.raises(UserError, match="import antigravity first"):
+        SHIPPED.load("antigravity:Thing", stored=True)
+    assert "antigravity" not in sys.modules
+    assert SHIPPED.load("builtins:KeyError", stored=True) is KeyError
+
+
+def test_the_current_folder_brings_no_code(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\nclass Thing(Exception): ...\n")
+    program = (
+        "from semples.core.registry import Registry; r = Registry('error', 'g', {}, Exception)\n"
+        "try: r.load('evil:Thing')\n"
+        "except Exception as e: print(e)\n"
+        "else: print('loaded')"
+    )
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "current folder only" in said
+    assert not (tmp_path / "ran").exists()
+    import os
+
+    wished = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    said = subprocess.run(command, cwd=tmp_path, env=wished, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "loaded"
