@@ -9,24 +9,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from semples.core.errors import UserError
-from semples.core.schema import merge, parse_override, setting
-from semples.settings import training
+from semples.core.schema import kinded, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
-from semples.settings.labels import CrfSettings, LabelSettings, RegionSettings, ScoreSettings, SelectionSettings
-from semples.settings.models import ClipSettings, GeneratorSettings, PromptSettings
+from semples.settings.generators import GeneratorSettings, WeakTrSettings
+from semples.settings.judges import ClipSettings, JudgeSettings, PromptSettings
+from semples.settings.kinds import GENERATORS, JUDGES, PROPOSALS, STAGES, label_settings
+from semples.settings.labels import (
+    CrfSettings,
+    LabelSettings,
+    RegionSettings,
+    SamSettings,
+    ScoreSettings,
+    SelectionSettings,
+)
+from semples.settings.run import RunSettings
 from semples.settings.segmenter import (
     NoiseSettings,
     SegmentAugmentSettings,
     SegmenterSettings,
     SegmentPredictSettings,
 )
-from semples.settings.training import AugmentSettings, RunSettings, StageSettings
+from semples.settings.stages import (
+    AugmentSettings,
+    MatchingSettings,
+    PromptingSettings,
+    RefinementSettings,
+    StageSettings,
+    WarmupSettings,
+)
 
 __all__ = [
     "AffinitySettings",
@@ -36,10 +52,14 @@ __all__ = [
     "CrfSettings",
     "DataSettings",
     "GeneratorSettings",
+    "JudgeSettings",
     "LabelSettings",
+    "MatchingSettings",
     "NoiseSettings",
     "PromptSettings",
+    "PromptingSettings",
     "Recipe",
+    "RefinementSettings",
     "RegionSettings",
     "RunSettings",
     "ScoreSettings",
@@ -48,7 +68,10 @@ __all__ = [
     "SegmenterSettings",
     "SelectionSettings",
     "StageSettings",
+    "WarmupSettings",
+    "WeakTrSettings",
     "load_recipe",
+    "override",
     "recipe_from_dict",
     "recipe_names",
 ]
@@ -56,22 +79,24 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All settings of a run."""
+    """All settings of a run. A group that comes in kinds has the settings of the kind that it names."""
 
-    name: str = setting("voc", "what the recipe is called")
-    about: str = setting("", "one line on what it is for")
+    ALIASES: ClassVar[dict[str, str]] = {"clip": "judge"}  # as recipes before judges came in kinds wrote it
+
+    name: str = setting("voc", "what the recipe is called", neutral=True)
+    about: str = setting("", "one line on what it is for", neutral=True)
     data: DataSettings = field(default_factory=DataSettings)
-    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
-    clip: ClipSettings = field(default_factory=ClipSettings)
+    generator: GeneratorSettings = kinded(WeakTrSettings, classes=GENERATORS.settings_of)
+    judge: JudgeSettings = kinded(ClipSettings, classes=JUDGES.settings_of)
     prompts: PromptSettings = field(default_factory=PromptSettings)
-    warmup: StageSettings = field(default_factory=training.warmup)
-    matching: StageSettings = field(default_factory=StageSettings)
-    prompting: StageSettings = field(default_factory=training.prompting)
-    refinement: StageSettings = field(default_factory=StageSettings)
+    warmup: StageSettings = kinded(WarmupSettings, classes=STAGES.settings_of)
+    matching: StageSettings = kinded(MatchingSettings, classes=STAGES.settings_of)
+    prompting: StageSettings = kinded(PromptingSettings, classes=STAGES.settings_of)
+    refinement: StageSettings = kinded(RefinementSettings, classes=STAGES.settings_of)
     cams: CamSettings = field(default_factory=CamSettings)
-    labels: LabelSettings = field(default_factory=LabelSettings)
+    labels: LabelSettings = kinded(LabelSettings, classes=label_settings, key="method")
     crf: CrfSettings = field(default_factory=CrfSettings)
-    regions: RegionSettings = field(default_factory=RegionSettings)
+    regions: RegionSettings = kinded(SamSettings, classes=PROPOSALS.settings_of, key="proposals")
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
@@ -99,9 +124,13 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    recipe = merge(Recipe(), tree, where=where)
-    for override in overrides:
-        recipe = merge(recipe, parse_override(override), where=f"--set {override}")
+    return override(merge(Recipe(), tree, where=where), overrides)
+
+
+def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
+    for text in overrides:
+        recipe = merge(recipe, parse_override(text), where=f"--set {text}")
     return recipe
 
 

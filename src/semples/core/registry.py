@@ -13,7 +13,7 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,13 +28,16 @@ class Registry(Generic[T]):
 
     kind: what one of them is, in words ("generator"). group: entry-point group of other packages, "semples.generators".
     shipped: name to "module:Name", or to "module" where the module itself is the thing. base: what a loaded thing must
-    be: a class (that a class derives from, or an object is an instance of), or names of attributes that it must have.
+    be: a class (that a class derives from, or an object is an instance of; also as "module:Name"), or names of
+    attributes that it must have. settings: "module:Name" of a shipped thing's settings, where these can be had without
+    importing the thing itself.
     """
 
     kind: str
     group: str
     shipped: Mapping[str, str]
-    base: type | tuple[str, ...] = ()
+    base: type | str | tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
         """Shipped names in their order, then those of other packages by name."""
@@ -69,6 +72,15 @@ class Registry(Generic[T]):
         hint = f"did you mean {near[0]}? There are" if near else "there are"
         raise UserError(f"{self.kind} {name!r} is not known; {hint} {', '.join(self.names())}, or package.module:Name")
 
+    def settings_of(self, name: str) -> type:
+        """Class of the settings that a thing of this name has: its own attribute `Settings`."""
+        if name in self.settings:
+            return cast(type, _resolve(self.settings[name]))
+        chosen: Any = getattr(self.load(name), "Settings", None)
+        if not isinstance(chosen, type) or not is_dataclass(chosen):
+            raise UserError(f"{self.kind} {name}: it has no dataclass Settings")
+        return chosen
+
     def about(self, name: str) -> str:
         """One line on the thing: the first of its docstring."""
         loaded: Any = self.load(name)
@@ -98,8 +110,10 @@ class Registry(Generic[T]):
             missing = [attribute for attribute in self.base if not hasattr(thing, attribute)]
             if missing:
                 raise UserError(f"{self.kind} {name}: it has no {missing[0]}, so it is none")
-        elif not (issubclass(thing, self.base) if isinstance(thing, type) else isinstance(thing, self.base)):
-            raise UserError(f"{self.kind} {name}: not a {self.base.__module__}.{self.base.__qualname__}")
+            return cast(T, thing)
+        base: type = _resolve(self.base) if isinstance(self.base, str) else self.base
+        if not (issubclass(thing, base) if isinstance(thing, type) else isinstance(thing, base)):
+            raise UserError(f"{self.kind} {name}: not a {base.__module__}.{base.__qualname__}")
         return cast(T, thing)
 
 

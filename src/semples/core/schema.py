@@ -1,10 +1,15 @@
-"""Settings as frozen dataclasses: fields with description and range; YAML in and out, checked key by key."""
+"""Settings as frozen dataclasses: fields with description and range; YAML in and out, checked key by key.
+
+A group of settings may come in kinds: the value of one of its keys (`generator.kind`) says which class of settings the
+group has, so that every kind brings settings of its own and no setting stands where nothing reads it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import types
 import typing
+from collections.abc import Callable, Iterator
 from dataclasses import Field, asdict, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
@@ -21,14 +26,38 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     source: str = "",
+    neutral: bool = False,
 ) -> Any:
-    """A dataclass field with its description, unit, inclusive range and source."""
-    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high, "source": source})
+    """A dataclass field with its description, unit, inclusive range and source.
+
+    neutral: it changes how fast or how often something is done, never a result; no step is made anew for it.
+    """
+    known = {"doc": doc, "unit": unit, "low": low, "high": high, "source": source, "neutral": neutral}
+    return field(default=default, metadata=known)
+
+
+def kinded(default: Callable[[], Any], *, classes: Callable[[str], type], key: str = "kind") -> Any:
+    """A dataclass field whose value is a group of settings that comes in kinds.
+
+    default: makes the group of the usual kind. classes: class of the group's settings by the value of its `key`;
+    raises UserError for a kind that is not known.
+    """
+    return field(default_factory=default, metadata={"classes": classes, "key": key})
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """A settings dataclass as plain dictionaries, lists, strings and numbers."""
     return {key: _plain(value) for key, value in asdict(settings).items()}
+
+
+def leaves(settings: Any, *, prefix: str = "", neutral: bool = True) -> Iterator[tuple[str, Any]]:
+    """(dotted key, plain value) of all settings below `settings`; `neutral=False` leaves out those that are."""
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield from leaves(value, prefix=f"{prefix}{entry.name}.", neutral=neutral)
+        elif neutral or not entry.metadata.get("neutral"):
+            yield prefix + entry.name, _plain(value)
 
 
 def to_yaml(settings: Any) -> str:
@@ -70,18 +99,45 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "") -> Any:
         raise UserError(f"{where}: {path.rstrip('.')} is a group of settings; give one of its keys")
     by_name: dict[str, Field[Any]] = {entry.name: entry for entry in fields(settings)}
     hints = typing.get_type_hints(type(settings))
+    aliases: dict[str, str] = getattr(type(settings), "ALIASES", {})
     changes: dict[str, Any] = {}
-    for key, value in tree.items():
+    for written, value in tree.items():
+        key = aliases.get(written, written)
         if key not in by_name:
             near = difflib.get_close_matches(str(key), by_name, n=1)
             hint = f"did you mean {path}{near[0]}?" if near else f"known are {', '.join(by_name)}"
             raise UserError(f"{where}: unknown setting {path}{key}; {hint}")
-        current = getattr(settings, key)
+        current = changes.get(key, getattr(settings, key))
         if is_dataclass(current):
+            current = _of_kind(current, value, by_name[key], where=where, path=f"{path}{key}.")
             changes[key] = merge(current, value, where=where, path=f"{path}{key}.")
         else:
             changes[key] = _checked(value, hints[key], by_name[key], f"{where}: {path}{key}")
     return replace(settings, **changes)
+
+
+def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: str) -> Any:
+    """The group `current`, or one of the kind that `tree` asks for.
+
+    A new kind starts with its own defaults; what the old one had set goes along only where the two share it: settings
+    that the new class inherits unchanged from a class of the old one.
+    """
+    if "classes" not in entry.metadata or not isinstance(tree, dict) or entry.metadata["key"] not in tree:
+        return current
+    key = entry.metadata["key"]
+    wanted = tree[key]
+    if not isinstance(wanted, str):
+        raise UserError(f"{where}: {path}{key} {wanted!r} is not text")
+    try:
+        made = entry.metadata["classes"](wanted)
+    except UserError as error:
+        raise UserError(f"{where}: {path}{key}: {error}") from None
+    if type(current) is made:
+        return replace(current, **{key: wanted})
+    shared = {name for base in made.__mro__[1:] for name in getattr(base, "__dataclass_fields__", ())}
+    shared -= set(vars(made).get("__annotations__", ()))
+    same = {one.name: getattr(current, one.name) for one in fields(current) if one.name in shared}
+    return made(**same | {key: wanted})
 
 
 def _checked(value: Any, hint: Any, entry: Field[Any], where: str) -> Any:
@@ -108,6 +164,10 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         return next((found for option in arguments if (found := _convert(value, option)) is not None), None)
     if origin is tuple:
+        if isinstance(value, str):  # as people write it after --set: 1,1.5
+            value = [part.strip() for part in value.strip("[]() ").split(",")]
+        elif isinstance(value, int | float) and not isinstance(value, bool) and arguments[-1] is Ellipsis:
+            value = [value]
         if not isinstance(value, list | tuple) or not value:
             return None
         if len(arguments) == 2 and arguments[1] is Ellipsis:

@@ -12,9 +12,10 @@ from semples.core.schema import setting
 class LabelSettings:
     """Label maps from CAMs."""
 
-    method: Literal["threshold", "crf", "regions", "regions+crf"] = setting(
+    method: str = setting(
         "threshold",
-        "what draws labels to the edges of things: nothing, a dense CRF, regions, or first these, then the CRF",
+        "what draws labels to the edges of things: threshold (nothing), regions, or another label method; NAME+crf: "
+        "then a dense CRF; crf: threshold+crf",
         source="SemPLeS sec. 4.1: dense CRF; FMA-WSSS: regions",
     )
     threshold: float = setting(
@@ -46,26 +47,6 @@ class LabelSettings:
         0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
     )
 
-    @property
-    def with_crf(self) -> Literal["crf", "regions+crf"]:
-        """This method with the dense CRF."""
-        return "regions+crf" if self.uses_regions else "crf"
-
-    @property
-    def without_crf(self) -> Literal["threshold", "regions"]:
-        """This method without the dense CRF."""
-        return "regions" if self.uses_regions else "threshold"
-
-    @property
-    def uses_regions(self) -> bool:
-        """Whether the method needs region proposals."""
-        return self.method in ("regions", "regions+crf")
-
-    @property
-    def uses_crf(self) -> bool:
-        """Whether the method ends in the dense CRF."""
-        return self.method in ("crf", "regions+crf")
-
 
 @dataclass(frozen=True, kw_only=True)
 class CrfSettings:
@@ -92,40 +73,15 @@ class CrfSettings:
 class RegionSettings:
     """Class-agnostic regions that label maps are painted from; a photo's regions come in levels, coarse or fine."""
 
-    proposals: Literal["sam", "felzenszwalb", "slic"] = setting(
+    proposals: str = setting(
         "sam",
-        "who proposes regions: SAM or SAM 2, or superpixels, which need no weights",
+        "who proposes regions: SAM or SAM 2, or felzenszwalb or slic, superpixels, which need no weights",
         source="FMA-WSSS sec. 3: SAM",
     )
-    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
     max_side: int = setting(
         1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
     )
-    points_per_side: int = setting(32, "point prompts along each side (sam)", low=1, high=256, source="SAM app. B")
-    points_batch: int = setting(64, "point prompts decoded together (sam)", low=1)
-    min_quality: float = setting(
-        0.88, "a mask of lower predicted IoU is dropped (sam)", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
-    )
-    min_stability: float = setting(
-        0.95,
-        "a mask is dropped where cutting it higher and lower agree by a lower IoU (sam)",
-        low=0,
-        high=1,
-        source="SAM app. B",
-    )
-    stability_offset: float = setting(1.0, "how much higher and lower, in logits (sam)", low=0, source="SAM app. B")
-    max_overlap: float = setting(
-        0.7, "of masks of one level whose boxes have a higher IoU the best is kept (sam)", low=0, high=1, source="SAM"
-    )
     min_area: int = setting(20, "smaller regions are dropped, or joined to a neighbour", unit="pixels", low=1)
-    scales: tuple[float, ...] = setting(
-        (100.0, 200.0, 400.0, 800.0),
-        "one level each (superpixels): the scale of felzenszwalb, the number of segments of slic",
-        low=1,
-        source="own choice for photos of about 500 pixels",
-    )
-    sigma: float = setting(0.5, "blur before superpixels", unit="pixels", low=0, source="own choice")
-    compactness: float = setting(10.0, "weight of nearness against colour (slic)", low=1e-3, source="scikit-image")
     background: float | Literal["threshold"] = setting(
         0.7,
         "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "
@@ -136,9 +92,61 @@ class RegionSettings:
     combine: Literal["auto", "paint", "average"] = setting(
         "auto",
         "paint: at each pixel the region of the highest level, then confidence, wins; average: the scores of a pixel's "
-        "regions are averaged over levels, for levels that each cover the photo; auto: paint for sam, else average",
+        "regions are averaged over levels, for levels that each cover the photo; auto: as suits the proposals",
         source="FMA-WSSS sec. 3: paint",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamSettings(RegionSettings):
+    """Regions by SAM or SAM 2, prompted with a grid of points."""
+
+    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
+    points_per_side: int = setting(32, "point prompts along each side", low=1, high=256, source="SAM app. B")
+    points_batch: int = setting(64, "point prompts decoded together", low=1, neutral=True)
+    min_quality: float = setting(
+        0.88, "a mask of lower predicted IoU is dropped", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
+    )
+    min_stability: float = setting(
+        0.95,
+        "a mask is dropped where cutting it higher and lower agree by a lower IoU",
+        low=0,
+        high=1,
+        source="SAM app. B",
+    )
+    stability_offset: float = setting(1.0, "how much higher and lower, in logits", low=0, source="SAM app. B")
+    max_overlap: float = setting(
+        0.7, "of masks of one level whose boxes have a higher IoU the best is kept", low=0, high=1, source="SAM"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FelzenszwalbSettings(RegionSettings):
+    """Superpixels by Felzenszwalb and Huttenlocher, which need no weights."""
+
+    proposals: str = setting("felzenszwalb", "who proposes regions")
+    scales: tuple[float, ...] = setting(
+        (100.0, 200.0, 400.0, 800.0),
+        "scale of the segmentation, one level each",
+        low=1,
+        source="own choice for photos of about 500 pixels",
+    )
+    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, source="own choice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicSettings(RegionSettings):
+    """Superpixels by SLIC, which need no weights."""
+
+    proposals: str = setting("slic", "who proposes regions")
+    scales: tuple[float, ...] = setting(
+        (100.0, 200.0, 400.0, 800.0),
+        "number of segments, one level each",
+        low=1,
+        source="own choice for photos of about 500 pixels",
+    )
+    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, source="own choice")
+    compactness: float = setting(10.0, "weight of nearness against colour", low=1e-3, source="scikit-image")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Settings of the four training stages, and of training on this machine."""
+"""Settings of the training stages: what all have, and what each adds."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class AugmentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """One training stage. Loss weights that a stage does not use are ignored by it."""
+    """One training stage: what every one has."""
 
+    kind: str = setting("", "name of the stage; module:Name puts another in its place")
     epochs: int = setting(
         60, "passes over the training photos; 0: pass the weights on untrained", low=0, source="SemPLeS sec. 4.1"
     )
@@ -58,15 +59,30 @@ class StageSettings:
     beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
     beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
     adam_epsilon: float = setting(1e-8, "AdamW", low=0)
-    lambda_background: float = setting(
-        2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupSettings(StageSettings):
+    """The generator learns to classify from tags."""
+
+    kind: str = setting("warmup", "name of the stage; module:Name puts another in its place")
+    base_lr: float = setting(
+        6e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0, source="WeakTr: 6e-4 VOC, 5e-4 COCO"
     )
-    lambda_prompt: float = setting(
-        0.02, "weight of the prompt-away-from-class term (lambda_P)", low=0, source="SemPLeS: 0.02 VOC, 0.01 COCO"
+    schedule: Literal["late-cosine", "cosine"] = setting(
+        "cosine",
+        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        source="WeakTr",
     )
-    lambda_refinement: float = setting(
-        0.05, "weight of the background-prompt term (lambda_R)", low=0, source="SemPLeS: 0.05 VOC, 0.2 COCO"
-    )
+    warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, source="WeakTr")
+    final_lr: float = setting(1e-5, "floor of the cosine (schedule cosine)", low=0, source="WeakTr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings(StageSettings):
+    """A stage in which the judge looks at views of photos through masks."""
+
     cam_epsilon: float | Literal["relative"] = setting(
         0.1,
         "added to max - min when a CAM becomes a mask; `relative`: a tenth of max - min itself, "
@@ -74,33 +90,54 @@ class StageSettings:
         low=0,
         source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingSettings(ViewSettings):
+    """Stage (a): the judge says what masks keep and leave."""
+
+    kind: str = setting("matching", "name of the stage; module:Name puts another in its place")
+    lambda_background: float = setting(
+        2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
+    )
     select_epoch: Literal["last", "auto", "ground-truth"] = setting(
         "last",
         "which epoch's weights matching and refinement pass on: the last, the one of the lowest loss on whole photos, "
         "or the best by pixel masks (which weak labels lack)",
         source="own choice; published program: ground-truth",
     )
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-
-
-def warmup() -> StageSettings:
-    """The defaults of the stage warmup."""
-    return StageSettings(base_lr=6e-4, schedule="cosine", warmup_epochs=5, final_lr=1e-5)
-
-
-def prompting() -> StageSettings:
-    """The defaults of the stage prompting."""
-    plain = AugmentSettings(randaugment_ops=0, colour_jitter=0.0, erasing=0.0)
-    return StageSettings(batch=128, base_lr=0.1, cam_epsilon=1e-4, augment=plain)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """How training runs on this machine."""
+class RefinementSettings(MatchingSettings):
+    """Stage (c): matching, and what is kept must not look like the class's learned background."""
 
-    seed: int = setting(0, "seed of start weights, order and augmentation", low=0, high=2**32 - 1)
-    precision: Literal["no", "bf16", "fp16"] = setting(
-        "no", "mixed precision of training", source="published program: half precision on GPU"
+    kind: str = setting("refinement", "name of the stage; module:Name puts another in its place")
+    lambda_refinement: float = setting(
+        0.05, "weight of the background-prompt term (lambda_R)", low=0, source="SemPLeS: 0.05 VOC, 0.2 COCO"
     )
-    checkpoint_seconds: float = setting(300.0, "time between two checkpoints", unit="seconds", low=0)
-    log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1)
+
+
+def plain_augmentation() -> AugmentSettings:
+    """Crops and mirrors only, as the published program shows photos to stage (b)."""
+    return AugmentSettings(randaugment_ops=0, colour_jitter=0.0, erasing=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptingSettings(ViewSettings):
+    """Stage (b): every class learns the background that comes with it."""
+
+    kind: str = setting("prompting", "name of the stage; module:Name puts another in its place")
+    batch: int = setting(128, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")
+    base_lr: float = setting(0.1, "learning rate for 512 photos a step; scaled by batch / 512", low=0, source="SemPLeS")
+    cam_epsilon: float | Literal["relative"] = setting(
+        1e-4,
+        "added to max - min when a CAM becomes a mask; `relative`: a tenth of max - min itself, "
+        "for generators whose CAM values are small",
+        low=0,
+        source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
+    )
+    lambda_prompt: float = setting(
+        0.02, "weight of the prompt-away-from-class term (lambda_P)", low=0, source="SemPLeS: 0.02 VOC, 0.01 COCO"
+    )
+    augment: AugmentSettings = field(default_factory=plain_augmentation)

@@ -1,0 +1,50 @@
+"""Settings of mask generators: what all have, and what the shipped kinds add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from semples.core.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSettings:
+    """The mask generator: what every kind has."""
+
+    kind: str = setting("weaktr", "name of the mask generator; `semples methods` lists them, module:Name is any other")
+    start: str = setting("random", "start weights: hub id, folder, file, or `random`")
+    image_size: int = setting(224, "side of a training view", unit="pixels", low=8, source="WeakTr sec. 4.1")
+    mean: tuple[float, float, float] = setting(
+        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+    )
+    std: tuple[float, float, float] = setting(
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakTrSettings(GeneratorSettings):
+    """A vision transformer with one class token per class (WeakTr)."""
+
+    start: str = setting(
+        "timm/deit_small_patch16_224.fb_in1k",
+        "start weights: hub id, folder, file, or `random`",
+        source="WeakTr sec. 4.1",
+    )
+    patch_size: int = setting(16, "side of a patch; a config.json beside the start weights wins", unit="pixels", low=1)
+    width: int = setting(384, "channels C; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    depth: int = setting(12, "layers L; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    heads: int = setting(6, "attention heads H; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    drop_path: float = setting(0.1, "stochastic depth rate of the last layer", low=0, high=0.9, source="WeakTr")
+    pooling: Literal["max", "avg"] = setting(
+        "max", "how attention features are pooled over tokens", source="published program: max for VOC, avg for COCO"
+    )
+    head_reduction: int = setting(
+        8, "narrowing r of the head-weight network", low=1, source="published program: 8 for VOC, 4 for COCO"
+    )
+    feature_reduction: int = setting(8, "narrowing of the attention-feature network", low=1, source="WeakTr")
+    attention: Literal["fused", "patchcam", "transcam"] = setting(
+        "fused", "what the CAM is before refinement: attention x patch CAM, patch CAM, attention", source="WeakTr"
+    )
+    refine: bool = setting(True, "apply the patch-to-patch attention to the CAM", source="WeakTr sec. 3.3")

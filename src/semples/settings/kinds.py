@@ -1,0 +1,92 @@
+"""What comes in kinds: one registry for each, names only. A new thing is one file and one line here.
+
+Other packages bring things by entry points of the groups named here, and `package.module:Name` names any other. Nothing
+is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semples.core.registry import Registry
+
+GENERATORS: Registry[Any] = Registry(
+    "mask generator",
+    "semples.generators",
+    {
+        "weaktr": "semples.generators.weaktr:WeakTr",
+    },
+    base="semples.generators.base:Generator",
+    settings={"weaktr": "semples.settings.generators:WeakTrSettings"},
+)
+
+JUDGES: Registry[Any] = Registry(
+    "judge",
+    "semples.judges",
+    {
+        "clip": "semples.judges.clip:Clip",
+    },
+    base="semples.judges.base:Judge",
+    settings={"clip": "semples.settings.judges:ClipSettings"},
+)
+
+STAGES: Registry[Any] = Registry(
+    "stage",
+    "semples.stages",
+    {
+        "warmup": "semples.stages.warmup:Warmup",
+        "matching": "semples.stages.matching:Matching",
+        "prompting": "semples.stages.prompting:Prompting",
+        "refinement": "semples.stages.refinement:Refinement",
+    },
+    base="semples.stages.base:Stage",
+    settings={
+        "warmup": "semples.settings.stages:WarmupSettings",
+        "matching": "semples.settings.stages:MatchingSettings",
+        "prompting": "semples.settings.stages:PromptingSettings",
+        "refinement": "semples.settings.stages:RefinementSettings",
+    },
+)
+
+PROPOSALS: Registry[Any] = Registry(
+    "way to propose regions",
+    "semples.proposals",
+    {
+        "sam": "semples.labels.proposals.sam:SamProposer",
+        "felzenszwalb": "semples.labels.proposals.superpixels:Felzenszwalb",
+        "slic": "semples.labels.proposals.superpixels:Slic",
+    },
+    settings={
+        "sam": "semples.settings.labels:SamSettings",
+        "felzenszwalb": "semples.settings.labels:FelzenszwalbSettings",
+        "slic": "semples.settings.labels:SlicSettings",
+    },
+)
+
+LABEL_METHODS: Registry[Any] = Registry(
+    "label method",
+    "semples.label_methods",
+    {
+        "threshold": "semples.labels.threshold:Threshold",
+        "regions": "semples.labels.scored_regions:ScoredRegions",
+    },
+    base="semples.labels.base:LabelMethod",
+    settings={
+        "threshold": "semples.settings.labels:LabelSettings",
+        "regions": "semples.settings.labels:LabelSettings",
+    },
+)
+
+
+def label_method(method: str) -> tuple[str, bool]:
+    """Name in `LABEL_METHODS` and whether a dense CRF follows, of a setting such as `regions+crf`; `crf` alone refines
+    the plain threshold."""
+    if method == "crf":
+        return "threshold", True
+    name, plus, rest = method.rpartition("+")
+    return (name, True) if plus and rest == "crf" else (method, False)
+
+
+def label_settings(method: str) -> type:
+    """Class of the settings `labels` of a method."""
+    return LABEL_METHODS.settings_of(label_method(method)[0])

@@ -1,0 +1,20 @@
+"""Settings of training on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from semples.core.schema import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How training runs on this machine."""
+
+    seed: int = setting(0, "seed of start weights, order and augmentation", low=0, high=2**32 - 1)
+    precision: Literal["no", "bf16", "fp16"] = setting(
+        "no", "mixed precision of training", source="published program: half precision on GPU"
+    )
+    checkpoint_seconds: float = setting(300.0, "time between two checkpoints", unit="seconds", low=0, neutral=True)
+    log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1, neutral=True)
