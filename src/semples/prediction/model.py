@@ -39,7 +39,7 @@ from semples.run.steps.regions import proposer
 from semples.segmenter.shapes import least_side, only_side
 
 if TYPE_CHECKING:
-    from semples.generators.base import MaskGenerator
+    from semples.generators.base import Generator
     from semples.segmenter.build import Segmenter
 
 PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
@@ -229,7 +229,7 @@ class CamModel(Model):
 
     def __init__(
         self,
-        generator: MaskGenerator,
+        generator: Generator,
         classes: Sequence[str],
         *,
         settings: PredictSettings,
