@@ -129,7 +129,7 @@ class Epochs:
         from semples.cams.make import photo_cams
         from semples.data.dataset import with_items
         from semples.evaluation.curve import CurveAccumulator, threshold_range
-        from semples.labels.labelling import nearest
+        from semples.labels.scored import nearest
         from semples.labels.threshold import winner_map
         from semples.run.steps.cams import reduced
 
