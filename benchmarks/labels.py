@@ -26,8 +26,9 @@ from semples.core.files import read_json, write_json
 from semples.data.dataset import Item
 from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
 from semples.inspect.review import certainty
-from semples.labels.labelling import Labelled
+from semples.labels.base import LabelInput
 from semples.labels.regions import Regions
+from semples.labels.scored import Labelled
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context
@@ -82,20 +83,19 @@ def open_world(folder: Path, recipe: Recipe) -> World:
 
 def labelled(world: World, recipe: Recipe, threshold: float) -> Iterator[tuple[Photo, Labelled]]:
     """Every photo's labels and confidences by the recipe."""
-    make = label_steps.make_labeller(recipe, threshold, num_classes=len(world.context.listing.classes))
+    method = label_steps.method_of(recipe, num_classes=len(world.context.listing.classes))
     for photo in world.photos:
-        shape = photo.truth.shape
-        yield (
-            photo,
-            make(
-                photo.cams,
-                shape=shape,
-                size=shape,
-                tags=photo.item.tags,
-                photo=partial(getattr, photo, "pixels"),
-                regions=partial(getattr, photo, "regions"),
-            ),
+        shape = (photo.truth.shape[0], photo.truth.shape[1])
+        given = LabelInput(
+            id=photo.item.id,
+            cams=photo.cams,
+            shape=shape,
+            size=shape,
+            tags=photo.item.tags,
+            photo=partial(getattr, photo, "pixels"),
+            regions=partial(getattr, photo, "regions"),
         )
+        yield photo, method.label(given, threshold)
 
 
 def with_method(recipe: Recipe, method: Method) -> Recipe:

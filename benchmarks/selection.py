@@ -42,14 +42,15 @@ from semples.evaluation.selection import (
     rank_correlation,
     steadiness,
 )
+from semples.labels.make import calibration_of
 from semples.labels.threshold import winner_map
 from semples.recipe import LabelSettings
 from semples.run import pipeline
 from semples.run.epochs import SCORES, Epochs
 from semples.run.steps import train
-from semples.run.steps.labels import make_labeller, read_cams
+from semples.run.steps.labels import method_of, read_cams
 from semples.run.steps.regions import stored_regions
-from semples.run.steps.selection import GRIDS, drawn, estimate, label_maps, make_judge
+from semples.run.steps.selection import drawn, estimate, label_input, make_judge
 from semples.stages.recognition import Judge
 
 STEP = Grid(reach=4)
@@ -99,8 +100,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
     found: dict[str, Any] = {}
     for method in methods:
         begin = time.monotonic()
-        labels = LabelSettings(method=method)  # type: ignore[arg-type]  # one of METHODS
-        labeller = make_labeller(replace(recipe, labels=labels), 0.5, num_classes=K)
+        labels = LabelSettings(method=method)
+        labeller = method_of(replace(recipe, labels=labels), num_classes=K)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:
@@ -109,9 +110,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
             cams, shape = read_cams(store, item, photo.shape[:2])
             winner, value = winner_map(cams, shape)
             plain = [np.where(value > np.float32(threshold), winner, np.uint8(0)) for threshold in THRESHOLDS]
-            maps = label_maps(
-                labeller, store, item, photo, thresholds=THRESHOLDS, regions=partial(stored_regions, context, item)
-            )
+            given = label_input(store, item, photo, regions=partial(stored_regions, context, item))
+            maps = labeller.sweep(given, THRESHOLDS)
             own = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
             confusion += np.stack(own)
             if item in judged:
@@ -123,15 +123,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            cams, shape = read_cams(store, item, photo.shape[:2])
-            labelled = labeller.at(limits)(
-                cams,
-                shape=shape,
-                size=photo.shape[:2],
-                tags=item.tags,
-                photo=partial(dataset.photo, item),
-                regions=partial(stored_regions, context, item),
-            )
+            given = label_input(store, item, photo, regions=partial(stored_regions, context, item))
+            labelled = labeller.label(given, limits)
             counts += confusion_matrix(truth, labelled.labels, num_classes=len(dataset.classes))
         lost = found[method]["best"]["miou"] - scores_from_confusion(counts).miou
         found[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
@@ -262,11 +255,12 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
         for weight in (0.25, 0.5):
             less = choose(Signs(classes, steady[:, kept], recognised), tried, num_classes=num_classes, weight=weight)
             named[f"steadiness, window {reach * 0.04:.2f}, and recognition x {weight}"] = less.threshold
-        if GRIDS[method].reach == reach:
-            signs, weight = Signs(classes, steady[:, kept], recognised), GRIDS[method].weight
+        calibration = calibration_of(method)
+        if calibration.grid.reach == reach:
+            signs, weight = Signs(classes, steady[:, kept], recognised), calibration.grid.weight
             choice = choose(signs, tried, num_classes=num_classes, weight=weight)
             named["kept"] = choice.threshold
-            guess = estimate(choice, tried, method=method, place=choice.threshold)
+            guess = estimate(choice, tried, calibration=calibration, place=choice.threshold)
             own = [choice.threshold if place is None else place for place in choice.per_class]
             photos = _photo_ranks(rows, reach, choice.threshold)
     loss = {name: round(float(miou.max() - np.interp(place, THRESHOLDS, miou)), 3) for name, place in named.items()}

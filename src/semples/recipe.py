@@ -17,9 +17,10 @@ from semples.core.errors import UserError
 from semples.core.schema import kinded, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
+from semples.settings.features import FeatureSettings, VisionFeatureSettings
 from semples.settings.generators import GeneratorSettings, WeakTrSettings
 from semples.settings.judges import ClipSettings, JudgeSettings, PromptSettings
-from semples.settings.kinds import GENERATORS, JUDGES, PROPOSALS, STAGES, label_settings
+from semples.settings.kinds import FEATURES, GENERATORS, JUDGES, PROPOSALS, STAGES, label_settings
 from semples.settings.labels import (
     CrfSettings,
     LabelSettings,
@@ -51,6 +52,7 @@ __all__ = [
     "ClipSettings",
     "CrfSettings",
     "DataSettings",
+    "FeatureSettings",
     "GeneratorSettings",
     "JudgeSettings",
     "LabelSettings",
@@ -97,6 +99,7 @@ class Recipe:
     labels: LabelSettings = kinded(LabelSettings, classes=label_settings, key="method")
     crf: CrfSettings = field(default_factory=CrfSettings)
     regions: RegionSettings = kinded(SamSettings, classes=PROPOSALS.settings_of, key="proposals")
+    features: FeatureSettings = kinded(VisionFeatureSettings, classes=FEATURES.settings_of)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)

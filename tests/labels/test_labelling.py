@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.core.errors import UserError
+from semples.labels.base import LabelInput, LabelMethod, check_thresholds
 from semples.labels.crf.dense import DenseCrf, margin, unary_from_labels
-from semples.labels.labelling import Labeller, Scored, by_regions, by_threshold, check_thresholds
+from semples.labels.make import make_label_method
 from semples.labels.regions import Regions, level_of_segments, pixel_scores, power_of_threshold
-from semples.labels.threshold import label_map
-from semples.recipe import CrfSettings, LabelSettings, RegionSettings
+from semples.labels.scored import Scored
+from semples.labels.scored_regions import by_regions
+from semples.labels.threshold import by_threshold, label_map
+from semples.settings.labels import CrfSettings, LabelSettings, SlicSettings
 
 CRF = CrfSettings(sxy_gaussian=1.0, sxy_bilateral=5.0, srgb=8.0)
 
@@ -93,10 +97,10 @@ def test_regions_by_the_threshold() -> None:
     assert by_regions({}, regions, power=0.7, combine="paint").labels.tolist() == [[0] * 6]
 
 
-def labeller(method: str, **changes: object) -> Labeller:
+def method_of(method: str, **changes: object) -> LabelMethod:
     settings = LabelSettings(method=method, **changes)  # type: ignore[arg-type]
-    regions = RegionSettings(proposals="slic", background="threshold")
-    return Labeller(settings, thresholds=0.4, regions=regions, crf=CRF)
+    regions = SlicSettings(background="threshold")
+    return make_label_method(settings, regions=regions, crf=CRF, num_classes=3)
 
 
 def photo_and_regions(shape: tuple[int, int]) -> tuple[np.ndarray, Regions]:
@@ -111,7 +115,10 @@ def test_every_method(method: str) -> None:
     shape = (12, 16)
     cams = drawn_cams(1, shape, (0, 2))
     photo, regions = photo_and_regions(shape)
-    found = labeller(method)(cams, shape=shape, size=shape, tags=(0, 2), photo=lambda: photo, regions=lambda: regions)
+    given = LabelInput(
+        id="p", cams=cams, shape=shape, size=shape, tags=(0, 2), photo=lambda: photo, regions=lambda: regions
+    )
+    found = method_of(method).label(given, 0.4)
     assert found.labels.dtype == np.uint8
     assert found.confidence.dtype == np.float32
     assert set(np.unique(found.labels)) <= {0, 1, 3}
@@ -143,39 +150,27 @@ def test_reduced_cams_and_photos_without_tags(method: str) -> None:
     """CAMs and regions of a reduced photo give labels of its own size; a photo without tags is surely background."""
     photo, _ = photo_and_regions((24, 32))
     _, regions = photo_and_regions((12, 16))
-    make = labeller(method)
-    found = make(
-        drawn_cams(2, (6, 8), (1,)),
+    given = LabelInput(
+        id="p",
+        cams=drawn_cams(2, (6, 8), (1,)),
         shape=(6, 8),
         size=(24, 32),
         tags=(1,),
         photo=lambda: photo,
         regions=lambda: regions,
     )
+    found = method_of(method).label(given, 0.4)
     assert found.labels.shape == found.confidence.shape == (24, 32)
     assert (found.labels == 2).any()
-    empty = make({}, shape=(6, 8), size=(24, 32), tags=(), photo=lambda: photo, regions=lambda: regions)
+    empty = method_of(method).label(replace(given, cams={}, tags=()), 0.4)
     assert not empty.labels.any()
     assert (empty.confidence == 1).all()
 
 
 def test_uncertain_pixels_are_left_open() -> None:
     cams = {0: np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)}
-
-    def never() -> None:
-        raise AssertionError("the threshold alone looks at no photo")
-
-    whole, opened = (
-        labeller("threshold", min_confidence=least)(
-            cams,
-            shape=(8, 8),
-            size=(8, 8),
-            tags=(0,),
-            photo=never,
-            regions=never,  # type: ignore[arg-type]
-        )
-        for least in (0.0, 0.3)
-    )
+    given = LabelInput(id="p", cams=cams, shape=(8, 8), size=(8, 8), tags=(0,))
+    whole, opened = (method_of("threshold", min_confidence=least).label(given, 0.4) for least in (0.0, 0.3))
     np.testing.assert_array_equal(whole.confidence, opened.confidence)
     assert 0 < (opened.labels == 255).sum() < 40
     np.testing.assert_array_equal(opened.labels == 255, whole.confidence < np.float32(0.3))
@@ -192,11 +187,19 @@ def test_thresholds_are_checked() -> None:
 
 @pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
 def test_a_sweep_is_the_labels_at_every_threshold(method: str) -> None:
-    shape, own = (12, 16), labeller(method)
+    shape, made = (12, 16), method_of(method)
     photo, regions = photo_and_regions(shape)
     cams, thresholds = drawn_cams(5, shape, (1, 2)), (0.02, 0.3, 0.31, 0.6, 0.95)
-    about = {"shape": shape, "size": shape, "tags": (1, 2), "photo": lambda: photo, "regions": lambda: regions}
-    found = own.sweep(thresholds, cams, **about)  # type: ignore[arg-type]
-    expected = [own.at(threshold)(cams, **about).labels for threshold in thresholds]  # type: ignore[arg-type]
+    given = LabelInput(
+        id="p", cams=cams, shape=shape, size=shape, tags=(1, 2), photo=lambda: photo, regions=lambda: regions
+    )
+    found = made.sweep(given, thresholds)
+    expected = [made.label(given, threshold).labels for threshold in thresholds]
     np.testing.assert_array_equal(found, expected)
     assert len({labels.tobytes() for labels in found}) > 2
+
+
+def test_a_photo_that_comes_without_regions() -> None:
+    given = LabelInput(id="p", cams=drawn_cams(1, (4, 4), (0,)), shape=(4, 4), size=(4, 4), tags=(0,))
+    with pytest.raises(UserError, match="was not given"):
+        method_of("regions").label(given, 0.4)

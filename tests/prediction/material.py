@@ -12,6 +12,7 @@ from semples.run import pipeline
 from semples.run.context import GENERATOR, Context, Source
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Card, Figure, write_package
+from semples.settings.kinds import label_needs
 from tests.segmenter import material as segmenters
 
 CLASSES = segmenters.CLASSES
@@ -62,5 +63,8 @@ def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     (context.folder("refinement") / pipeline.MANIFEST).write_text(
         '{"fingerprint": "made", "seconds": 1, "result": {}}', encoding="utf-8"
     )
-    pipeline.run(context, steps=["cams", *(["regions"] if context.recipe.labels.uses_regions else []), "labels"])
+    pipeline.run(
+        context,
+        steps=["cams", *(["regions"] if "regions" in label_needs(context.recipe.labels.method) else []), "labels"],
+    )
     return folder

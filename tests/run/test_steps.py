@@ -17,6 +17,7 @@ from semples.core.palette import read_label_png
 from semples.core.schema import describe, merge, parse_override
 from semples.data.dataset import Item
 from semples.inspect import words as prompts
+from semples.labels.make import calibration_of
 from semples.labels.regions import Regions
 from semples.recipe import CamSettings, LabelSettings, Recipe, RegionSettings, load_recipe
 from semples.run import threshold
@@ -78,6 +79,10 @@ def no_regions(item: Item) -> Regions:
     raise AssertionError("this method needs no regions")
 
 
+def no_features(item: Item) -> np.ndarray:
+    raise AssertionError("this method needs no features")
+
+
 def test_labels_at_a_threshold(context: Context, tmp_path: Path) -> None:
     store = CamStore(tmp_path / "cams")
     cams.write_cams(context, toy.generator(2), store)
@@ -88,9 +93,11 @@ def test_labels_at_a_threshold(context: Context, tmp_path: Path) -> None:
             context.dataset.items,
             store,
             tmp_path / "labels",
-            labeller=labels.make_labeller(RECIPE, limit, num_classes=2),
+            method=labels.method_of(RECIPE, num_classes=2),
+            thresholds=limit,
             size=lambda item: sizes[item.id],
             regions=no_regions,
+            features=no_features,
         )
         for item in context.dataset.items:
             found, maps = read_label_png(tmp_path / f"labels/{item.id}.png"), store.read(item.id)
@@ -244,12 +251,13 @@ def test_training_views_hold_whole_patches() -> None:
 
 
 def test_a_threshold_at_which_every_mask_is_empty_is_no_sign(context: Context) -> None:
-    grid = selection.GRIDS["crf"]
+    calibration = calibration_of("crf")
+    grid = calibration.grid
     count = len(grid.tried)
     row = {"classes": [0], "steadiness": [[0.5] * (count - 3) + [None] * 3], "recognition": [[0.4] * count]}
-    found = selection.describe([row], context, grid)
+    found = selection.describe([row], context, calibration)
     assert found["curves"]["steadiness"][-4:] == [0.5, None, None, None]
     assert found["threshold"] < grid.tried[-3]
     assert json.loads(json.dumps(found, allow_nan=False))["quality"]["miou"] is not None
-    nothing = selection.describe([row | {"steadiness": [[None] * count]}], context, grid)
+    nothing = selection.describe([row | {"steadiness": [[None] * count]}], context, calibration)
     assert json.loads(json.dumps(nothing, allow_nan=False))["quality"]["miou"] is None

@@ -206,6 +206,7 @@ def label(
     from semples.inspect.review import most_worth_a_look
     from semples.run import pipeline
     from semples.run.threshold import step_before, thresholds_of_classes
+    from semples.settings.kinds import label_needs
 
     if review is not None and (review < 1 or cams is not None):
         raise UserError("--review: give a number of photos from 1, and a run's folder (not --cams)")
@@ -234,7 +235,7 @@ def label(
         if broken:
             raise Incomplete.of(broken, done="the other photos have label maps")
         return
-    regions = ["regions"] if context.recipe.labels.uses_regions else []
+    regions = ["regions"] if "regions" in label_needs(context.recipe.labels.method) else []
     before = step_before(context)
     ahead = regions if before is None else [*regions, before]
     pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import write_bytes
-
-Thresholds = float | NDArray[np.float32]
+from semples.labels.scored import Thresholds
 
 TINY = 1e-8  # added to max - min of a class's scores
 SUFFIX = ".npz"

@@ -27,9 +27,11 @@ from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import read_photo
 from semples.data.transforms import image_to_tensor, resize_photo
+from semples.labels.base import FEATURES, REGIONS, LabelInput, check_thresholds
 from semples.labels.crf.dense import DenseCrf, unary_from_scores
-from semples.labels.labelling import Labeller
-from semples.labels.regions import Regions, Thresholds
+from semples.labels.make import make_label_method
+from semples.labels.regions import Regions
+from semples.labels.scored import Thresholds
 from semples.prediction.photos import Tags
 from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
 from semples.prediction.settings import PredictSettings
@@ -37,6 +39,7 @@ from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
 from semples.run.steps.cams import reduced
 from semples.run.steps.regions import proposer
 from semples.segmenter.shapes import least_side, only_side
+from semples.settings.kinds import with_crf, without_crf
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
@@ -249,9 +252,21 @@ class CamModel(Model):
         self._cams = replace(own, scales=settings.scales or own.scales, mirror=mirror)
         labels = replace(recipe.labels, min_confidence=0.0)
         if settings.crf is not None:
-            labels = replace(labels, method=labels.with_crf if settings.crf else labels.without_crf)
-        self._labeller = Labeller(labels, thresholds=thresholds, regions=recipe.regions, crf=recipe.crf)
-        self._propose = proposer(recipe.regions, self.device) if labels.uses_regions else None
+            labels = replace(labels, method=(with_crf if settings.crf else without_crf)(labels.method))
+        check_thresholds(thresholds, num_classes=len(classes))
+        self._thresholds = thresholds
+        self._method = make_label_method(labels, regions=recipe.regions, crf=recipe.crf, num_classes=len(classes))
+        if self._method.learns:
+            raise UserError(
+                f"predict: labels.method {labels.method} learns from the photos of a run and keeps nothing for new ones; "
+                "train a segmenter (`semples segment train`) or make the run's labels by another method"
+            )
+        self._propose = proposer(recipe.regions, self.device) if REGIONS in self._method.needs else None
+        self._features = None
+        if FEATURES in self._method.needs:
+            from semples.features.base import make_features
+
+            self._features = make_features(recipe.features, device=self.device)
 
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
         size = (photo.shape[0], photo.shape[1])
@@ -274,15 +289,21 @@ class CamModel(Model):
 
     def finish(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> NDArray[np.uint8]:
         height, width = prepared.inputs[0].shape[:2]
-        found = self._labeller(
-            scores,
+        given = LabelInput(
+            id="",
+            cams=scores,
             shape=(height, width),
             size=(prepared.picture.shape[0], prepared.picture.shape[1]),
             tags=tags or (),
             photo=lambda: prepared.picture,
             regions=lambda: self._regions(prepared.picture),
+            features=lambda: self._patch_features(prepared.picture),
         )
-        return _enlarged(found.labels, prepared.size)
+        return _enlarged(self._method.label(given, self._thresholds).labels, prepared.size)
+
+    def _patch_features(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert self._features is not None
+        return self._features(picture)
 
     def _regions(self, picture: NDArray[np.uint8]) -> Regions:
         assert self._propose is not None

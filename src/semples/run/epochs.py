@@ -128,7 +128,8 @@ class Epochs:
         """Best mIoU (percent) over thresholds of the CAMs of some photos: the published program's way, by masks."""
         from semples.cams.make import photo_cams
         from semples.evaluation.curve import CurveAccumulator, threshold_range
-        from semples.labels.threshold import nearest, winner_map
+        from semples.labels.scored import nearest
+        from semples.labels.threshold import winner_map
 
         dataset = self.work.scored_dataset
         items = self._drawn(with_items(dataset, [item for item in dataset.items if item.mask is not None]))

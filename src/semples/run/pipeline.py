@@ -248,9 +248,11 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         dataset.items,
         CamStore(folder),
         context.out,
-        labeller=label_steps.make_labeller(context.recipe, threshold, num_classes=len(dataset.classes)),
+        method=label_steps.method_of(context.recipe, num_classes=len(dataset.classes)),
+        thresholds=threshold,
         size=lambda item: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels),
         regions=region_steps.fresh_regions(context, dataset),
+        features=label_steps.fresh_features(context, dataset),
         broken=broken,
     )
     done = len(dataset.items) - len(broken)

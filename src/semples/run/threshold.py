@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import read_json
-from semples.core.schema import to_dict
+from semples.core.schema import leaves, to_dict
+from semples.labels.base import FEATURES, REGIONS
 from semples.networks.weights import source_digest
+from semples.recipe import FeatureSettings
 from semples.run.context import Context
 from semples.run.steps.data import mask_inputs
+from semples.settings.kinds import has_crf, label_needs
 
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
@@ -51,12 +54,20 @@ def selection_inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     found: dict[str, Any] = {"selection": to_dict(recipe.selection), "seed": recipe.run.seed}
     found["method"] = recipe.labels.method
-    if recipe.labels.uses_regions:
+    if REGIONS in label_needs(recipe.labels.method):
         found["regions"] = {"background": recipe.regions.background, "combine": recipe.regions.combine}
-    if recipe.labels.uses_crf:
+    if FEATURES in label_needs(recipe.labels.method):
+        found["features"] = features_inputs(recipe.features)
+    if has_crf(recipe.labels.method):
         found["crf"] = to_dict(recipe.crf)
     found |= {"clip": to_dict(recipe.clip), "clip_model": source_digest(recipe.clip.model)}
     return found | {"views": [recipe.generator.mean, recipe.generator.std, recipe.cams.max_side]}
+
+
+def features_inputs(settings: FeatureSettings) -> dict[str, Any]:
+    """What frozen features depend on."""
+    read = dict(leaves(settings, neutral=False))
+    return read | ({"model": source_digest(read["model"])} if "model" in read else {})
 
 
 def threshold_inputs(context: Context) -> dict[str, Any]:

@@ -11,20 +11,18 @@ This word, the *source*, is one of
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from semples.core.errors import UserError
-from semples.networks.weights import SHIPPED, find_weights, local_source, offline_hint
+from semples.networks.pretrained import NETWORK, few, place, quiet, reading
+from semples.networks.weights import SHIPPED, find_weights, local_source
 
-WEIGHTS = "model.safetensors"
-NETWORK = "config.json"
 IGNORE = 255  # label of pixels that teach nothing
 BACKGROUND = "background"
 SCRATCH = "scratch"
@@ -38,7 +36,6 @@ BACKBONES = {
     "semples_vit": "vit",
 }
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
-_BAD_FILES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
 def build_network(source: str, classes: Sequence[str], view: int) -> Any:
@@ -98,7 +95,7 @@ def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
         options = {"use_auxiliary_head": False} if family == "upernet" else {}
         network_config = families[family](backbone_config=described, **options)
         backbone, info = backbones[type(described)].from_pretrained(
-            _place(source), config=described, output_loading_info=True, trust_remote_code=False, dtype=torch.float32
+            place(source), config=described, output_loading_info=True, trust_remote_code=False, dtype=torch.float32
         )
     new = [name for name in info["missing_keys"] if "hidden_states_norms" not in name]  # on its outputs, head-like
     if new:
@@ -155,7 +152,7 @@ def pretrained(source: str, network_config: Any) -> tuple[Any, dict[str, Any]]:
     (missing_keys, unexpected_keys, mismatched_keys). Nothing in the folder is run. Raises UserError."""
     with _reading(source), quiet():
         network, info = _model_class(network_config).from_pretrained(
-            _place(source),
+            place(source),
             config=network_config,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
@@ -180,13 +177,7 @@ def _auto_config(source: str) -> Any:
     import semples.segmenter.vit  # noqa: F401 (makes its family known)
 
     with quiet():
-        return AutoConfig.from_pretrained(_place(source), trust_remote_code=False)
-
-
-def _place(source: str) -> str:
-    """A local path, or the hub id."""
-    path = local_source(source)
-    return source if path is None else str(path)
+        return AutoConfig.from_pretrained(place(source), trust_remote_code=False)
 
 
 def is_mask_classifier(network_config: Any) -> bool:
@@ -216,36 +207,5 @@ def _model_class(network_config: Any) -> Any:
     )
 
 
-def few(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-@contextlib.contextmanager
-def _reading(source: str) -> Iterator[None]:
-    """Turn whatever transformers raises on unreadable or absent files into one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except _BAD_FILES as error:
-        if isinstance(error, OSError) and local_source(source) is None:
-            raise UserError(offline_hint(source, WEIGHTS)) from None
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{source}: cannot be read as a segmenter or backbone ({reason})") from None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No remarks of transformers on new heads (intended, and checked here) and no bars."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+def _reading(source: str) -> AbstractContextManager[None]:
+    return reading(source, what="a segmenter or backbone")

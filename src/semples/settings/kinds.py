@@ -56,11 +56,36 @@ PROPOSALS: Registry[Any] = Registry(
         "felzenszwalb": "semples.labels.proposals.superpixels:Felzenszwalb",
         "slic": "semples.labels.proposals.superpixels:Slic",
     },
+    base="semples.labels.proposals.base:Proposer",
     settings={
         "sam": "semples.settings.labels:SamSettings",
         "felzenszwalb": "semples.settings.labels:FelzenszwalbSettings",
         "slic": "semples.settings.labels:SlicSettings",
     },
+)
+
+FEATURES: Registry[Any] = Registry(
+    "kind of frozen features",
+    "semples.features",
+    {
+        "clip": "semples.features.clip:ClipFeatures",
+        "vision": "semples.features.vision:VisionFeatures",
+    },
+    base="semples.features.base:Features",
+    settings={
+        "clip": "semples.settings.features:ClipFeatureSettings",
+        "vision": "semples.settings.features:VisionFeatureSettings",
+    },
+)
+
+BASELINES: Registry[Any] = Registry(
+    "baseline",
+    "semples.baselines",
+    {
+        "clipseg": "semples.baselines.clipseg:ClipSeg",
+    },
+    base="semples.baselines.base:Baseline",
+    settings={"clipseg": "semples.settings.baselines:ClipSegSettings"},
 )
 
 LABEL_METHODS: Registry[Any] = Registry(
@@ -85,6 +110,28 @@ def label_method(method: str) -> tuple[str, bool]:
         return "threshold", True
     name, plus, rest = method.rpartition("+")
     return (name, True) if plus and rest == "crf" else (method, False)
+
+
+def with_crf(method: str) -> str:
+    """The method with the dense CRF behind it."""
+    name, _ = label_method(method)
+    return "crf" if name == "threshold" else f"{name}+crf"
+
+
+def without_crf(method: str) -> str:
+    """The method without the dense CRF."""
+    return label_method(method)[0]
+
+
+def has_crf(method: str) -> bool:
+    """Whether the method ends in the dense CRF."""
+    return label_method(method)[1]
+
+
+def label_needs(method: str) -> frozenset[str]:
+    """What a method looks at beside CAMs and photo: of "regions" and "features"."""
+    needs: frozenset[str] = LABEL_METHODS.load(label_method(method)[0]).needs
+    return needs
 
 
 def label_settings(method: str) -> type:

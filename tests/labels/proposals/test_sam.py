@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from semples.core.errors import UserError
 from semples.labels.proposals import sam
 from semples.labels.proposals.sam import SamProposer
-from semples.recipe import RegionSettings
+from semples.settings.labels import SamSettings
 
 SIDE = 64
-KEEP_ALL = RegionSettings(
+KEEP_ALL = SamSettings(
     min_quality=0.0, min_stability=0.0, stability_offset=0.0, max_overlap=1.0, min_area=1, points_per_side=3
 )
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from semples.labels.proposals.superpixels import superpixels
+from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import Level
-from semples.recipe import RegionSettings
+from semples.settings.kinds import PROPOSALS
+from semples.settings.labels import RegionSettings
 
-SETTINGS = RegionSettings(proposals="felzenszwalb", scales=(10.0, 40.0), min_area=4)
+
+def settings_of(proposals: str, scales: tuple[float, ...]) -> RegionSettings:
+    made: RegionSettings = PROPOSALS.settings_of(proposals)(scales=scales, min_area=4)
+    return made
 
 
 def drawn() -> np.ndarray:
@@ -30,11 +32,9 @@ def segments(level: Level, shape: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("proposals", ["felzenszwalb", "slic"])
 def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None:
-    settings = replace(SETTINGS, proposals=proposals)
-    if proposals == "slic":
-        settings = replace(settings, scales=(200.0, 50.0))
+    propose = make_proposer(settings_of(proposals, (200.0, 50.0) if proposals == "slic" else (10.0, 40.0)))
     photo = drawn()
-    found = superpixels(photo, settings)
+    found = propose(photo)
     assert found.shape == (40, 60)
     assert len(found.levels[0]) > len(found.levels[1]) > 1
     disc = photo[..., 0] == 250
@@ -43,7 +43,7 @@ def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None
         assert parts.min() == 0
         inside = np.bincount(parts.ravel(), weights=disc.ravel()) / np.bincount(parts.ravel())
         assert np.minimum(inside, 1 - inside).mean() < 0.1
-    again = superpixels(photo, settings)
+    again = propose(photo)
     for mine, other in zip(found.levels, again.levels, strict=True):
         np.testing.assert_array_equal(mine.start, other.start)
 
@@ -52,5 +52,5 @@ def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3), (2, 50)])
 def test_tiny_photos(proposals: str, shape: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = superpixels(photo, replace(SETTINGS, proposals=proposals, scales=(100.0,)))
+    found = make_proposer(settings_of(proposals, (100.0,)))(photo)
     assert segments(found.levels[0], shape).min() == 0

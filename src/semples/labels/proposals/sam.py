@@ -22,9 +22,10 @@ from torch import Tensor
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.core.safeload import load_state_dict
+from semples.labels.proposals.base import Proposer
 from semples.labels.regions import Level, Regions, level_of_runs, runs_of_mask
 from semples.networks.weights import NAMES, download, load_strictly, local_source
-from semples.recipe import RegionSettings
+from semples.settings.labels import SamSettings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, in 0..1
 KINDS = {"sam": "sam", "sam2": "sam2", "sam2_video": "sam2"}  # published SAM 2 files hold the video model's parts too
@@ -40,15 +41,20 @@ class Found:
     quality: float
 
 
-class SamProposer:
-    """Proposes the regions of one photo after another with a frozen SAM or SAM 2.
+class SamProposer(Proposer):
+    """A frozen SAM or SAM 2, prompted with a grid of points.
 
     `settings.model`: hub id, or a folder with config.json and weights in transformers format. Raises UserError where it
     is neither.
     """
 
-    def __init__(self, settings: RegionSettings, *, device: torch.device | None = None) -> None:
-        self.settings = settings
+    Settings = SamSettings
+    combine = "paint"
+    has_network = True
+
+    def __init__(self, settings: SamSettings, *, device: torch.device | None = None) -> None:
+        super().__init__(settings)
+        self.chosen = settings
         self.kind, model = _load(settings.model)
         self.model = model.to(device).eval().requires_grad_(False)
         prompt = model.config.prompt_encoder_config
@@ -72,30 +78,30 @@ class SamProposer:
 
     def _points(self, inner: tuple[int, int]) -> Iterator[Tensor]:
         """Batches of points (1,n,1,2), x before y, in pixels of the resized photo `inner` (h,w)."""
-        count = self.settings.points_per_side
+        count = self.chosen.points_per_side
         centres = (torch.arange(count) + 0.5) / count
         grid = torch.stack([centres.repeat(count) * inner[1], centres.repeat_interleave(count) * inner[0]], dim=1)
         device = next(self.model.parameters()).device
-        for points in grid.split(self.settings.points_batch):
+        for points in grid.split(self.chosen.points_batch):
             yield points[None, :, None].to(device)
 
     def _masks(
         self, embeddings: Any, points: Tensor, inner: tuple[int, int], shape: tuple[int, int]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Masks bool (n,H,W) and qualities (n,) of each of the three outputs that are good and stable."""
-        own = self.settings
+        chosen = self.chosen
         labels = torch.ones(points.shape[:3], dtype=torch.long, device=points.device)
         found = self.model(image_embeddings=embeddings, input_points=points, input_labels=labels, multimask_output=True)
         for output in range(found.pred_masks.shape[2]):
             logits, quality = found.pred_masks[0, :, output].float(), found.iou_scores[0, :, output].float()
-            good = quality >= own.min_quality
+            good = quality >= chosen.min_quality
             logits, quality = logits[good], quality[good]
             if len(logits):
                 logits = enlarged(logits, inner, shape, side=self.side)
-                high, low = (logits > own.stability_offset), (logits > -own.stability_offset)
+                high, low = (logits > chosen.stability_offset), (logits > -chosen.stability_offset)
                 areas = [mask.sum(dim=(1, 2)) for mask in (high, low)]
-                stable = areas[0] >= own.min_stability * areas[1]
-                stable &= (logits > 0).sum(dim=(1, 2)) >= own.min_area
+                stable = areas[0] >= chosen.min_stability * areas[1]
+                stable &= (logits > 0).sum(dim=(1, 2)) >= chosen.min_area
                 logits, quality = logits[stable], quality[stable]
             yield logits > 0, quality
 
@@ -104,7 +110,7 @@ class SamProposer:
             return level_of_runs([], [])
         boxes = torch.stack([mask.box for mask in found])
         quality = torch.tensor([mask.quality for mask in found])
-        keep = [found[place] for place in distinct(boxes, quality, max_overlap=self.settings.max_overlap).tolist()]
+        keep = [found[place] for place in distinct(boxes, quality, max_overlap=self.chosen.max_overlap).tolist()]
         return level_of_runs([mask.runs for mask in keep], [min(1.0, mask.quality) for mask in keep])
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semples.cams.store import Cams, CamStore
 from semples.core.errors import UnusableFile, UserError
@@ -18,16 +19,22 @@ from semples.core.schema import to_dict
 from semples.data.dataset import Item, PhotoError, TaggedDataset
 from semples.evaluation.confusion import Scores, check_same_size, confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import Curve, CurveAccumulator, threshold_range
-from semples.labels.labelling import Labelled, Labeller, check_thresholds, nearest
-from semples.labels.regions import Regions, Thresholds
-from semples.labels.threshold import MAX_CLASS, winner_map
+from semples.labels.base import FEATURES, REGIONS, LabelInput, LabelMethod, check_thresholds
+from semples.labels.make import make_label_method
+from semples.labels.regions import Regions
+from semples.labels.scored import MAX_CLASS, Labelled, Thresholds, nearest
+from semples.labels.threshold import winner_map
 from semples.recipe import Recipe, ScoreSettings
 from semples.run.context import Context, Step
 from semples.run.steps.cams import LAST
 from semples.run.steps.cams import name as cams_name
 from semples.run.steps.data import mask_inputs, photo_sizes
 from semples.run.steps.regions import scoring_inputs, stored_regions
-from semples.run.threshold import CURVE_FILE, chosen_threshold, threshold_inputs
+from semples.run.threshold import CURVE_FILE, chosen_threshold, features_inputs, threshold_inputs
+from semples.settings.kinds import has_crf, label_needs
+
+if TYPE_CHECKING:
+    from semples.features.base import Features
 
 SCORES = "scores.json"
 CONFIDENCE = "confidence"  # folder below the label maps
@@ -157,31 +164,42 @@ def write_labels(
     store: CamStore,
     folder: Path,
     *,
-    labeller: Labeller,
+    method: LabelMethod,
+    thresholds: Thresholds,
     size: Callable[[Item], tuple[int, int]],
     regions: Callable[[Item], Regions],
+    features: Callable[[Item], NDArray[np.float32]],
     broken: list[str] | None = None,
 ) -> None:
     """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
 
-    `size`: (width, height) of a photo. `regions`: of a photo; asked only where the labeller's method needs them.
+    `size`: (width, height) of a photo. `regions`, `features`: of a photo; asked only where the method needs them.
     The labels are written last: where they are there, both are. `broken`: gets a line a photo or CAM file of no use;
     without it the first one raises UnusableFile.
     """
     check_names(items)
+    check_thresholds(thresholds, num_classes=len(dataset.classes))
 
-    def label(item: Item) -> Labelled:
+    def given(item: Item) -> LabelInput:
         width, height = size(item)
         cams, shape = read_cams(store, item, (height, width), classes=len(dataset.classes))
-        return labeller(
-            cams,
+        return LabelInput(
+            id=item.id,
+            cams=cams,
             shape=shape,
             size=(height, width),
             tags=item.tags,
             photo=partial(dataset.photo, item),
             regions=partial(regions, item),
+            features=partial(features, item),
         )
 
+    def label(item: Item) -> Labelled:
+        return method.label(given(item), thresholds)
+
+    if items and method.learns:
+        skipped = None if broken is None else list[str]()  # those to be labelled come up again
+        method.fit(one for item in dataset.items if (one := attempt(partial(given, item), skipped)) is not None)
     for item in track(items, label="labels"):
         found = attempt(partial(label, item), broken)
         if found is not None:
@@ -189,10 +207,21 @@ def write_labels(
             write_label_png(folder / f"{item.id}.png", found.labels)
 
 
-def make_labeller(recipe: Recipe, thresholds: Thresholds, *, num_classes: int) -> Labeller:
-    """The labeller of the recipe with these background thresholds: one, or one for each class."""
-    check_thresholds(thresholds, num_classes=num_classes)
-    return Labeller(recipe.labels, thresholds=thresholds, regions=recipe.regions, crf=recipe.crf)
+def method_of(recipe: Recipe, *, num_classes: int) -> LabelMethod:
+    """The label method of the recipe."""
+    return make_label_method(recipe.labels, regions=recipe.regions, crf=recipe.crf, num_classes=num_classes)
+
+
+def fresh_features(context: Context, dataset: TaggedDataset) -> Callable[[Item], NDArray[np.float32]]:
+    """The frozen features of photos, made when they are asked for and not stored."""
+
+    @cache
+    def make() -> Features:
+        from semples.features.base import make_features
+
+        return make_features(context.recipe.features, device=context.engine.device)
+
+    return lambda item: make()(dataset.photo(item))
 
 
 def score_labels(
@@ -226,9 +255,11 @@ def _label_inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     settings = recipe.labels
     found: dict[str, Any] = {"method": settings.method, "min_confidence": settings.min_confidence}
-    if settings.uses_regions:
+    if REGIONS in label_needs(settings.method):
         found["regions"] = scoring_inputs(recipe.regions)
-    if settings.uses_crf:
+    if FEATURES in label_needs(settings.method):
+        found["features"] = features_inputs(recipe.features)
+    if has_crf(settings.method):
         found["crf"] = to_dict(recipe.crf)
     return found | threshold_inputs(context)
 
@@ -243,9 +274,11 @@ def _run_labels(context: Context, folder: Path, fingerprint: str) -> dict[str, A
         [item for item in mine if not (folder / f"{item.id}.png").is_file()],
         CamStore(context.folder(cams_name()), format=recipe.cams.format),
         folder,
-        labeller=make_labeller(recipe, chosen.applied, num_classes=len(dataset.classes)),
+        method=method_of(recipe, num_classes=len(dataset.classes)),
+        thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
         regions=partial(stored_regions, context),
+        features=fresh_features(context, dataset),
     )
     return {
         "photos": len(dataset.items),

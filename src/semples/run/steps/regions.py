@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.progress import counter
-from semples.core.schema import to_dict
+from semples.core.schema import leaves
 from semples.data.dataset import Item, TaggedDataset
+from semples.labels.base import REGIONS
+from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import SUFFIX, Regions, read_regions, write_regions
 from semples.networks.weights import source_digest
 from semples.recipe import RegionSettings
 from semples.run.context import Context, Step
 from semples.run.steps.cams import reduced
+from semples.settings.kinds import PROPOSALS, label_needs
 
 NAME = "regions"
 SCORING = ("background", "combine")  # used when labels are made; the regions do not depend on them
-SAM_ONLY = ("model", "points_per_side", "min_quality", "min_stability", "stability_offset", "max_overlap")
-SUPERPIXELS_ONLY = ("scales", "sigma", "compactness")
 
 Propose = Callable[[NDArray[np.uint8]], Regions]
 
@@ -35,22 +36,13 @@ def step() -> Step:
         _inputs,
         _run,
         partial=_partial,
-        wanted=lambda recipe: recipe.labels.uses_regions,
+        wanted=lambda recipe: REGIONS in label_needs(recipe.labels.method),
     )
 
 
 def proposer(settings: RegionSettings, device: Any = None) -> Propose:
     """What makes the regions of a photo, uint8 (H,W,3), at the size that `settings.max_side` allows."""
-    if settings.proposals == "sam":
-        from semples.labels.proposals.sam import SamProposer
-
-        propose: Propose = SamProposer(settings, device=device)
-    else:
-        from semples.labels.proposals.superpixels import superpixels
-
-        def propose(photo: NDArray[np.uint8]) -> Regions:
-            return superpixels(photo, settings)
-
+    propose = make_proposer(settings, device=device)
     return lambda photo: propose(reduced(photo, max_side=settings.max_side))
 
 
@@ -61,7 +53,7 @@ def stored_regions(context: Context, item: Item) -> Regions:
 
 def fresh_regions(context: Context, dataset: TaggedDataset) -> Callable[[Item], Regions]:
     """The regions of photos outside a run, made when they are asked for and not stored."""
-    propose = _recipe_proposer(context) if context.recipe.labels.uses_regions else None
+    propose = _recipe_proposer(context) if REGIONS in label_needs(context.recipe.labels.method) else None
 
     def regions(item: Item) -> Regions:
         if propose is None:
@@ -78,9 +70,8 @@ def scoring_inputs(settings: RegionSettings) -> dict[str, Any]:
 
 def _inputs(context: Context) -> dict[str, Any]:
     settings = context.recipe.regions
-    unused = SUPERPIXELS_ONLY if settings.proposals == "sam" else SAM_ONLY
-    found = {key: value for key, value in to_dict(settings).items() if key not in (*SCORING, *unused, "points_batch")}
-    return found | ({"model": source_digest(settings.model)} if settings.proposals == "sam" else {})
+    read = {key: value for key, value in leaves(settings, neutral=False) if key not in SCORING}
+    return read | ({"model": source_digest(read["model"])} if "model" in read else {})
 
 
 def _partial(context: Context, folder: Path) -> float | None:
@@ -91,7 +82,8 @@ def _partial(context: Context, folder: Path) -> float | None:
 
 def _recipe_proposer(context: Context) -> Propose:
     settings = context.recipe.regions
-    return proposer(settings, context.engine.device if settings.proposals == "sam" else None)
+    has_network = PROPOSALS.load(settings.proposals).has_network
+    return proposer(settings, context.engine.device if has_network else None)
 
 
 def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.evaluation.selection import Choice, Grid, Signs, at, choose, steadiness
-from semples.labels.labelling import Labeller
+from semples.labels.base import Calibration, LabelInput, nothing_given
+from semples.labels.make import calibration_of
 from semples.labels.regions import Regions
 from semples.run.context import Context, Step
 from semples.run.steps.cams import name as cams_name
 from semples.run.steps.cams import reduced
-from semples.run.steps.labels import make_labeller, read_cams
+from semples.run.steps.labels import fresh_features, method_of, read_cams
 from semples.run.steps.regions import stored_regions
 from semples.run.threshold import SELECTION, SELECTION_FILE, selection_inputs
 
@@ -29,27 +30,7 @@ if TYPE_CHECKING:
 
 DRAW_KEY = 3
 SIGNS = "signs"  # folder with a file a photo, so that a step that was cut goes on
-# Found on two drawn worlds. A CRF moves edges in leaps: a narrower window sees more. After regions and CRF, masks with
-# some background are recognised as well as those without, so that sign counts half.
-GRIDS = {
-    "threshold": Grid(reach=4),
-    "crf": Grid(reach=2),
-    "regions": Grid(reach=4),
-    "regions+crf": Grid(reach=3, weight=0.5),
-}
 USED = "photos, tags and CLIP; no pixel mask was looked at"
-
-# mIoU (percent) of label maps over steadiness at the chosen threshold: value at 0, slope, and the error of such an
-# estimate. Lines by least squares on two drawn worlds; where two points lie too close to tell a slope (regions), the
-# slope is that of the threshold and only the value at 0 is fitted. The error is the root mean square on four worlds
-# drawn with other settings, by regions+crf, from 120 photos; from 300 it is 5 there and 4 on five drawn with the same,
-# by the CRF alone 8 and 4 (benchmarks/results/selection.json). Real photos: not measured.
-QUALITY = {
-    "threshold": (-15.0, 160.0, 9.0),
-    "crf": (-103.0, 220.0, 9.0),
-    "regions": (-20.9, 160.0, 9.0),
-    "regions+crf": (-42.2, 160.0, 9.0),
-}
 
 
 def step() -> Step:
@@ -61,21 +42,30 @@ def step() -> Step:
 def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     recipe, dataset = context.recipe, context.dataset
     items = drawn(dataset, count=recipe.selection.photos, seed=recipe.run.seed)
-    grid = GRIDS[recipe.labels.method]
+    calibration = calibration_of(recipe.labels.method)
+    grid = calibration.grid
     todo = [item for item in items[context.rank :: context.processes] if not _path(folder, item).is_file()]
     if todo:
         judge = make_judge(context)
         store = CamStore(context.folder(cams_name()), format=recipe.cams.format)
-        labeller = make_labeller(recipe, recipe.labels.threshold, num_classes=len(dataset.classes))
+        method = method_of(recipe, num_classes=len(dataset.classes))
+        features = fresh_features(context, dataset)
+
+        def given(item: Item, photo: np.ndarray | None = None) -> LabelInput:
+            shown = reduced(dataset.photo(item), max_side=recipe.cams.max_side) if photo is None else photo
+            regions = partial(stored_regions, context, item)
+            return label_input(store, item, shown, regions=regions, features=partial(features, item))
+
+        if method.learns:
+            method.fit(map(given, dataset.items))
         for item in track(todo, label="selection"):
             photo = reduced(dataset.photo(item), max_side=recipe.cams.max_side)
-            regions = partial(stored_regions, context, item)
-            maps = label_maps(labeller, store, item, photo, thresholds=grid.maps, regions=regions)
+            maps = method.sweep(given(item, photo), grid.maps)
             write_json(_path(folder, item), photo_signs(judge, photo, maps, item.tags, grid=grid))
     context.wait()
     if not context.is_main:
         return {}
-    found = describe([read_json(_path(folder, item)) for item in items], context, grid)
+    found = describe([read_json(_path(folder, item)) for item in items], context, calibration)
     write_json(folder / SELECTION_FILE, found)
     return {"photos": len(items), "threshold": found["threshold"], "estimated_miou": found["quality"]["miou"]}
 
@@ -87,20 +77,26 @@ def drawn(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]:
     return [tagged[index] for index in sorted(order[:count])]
 
 
-def label_maps(
-    labeller: Labeller,
+def label_input(
     store: CamStore,
     item: Item,
     photo: np.ndarray,
     *,
-    thresholds: Sequence[float],
     regions: Callable[[], Regions],
-) -> list[np.ndarray]:
-    """A photo's label maps at every threshold, uint8 (H,W) of the size of `photo`; `regions` of it, where needed."""
+    features: Callable[[], NDArray[np.float32]] = nothing_given,
+) -> LabelInput:
+    """What a label method is told of a stored photo whose labels are to have the size of `photo`, uint8 (H,W,3)."""
     cams, shape = read_cams(store, item, photo.shape[:2])
     size = (photo.shape[0], photo.shape[1])
-    return labeller.sweep(
-        thresholds, cams, shape=shape, size=size, tags=item.tags, photo=lambda: photo, regions=regions
+    return LabelInput(
+        id=item.id,
+        cams=cams,
+        shape=shape,
+        size=size,
+        tags=item.tags,
+        photo=lambda: photo,
+        regions=regions,
+        features=features,
     )
 
 
@@ -119,8 +115,9 @@ def photo_signs(
     }
 
 
-def describe(rows: Sequence[dict[str, Any]], context: Context, grid: Grid) -> dict[str, Any]:
+def describe(rows: Sequence[dict[str, Any]], context: Context, calibration: Calibration) -> dict[str, Any]:
     """The choice as plain data: thresholds, the curves they come from, the estimate, and what was used."""
+    grid = calibration.grid
     settings, names = context.recipe.labels, context.dataset.classes.names
     signs = signs_of(rows, tried=len(grid.tried))
     about = {"used": USED, "photos": len(rows), "pairs": len(signs.classes), "method": settings.method}
@@ -133,7 +130,7 @@ def describe(rows: Sequence[dict[str, Any]], context: Context, grid: Grid) -> di
         "threshold": choice.threshold,
         "per_class": dict(zip(names, own, strict=True)),
         "window": grid.window,
-        "quality": estimate(choice, grid.tried, method=settings.method, place=choice.threshold),
+        "quality": estimate(choice, grid.tried, calibration=calibration, place=choice.threshold),
         "curves": {
             "threshold": grid.tried,
             "steadiness": _known(choice.steadiness),
@@ -158,14 +155,15 @@ def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
     return Signs(classes, values["steadiness"], values["recognition"])
 
 
-def estimate(choice: Choice, tried: Sequence[float], *, method: str, place: float) -> dict[str, Any]:
-    """What mIoU (percent) the label maps at `place` may have, with the error of such estimates on drawn worlds."""
-    start, slope, error = QUALITY[method]
+def estimate(choice: Choice, tried: Sequence[float], *, calibration: Calibration, place: float) -> dict[str, Any]:
+    """What mIoU (percent) the label maps at `place` may have, with the error of such estimates on drawn worlds; both
+    None for a label method that was not measured."""
+    line = calibration.quality
     steady, recognised = at(tried, choice.steadiness, place), at(tried, choice.recognition, place)
     empty = np.isnan(steady)  # no mask at any threshold
     return {
-        "miou": None if empty else round(min(100.0, max(0.0, start + slope * steady)), 1),
-        "plus_minus": error,
+        "miou": None if empty or line is None else round(min(100.0, max(0.0, line.start + line.slope * steady)), 1),
+        "plus_minus": None if line is None else line.error,
         "steadiness": None if empty else round(steady, 4),
         "recognition": round(recognised, 4),
         "about": "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos",
@@ -180,7 +178,8 @@ def quality(context: Context, place: float) -> dict[str, Any] | None:
     if curves is None:
         return None
     columns = [np.array(curves[key], np.float64) for key in ("steadiness", "recognition", "criterion")]
-    return estimate(Choice(place, (), *columns), curves["threshold"], method=stored["method"], place=place)
+    calibration = calibration_of(stored["method"], stored=True)
+    return estimate(Choice(place, (), *columns), curves["threshold"], calibration=calibration, place=place)
 
 
 def make_judge(context: Context) -> Judge:
