@@ -26,7 +26,7 @@ from semples.run.context import Context, Source
 from semples.run.steps import cams as cam_steps
 from semples.run.steps import labels as label_steps
 from semples.run.steps import segmenter as segmenter_steps
-from semples.run.threshold import CURVE_FILE
+from semples.run.threshold import CURVE_FILE, curve_name
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
@@ -77,7 +77,7 @@ def all_steps(recipe: Recipe | None = None) -> list[str]:
     for step in pipeline.run_steps(recipe):
         names.append(step.name)
         if step.name in STAGES[:-1]:
-            names += [cam_steps.name(step.name), label_steps.curve_name(step.name)]
+            names += [cam_steps.name(step.name), curve_name(step.name)]
     return names
 
 
@@ -108,7 +108,7 @@ def summarise(context: Context) -> dict[str, Any]:
     """Figures of every stage, 0..1, and the learned prompts' nearest words."""
     figures: dict[str, dict[str, float]] = {"miou": {}, "fp_own": {}, "auc": {}, "threshold": {}}
     for stage in STAGES:
-        best = read_json(context.folder(label_steps.curve_name(stage)) / CURVE_FILE)["best"]
+        best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
         found = cooccurrence(context, stage, threshold=best["threshold"])
         figures["miou"][stage] = round(best["miou"] / 100, 6)
         figures["threshold"][stage] = best["threshold"]
@@ -141,7 +141,7 @@ def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
 
 def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurrence:
     """FP-own and AUC of a stage's CAMs, from the demo world's background masks."""
-    dataset = context.dataset
+    dataset = context.scored_dataset
     own = read_json(dataset.root / "world.json")["own_background"]
     values = [GROUND_KINDS.index(own[name]) + 1 for name in dataset.classes.names]
     accumulator = CooccurrenceAccumulator(values)
@@ -161,7 +161,7 @@ def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurre
 
 def draw_rows(context: Context, path: Path, *, count: int = 14) -> None:
     """A picture with a column per photo: photo, CAM after warm-up, after (a), after (c), label map, truth."""
-    dataset = context.dataset
+    dataset = context.scored_dataset
     items = [item for item in dataset.items if item.tags][:count]
     stores = [CamStore(context.folder(cam_steps.name(stage)), format=context.recipe.cams.format) for stage in STAGES]
     columns = []
@@ -179,7 +179,7 @@ def draw_rows(context: Context, path: Path, *, count: int = 14) -> None:
 
 def draw_sheet(context: Context, path: Path, *, rows: int = 6, columns: int = 14) -> None:
     """A contact sheet of the photos."""
-    dataset = context.dataset
+    dataset = context.scored_dataset
     photos = [dataset.photo(item) for item in dataset.items[: rows * columns]]
     lines = [stack(photos[start : start + columns], axis=1) for start in range(0, len(photos), columns)]
     save_picture(stack([line for line in lines if line.shape == lines[0].shape], axis=0), path)

@@ -22,7 +22,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.context import Context
 from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
-from semples.run.steps.train import STAGES
+from semples.run.steps.train import TRAINED
 from semples.segmenter.licences import LICENCES
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def print_estimate(context: Context, results: Sequence[tuple[str, dict[str, Any]
 def print_trained(context: Context, stage: str) -> None:
     """Where a stage's weights are, and the stage after it."""
     say(f"weights: {context.folder(stage)}")
-    later = STAGES[STAGES.index(stage) + 1 :]
+    later = TRAINED[TRAINED.index(stage) + 1 :]
     out = shlex.quote(str(context.out))
     say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
 

@@ -18,11 +18,10 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.core.palette import label_png
-from semples.data.photos import probe, read_photo
+from semples.data.photos import probe, read_photo, reduced
 from semples.export.gallery import Options, overlay
 from semples.prediction.job import count_labels
 from semples.prediction.model import Model
-from semples.run.steps.cams import reduced
 from semples.segmenter.build import BACKGROUND
 
 MEGABYTE = 1 << 20

@@ -236,7 +236,7 @@ def label(
             raise Incomplete.of(broken, done="the other photos have label maps")
         return
     regions = ["regions"] if "regions" in label_needs(context.recipe.labels.method) else []
-    before = step_before(context)
+    before = step_before(context.recipe)
     ahead = regions if before is None else [*regions, before]
     pipeline.run(context, steps=["data", *ahead, "labels"], tell=terminal.tell)
     if context.is_main:
@@ -357,8 +357,7 @@ def status(out: Path) -> None:
 
 def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
     """The run in `out`, with changes; or a new one where photos are named."""
-    from semples.core.schema import merge, parse_override
-    from semples.recipe import Recipe, load_recipe
+    from semples.recipe import Recipe, load_recipe, override
     from semples.run import pipeline
     from semples.run.context import Context, Source
 
@@ -370,9 +369,7 @@ def _context(out: Path, data: Path | None, recipe: str | None, settings: list[st
         raise UserError(f"{out}: no run here; name the photos with --data (and settings with --recipe)")
     else:
         chosen, source = load_recipe(recipe) if recipe is not None else Recipe(), Source(data)
-    for override in settings:
-        chosen = merge(chosen, parse_override(override), where=f"--set {override}")
-    return Context(chosen, source, out)
+    return Context(override(chosen, settings), source, out)
 
 
 def _leave(context: Any) -> None:

@@ -47,8 +47,7 @@ def train(
         change a setting, `key=value`, for example segmenter.iterations=2000; may be repeated.
     """
     from semples import terminal
-    from semples.core.schema import merge, parse_override
-    from semples.recipe import load_recipe
+    from semples.recipe import load_recipe, override
     from semples.run import pipeline
     from semples.run.context import Context, Source
     from semples.run.steps.segmenter import MODEL, NAME, set_aside, trained_on
@@ -57,9 +56,7 @@ def train(
         raise UserError("name either the folder of a run, or --photos with --labels and --out")
     if run is not None:
         context = pipeline.open_run(run)
-        chosen = context.recipe if recipe is None else load_recipe(recipe)
-        for override in settings:
-            chosen = merge(chosen, parse_override(override), where=f"--set {override}")
+        chosen = override(context.recipe if recipe is None else load_recipe(recipe), settings)
         context = Context(chosen, context.source, run)
         pipeline.run(context, steps=["data", NAME], tell=terminal.tell)
     else:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
-from semples.core.files import read_json
 from semples.core.palette import read_label_png
 from semples.data.dataset import IGNORE, ClassList, FileDataset, Item, TaggedDataset
 from semples.data.photos import probe
@@ -99,7 +98,7 @@ class ExportSource:
 
 def source_of_run(context: Context, *, labels: Path | None = None, cams: Path | None = None) -> ExportSource:
     """The photos of a run with its label maps and CAMs, or those of the folders `labels` and `cams`."""
-    from semples.run.steps.data import DATASET, photo_sizes
+    from semples.run.photos import DATASET, photo_sizes
 
     folder = context.folder("data")
     if not (folder / DATASET).is_file():
@@ -124,10 +123,10 @@ def source_of_photos(photos: Mapping[str, Path], labels: Path, *, classes: Class
 
 def _threshold(context: Context) -> float:
     """The background threshold that the label maps were made with; the recipe's where there are none yet."""
-    manifest = context.folder("labels") / "manifest.json"
-    result = read_json(manifest).get("result", {}) if manifest.is_file() else {}
-    found = result.get("threshold")
-    return float(found) if isinstance(found, int | float) else context.recipe.labels.threshold
+    from semples.run.folder import result_of
+
+    threshold = result_of(context.folder("labels")).get("threshold")
+    return float(threshold) if isinstance(threshold, int | float) else context.recipe.labels.threshold
 
 
 def _file_name(item: Item) -> str:

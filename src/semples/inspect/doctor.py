@@ -72,7 +72,7 @@ def _models() -> list[Finding]:
 
     recipe = Recipe()
     findings: list[Finding] = [("model cache", str(constants.HF_HUB_CACHE), True)]
-    for repo in (recipe.clip.model, recipe.generator.start):
+    for repo in (getattr(recipe.judge, "model", ""), recipe.generator.start):
         cached = [try_to_load_from_cache(repo, name) for name in ("config.json", "model.safetensors")]
         whole = all(isinstance(path, str) for path in cached)
         advice = "not in the cache: downloaded at first use, or name a local folder in the recipe"

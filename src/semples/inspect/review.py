@@ -12,7 +12,7 @@ from semples.core.palette import read_confidence_png, read_label_png
 from semples.core.progress import track
 from semples.data.dataset import Item
 from semples.run.context import Context
-from semples.run.steps.labels import CONFIDENCE
+from semples.run.label_maps import CONFIDENCE
 
 
 def most_worth_a_look(context: Context, *, count: int) -> list[dict[str, Any]]:

@@ -9,24 +9,31 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.run.context import Context
 
+LEARNED = "prompting"  # the stage that learns backgrounds
+
 
 def nearest_words(context: Context, *, words: Path | None, count: int) -> dict[str, list[dict[str, Any]]]:
     """For every class the `count` words whose text feature has the largest cosine with its prompt's, best first.
 
     words: text file, one word or phrase a line; default a shipped list. A word is embedded in the class template
-    ("a photo of {word}."). Returns {class: [{"word": str, "cosine": float}]}.
+    ("a photo of {word}."). Raises UserError where the judge is none of texts.
+    Returns {class: [{"word": str, "cosine": float}]}.
     """
     import torch
 
-    from semples.run.steps.train import load_clip, prompt_features
+    from semples.judges.base import TextJudge
+    from semples.run.models import RunParts
+    from semples.run.work import Work
 
     listed = read_words(words)
-    clip = load_clip(context)
-    template = context.recipe.clip.class_template
+    parts = RunParts(Work.outside(context, LEARNED))
+    vectors_KMW = parts.backgrounds_after(LEARNED)
+    judge = parts.judge()
+    if not isinstance(judge, TextJudge):
+        raise UserError(f"the judge {context.recipe.judge.kind} knows no words, so its backgrounds have none")
     with torch.no_grad():
-        prompts_KE = prompt_features(context, clip)
-        words_WE = clip.encode_texts([template.replace("{name}", word) for word in listed])
-        cosine, index = (prompts_KE @ words_WE.t()).topk(min(count, len(listed)), dim=1)
+        learned_KE = judge.encode_backgrounds(vectors_KMW.to(judge.device), parts.prompts)
+        cosine, index = (learned_KE @ judge.encode_words(listed).t()).topk(min(count, len(listed)), dim=1)
     names = context.dataset.classes.names
     return {
         name: [{"word": listed[i], "cosine": round(c, 6)} for c, i in zip(row.tolist(), where.tolist(), strict=True)]

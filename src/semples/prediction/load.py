@@ -10,10 +10,10 @@ from semples.core.files import sha256_file
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
 from semples.run import pipeline
-from semples.run.context import GENERATOR
+from semples.run.models import GENERATOR
 from semples.run.steps import segmenter
-from semples.run.steps.cams import LAST
-from semples.run.threshold import chosen_threshold
+from semples.run.threshold import CURVE, LAST, SELECTION, chosen_threshold
+from semples.run.work import Work
 from semples.segmenter.package import PROGRAMS, is_package, open_package
 
 if TYPE_CHECKING:
@@ -61,16 +61,14 @@ def _cam_model(folder: Path, settings: Any) -> Model:
     weights = context.folder(LAST) / GENERATOR
     if not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
-    generator, classes = load_generator(weights)
     labelled = (context.folder("labels") / pipeline.MANIFEST).is_file()
-    thresholds = chosen_threshold(context).applied if labelled else context.recipe.labels.threshold
+    look = Work.outside(context, SELECTION, CURVE)
     return CamModel(
-        generator,  # type: ignore[arg-type]
-        classes,
+        load_generator(weights),
         settings=settings,
         identity={GENERATOR: sha256_file(weights)},
         recipe=context.recipe,
-        thresholds=thresholds,
+        thresholds=chosen_threshold(look).applied if labelled else context.recipe.labels.threshold,
     )
 
 

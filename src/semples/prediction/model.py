@@ -25,7 +25,7 @@ from torch import Tensor
 from semples.cams.make import photo_cams
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
-from semples.data.photos import read_photo
+from semples.data.photos import read_photo, reduced
 from semples.data.transforms import image_to_tensor, resize_photo
 from semples.labels.base import FEATURES, REGIONS, LabelInput, check_thresholds
 from semples.labels.crf.dense import DenseCrf, unary_from_scores
@@ -36,8 +36,7 @@ from semples.prediction.photos import Tags
 from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
 from semples.prediction.settings import PredictSettings
 from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
-from semples.run.steps.cams import reduced
-from semples.run.steps.regions import proposer
+from semples.run.label_maps import proposer
 from semples.segmenter.shapes import least_side, only_side
 from semples.settings.kinds import with_crf, without_crf
 
@@ -233,7 +232,6 @@ class CamModel(Model):
     def __init__(
         self,
         generator: Generator,
-        classes: Sequence[str],
         *,
         settings: PredictSettings,
         identity: dict[str, Any],
@@ -241,27 +239,28 @@ class CamModel(Model):
         thresholds: Thresholds,
     ) -> None:
         identity = identity | {"thresholds": np.asarray(thresholds).tolist()}
-        super().__init__(classes, settings=settings, identity=identity)
+        super().__init__(generator.classes, settings=settings, identity=identity)
         if settings.window is not None:
             raise UserError("predict: windows need a trained segmenter; leave --window out")
         self.generator = generator
-        generator.to(self.device).eval()  # type: ignore[attr-defined]
-        self._recipe = recipe
+        generator.to(self.device).eval()
         own = recipe.cams
         mirror = own.mirror if settings.mirror is None else settings.mirror
         self._cams = replace(own, scales=settings.scales or own.scales, mirror=mirror)
         labels = replace(recipe.labels, min_confidence=0.0)
         if settings.crf is not None:
             labels = replace(labels, method=(with_crf if settings.crf else without_crf)(labels.method))
-        check_thresholds(thresholds, num_classes=len(classes))
+        check_thresholds(thresholds, num_classes=len(generator.classes))
         self._thresholds = thresholds
-        self._method = make_label_method(labels, regions=recipe.regions, crf=recipe.crf, num_classes=len(classes))
+        self._method = make_label_method(
+            labels, regions=recipe.regions, crf=recipe.crf, num_classes=generator.num_classes
+        )
         if self._method.learns:
             raise UserError(
-                f"predict: labels.method {labels.method} learns from the photos of a run and keeps nothing for new ones; "
-                "train a segmenter (`semples segment train`) or make the run's labels by another method"
+                f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones;"
+                " train a segmenter (`semples segment train`) or make the run's labels by another method"
             )
-        self._propose = proposer(recipe.regions, self.device) if REGIONS in self._method.needs else None
+        self._propose = proposer(recipe.regions, lambda: self.device) if REGIONS in self._method.needs else None
         self._features = None
         if FEATURES in self._method.needs:
             from semples.features.base import make_features
@@ -283,7 +282,6 @@ class CamModel(Model):
                 photos,
                 known,
                 settings=self._cams,
-                generator=self._recipe.generator,
                 device=self.device,
             )
 

@@ -145,8 +145,8 @@ def _parsed(path: Path) -> dict[str, Any] | None:
         return None
     if "format" not in stored and {"fingerprint", "recipe"} & stored.keys():
         raise UserError(
-            f"{path}: made by semples {stored.get('semples', '0.1.0')}, whose runs this version ({__version__}) does not "
-            "read; choose another --out, or go on with that version"
+            f"{path}: made by semples {stored.get('semples', '0.1.0')}, whose runs this version ({__version__}) does "
+            "not read; choose another --out, or go on with that version"
         )
     if stored.get("format") != FORMAT:
         return None

@@ -122,9 +122,13 @@ def _whole(context: Context, folder: Path, manifest: dict[str, Any], *, tell: Te
 
 def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
     """Make the folder ready. True where what an interrupted run of the same step left stays; all else of ours goes."""
-    reads = started_reads(folder)
-    finished = read_manifest(folder) is not None
-    if keep and not finished and reads is not None and not changed(context, reads, step.facts):
+    manifest, reads = read_manifest(folder), started_reads(folder)
+    if keep and manifest is not None and manifest.get("version") == step.version:
+        keys = changed(context, manifest["reads"], step.facts)
+        if all(key.startswith(step.notes) for key in keys):
+            reopen(folder, {"reads": {key: value for key, value in manifest["reads"].items() if key not in keys}}, [])
+            return True
+    elif keep and reads is not None and not changed(context, reads, step.facts):
         sweep(folder)
         return True
     empty(folder)
@@ -174,10 +178,10 @@ def _why_stale(context: Context, step: Step, manifest: dict[str, Any], stale: se
     earlier = [name for key in reads if key.startswith("step:") and (name := key.partition(":")[2]) in stale]
     if earlier:
         return tuple(f"{name} is outdated" for name in earlier)
-    lines = []
+    lines: list[str] = []
     for key, value in reads.items():
         try:
-            lines += changed(context, {key: value}, step.facts)
+            lines += changed(context, {key: value}, step.facts).values()
         except UserError:  # photos or models are not at hand: what is stored has to do
             continue
     if manifest.get("version") != step.version:

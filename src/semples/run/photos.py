@@ -117,9 +117,7 @@ def relocated(
     lost = [item.id for item in stored.items if item.id not in now]
     if lost:
         raise UserError(f"{source.root}: the photo {lost[0]} of this run is not here; see --data")
-    return replace(
-        stored, root=listing().root, items=tuple(replace(now[item.id], mask=None) for item in stored.items)
-    )
+    return replace(stored, root=listing().root, items=tuple(replace(now[item.id], mask=None) for item in stored.items))
 
 
 def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:

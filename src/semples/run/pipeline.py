@@ -1,11 +1,8 @@
-"""A run: the ordered list of steps, what is up to date, what is resumed, what is made anew."""
+"""A run and what is done with it: the steps it has, bringing them up to date, status, scores, single steps."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +10,23 @@ from typing import Any
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.files import read_json
-from semples.core.progress import duration
 from semples.data.photos import probe
+from semples.labels.make import make_label_method
 from semples.recipe import Recipe
-from semples.run import threshold as threshold_steps
-from semples.run.context import Context, Step
+from semples.run import graph
+from semples.run.context import Context
 from semples.run.epochs import check_epochs
-from semples.run.folder import MANIFEST, RECIPE, RUN, STARTED, finish, lock, open_run, prepare, read_manifest, write_run
+from semples.run.folder import MANIFEST, RECIPE, RUN, STARTED, lock, open_run, read_manifest, result_of
+from semples.run.graph import Outcome, StepStatus, Tell
+from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
+from semples.run.paired import Folders
+from semples.run.photos import listed
+from semples.run.scoring import score_labels, threshold_curve
+from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import data, train
+from semples.run.steps import data, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
-from semples.run.steps import regions as region_steps
-from semples.run.steps import segmenter as segmenter_steps
-from semples.run.steps import selection as selection_steps
+from semples.run.threshold import CURVE_FILE, LAST, check_selection, curve_name
 
 __all__ = [
     "MANIFEST",
@@ -39,6 +40,7 @@ __all__ = [
     "known_steps",
     "labels_of_cams",
     "open_run",
+    "result_of",
     "run",
     "run_steps",
     "score",
@@ -46,18 +48,15 @@ __all__ = [
     "status",
 ]
 
-Tell = Callable[[str], None]
-
 
 def run_steps(recipe: Recipe | None = None) -> list[Step]:
     """The steps of a whole run by this recipe, in order; without a recipe those of any."""
-    stages = [train.step(stage) for stage in train.STAGES]
     steps = [
         data.step(),
-        *stages,
+        *(train.step(stage) for stage in train.TRAINED),
         cam_steps.step(),
-        region_steps.step(),
-        selection_steps.step(),
+        regions.step(),
+        selection.step(),
         label_steps.curve_step(),
         label_steps.labels_step(),
         label_steps.scores_step(),
@@ -67,19 +66,9 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
 
 def known_steps() -> dict[str, Step]:
     """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
-    earlier = ("warmup", "matching")
+    earlier = [stage for stage in train.TRAINED if stage not in ("prompting", LAST)]
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
-    return {step.name: step for step in [*run_steps(), *extra, segmenter_steps.step()]}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one step: `done` now, or `up to date` before."""
-
-    step: str
-    state: str
-    seconds: float
-    result: dict[str, Any]
+    return {step.name: step for step in [*run_steps(), *extra, segmenter.step()]}
 
 
 def run(
@@ -95,22 +84,16 @@ def run(
     steps: names of the steps to run, default all of a whole run; what they need must be there or among them.
     start: this step and those after it are made anew even where they are up to date. until: the last step.
     """
-    order = [step.name for step in run_steps(context.recipe)]
-    chosen = _slice(list(steps) if steps is not None else order, start, until)
+    whole = [step.name for step in run_steps(context.recipe)]
+    chosen = _slice(list(steps) if steps is not None else whole, start, until)
     if "labels" in chosen:
-        threshold_steps.check_selection(context)
-        label_steps.check_names(context.listing.items)
+        check_selection(context)
+        check_names(context.listing.items)
     for name in chosen:
-        if name in train.STAGES:
+        if name in train.TRAINED:
             check_epochs(context, name)
-    outcomes = []
-    with lock(context):
-        if context.is_main:
-            write_run(context)
-        for name in chosen:
-            forced = start is not None and name in order and order.index(name) >= order.index(start)
-            outcomes.append(_bring_up_to_date(context, known_steps()[name], forced=forced, tell=tell))
-    return outcomes
+    known = known_steps()
+    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell)
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
@@ -123,103 +106,10 @@ def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
     return names[: last + 1]
 
 
-def _bring_up_to_date(context: Context, step: Step, *, forced: bool, tell: Tell) -> Outcome:
-    folder = context.folder(step.name)
-    _check_needs(context, step)
-    described = _describe(context, step)
-    fingerprint = _fingerprint(described)
-    manifest = read_manifest(folder)
-    fresh = manifest is not None and manifest["fingerprint"] == fingerprint and not forced
-    context.wait()
-    if fresh and manifest is not None:
-        if context.is_main:
-            tell(f"{step.name}: up to date")
-        return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
-    if context.is_main:
-        resumed = prepare(folder, fingerprint, keep=not forced)
-        tell(f"{step.name}: {'resuming' if resumed else step.about}")
-    context.wait()
-    begin = time.monotonic()
-    context.forget_photos()
-    result = step.run(context, folder, fingerprint)
-    context.wait()
-    seconds = round(time.monotonic() - begin, 3)
-    if context.is_main:
-        about = {"about": step.about, "fingerprint": fingerprint, "seconds": seconds, "processes": context.processes}
-        finish(folder, described | about, result)
-        tell(f"{step.name}: done in {duration(seconds)}")
-    context.wait()
-    return Outcome(step.name, "done", seconds, result)
-
-
-def _needs(context: Context, step: Step) -> list[str]:
-    """The steps that this one reads in a run by this recipe."""
-    steps = known_steps()
-    return [need for need in step.needs if need not in steps or steps[need].wanted(context.recipe)]
-
-
-def _check_needs(context: Context, step: Step) -> None:
-    for need in _needs(context, step):
-        if read_manifest(context.folder(need)) is None:
-            raise UserError(
-                f"{step.name} needs the step {need}, which is not finished in {context.out}; "
-                f"run `semples run` without --from, or `semples status {context.out}` to see what is there"
-            )
-
-
-def _describe(context: Context, step: Step) -> dict[str, Any]:
-    """All that the step's result depends on: its settings and inputs, and the steps it reads."""
-    needs = {need: (read_manifest(context.folder(need)) or {}).get("fingerprint") for need in _needs(context, step)}
-    return {"step": step.name, "version": step.version, "inputs": step.inputs(context), "needs": needs}
-
-
-def _fingerprint(described: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class StepStatus:
-    """state: `done`, `outdated` (settings or inputs changed since), `interrupted` or `not run`; share: how much of an
-    interrupted step is there, 0..1, where known."""
-
-    step: str
-    about: str
-    state: str
-    share: float | None
-    seconds: float | None
-    result: dict[str, Any]
-
-
 def status(context: Context) -> list[StepStatus]:
     """How far every step of a run is."""
-    found = []
-    stale: set[str] = set()
-    for step in known_steps().values():
-        folder = context.folder(step.name)
-        manifest = read_manifest(folder)
-        if manifest is not None:
-            if _is_stale(context, step, manifest, stale):
-                stale.add(step.name)
-            state = "outdated" if step.name in stale else "done"
-            found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"]))
-        elif (folder / STARTED).is_file():
-            found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
-        elif step.name in [known.name for known in run_steps(context.recipe)]:
-            found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
-    return found
-
-
-def _is_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> bool:
-    """Whether the step would be made anew: a setting, an input or a step that it reads has changed."""
-    for need in _needs(context, step):
-        fingerprint = (read_manifest(context.folder(need)) or {}).get("fingerprint")
-        if need in stale or fingerprint != manifest.get("needs", {}).get(need):
-            return True
-    try:
-        described = _describe(context, step)
-    except UserError:  # photos or models are not at hand: what is stored has to do
-        return False
-    return _fingerprint(described) != str(manifest["fingerprint"])
+    wanted = [step.name for step in run_steps(context.recipe)]
+    return graph.status(context, list(known_steps().values()), wanted)
 
 
 # ---------------------------------------------------------------------------------- single steps on other material
@@ -227,10 +117,7 @@ def _is_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set
 
 def cams_of_weights(context: Context, weights: Path, *, tell: Tell = lambda line: None) -> None:
     """CAMs of the context's photos with given generator weights, in `context.out`/cams."""
-    run(context, steps=["data"], tell=tell)
-    step = cam_steps.weights_step(weights)
-    with lock(context):
-        _bring_up_to_date(context, step, forced=False, tell=tell)
+    graph.bring_all(context, [data.step(), cam_steps.weights_step(weights)], tell=tell)
 
 
 def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: None) -> list[str]:
@@ -239,26 +126,29 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
     Answers with a line a photo or CAM file that cannot be used; the other photos have label maps.
     Raises UserError where no photo can be labelled.
     """
-    if context.recipe.labels.select != "fixed":
+    recipe, dataset = context.recipe, listed(context.source, context.recipe.data)
+    if recipe.labels.select != "fixed":
         raise UserError("labels of CAMs from elsewhere need a set threshold; use --threshold")
-    dataset, threshold = data.listed(context), context.recipe.labels.threshold
+    method = make_label_method(recipe.labels, regions=recipe.regions, crf=recipe.crf, num_classes=len(dataset.classes))
     broken: list[str] = []
-    label_steps.write_labels(
-        dataset,
+    write_labels(
         dataset.items,
-        CamStore(folder),
+        Inputs(
+            dataset,
+            CamStore(folder),
+            regions=FreshRegions(dataset, recipe.regions, lambda: context.engine.device),
+            features=FreshFeatures(dataset, recipe.features, lambda: context.engine.device),
+        ),
         context.out,
-        method=label_steps.method_of(context.recipe, num_classes=len(dataset.classes)),
-        thresholds=threshold,
-        size=lambda item: probe(item.photo, max_megapixels=context.recipe.data.max_megapixels),
-        regions=region_steps.fresh_regions(context, dataset),
-        features=label_steps.fresh_features(context, dataset),
+        method=method,
+        thresholds=recipe.labels.threshold,
+        size=lambda item: probe(item.photo, max_megapixels=recipe.data.max_megapixels),
         broken=broken,
     )
     done = len(dataset.items) - len(broken)
     if not done:
         raise UserError(f"no photo can be labelled ({len(broken)} failed); the first: {broken[0]}")
-    tell(f"{done} label maps at threshold {threshold:g} in {context.out}")
+    tell(f"{done} label maps at threshold {recipe.labels.threshold:g} in {context.out}")
     return broken
 
 
@@ -266,9 +156,8 @@ def segmenter_of_folders(
     context: Context, photos: Path, labels: Path, classes: Path | None, *, tell: Tell = lambda line: None
 ) -> None:
     """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
-    step = segmenter_steps.folder_step(photos, labels, classes)
     with lock(context):
-        _bring_up_to_date(context, step, forced=False, tell=tell)
+        graph.bring(context, segmenter.folder_step(Folders(photos, labels, classes)), tell=tell)
 
 
 @dataclass(frozen=True)
@@ -295,26 +184,25 @@ def score(
     """
     if cams is not None or labels is not None:
         return _score_folders(context, cams, labels)
-    curve = label_steps.curve_name(stage)
-    own = stage == "refinement" and read_manifest(context.folder("labels")) is not None
-    run(context, steps=["data", curve, *(["scores"] if own else [])], tell=tell)
-    names = context.dataset.classes.names
-    found = context.folder(curve) / threshold_steps.CURVE_FILE
+    curve = curve_name(stage)
+    labelled = stage == LAST and read_manifest(context.folder("labels")) is not None
+    run(context, steps=["data", curve, *(["scores"] if labelled else [])], tell=tell)
+    curve_file = context.folder(curve) / CURVE_FILE
     stored = context.folder("scores") / label_steps.SCORES
     return Figures(
-        names,
-        read_json(found) if found.is_file() else None,
-        read_json(stored)["labels"] if own and stored.is_file() else None,
+        context.dataset.classes.names,
+        read_json(curve_file) if curve_file.is_file() else None,
+        read_json(stored)["labels"] if labelled and stored.is_file() else None,
     )
 
 
 def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
-    dataset, wrong, settings = data.listed(context), list[str](), context.recipe.scores
+    dataset, wrong, settings = listed(context.source, context.recipe.data), list[str](), context.recipe.scores
     curve = scores = None
     if cams is not None:
-        curve = label_steps.threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
+        curve = threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
     if labels is not None:
-        scores = label_steps.score_labels(dataset, labels, unusable=wrong, broken=wrong)
+        scores = score_labels(dataset, labels, unusable=wrong, broken=wrong)
     problems = tuple(dict.fromkeys(wrong))  # a mask is read for CAMs and for label maps
     if problems and curve is None and scores is None:
         raise UserError(f"no photo can be scored ({len(problems)} failed); the first: {problems[0]}")

@@ -19,7 +19,9 @@ class Step:
     needs: the steps that it may read, in a run that has them. run: does the work in its folder (making only what it
     does not find there) and returns plain figures for the manifest; all processes call it. What it reads on its `Work`
     decides whether it is up to date later. partial: which share (0..1) of an interrupted step is there, where known.
-    wanted: whether a run by this recipe has the step. facts: what it reads beyond settings, weights and steps.
+    wanted: whether a run by this recipe has the step. facts: what it reads beyond settings, weights and steps. notes:
+    beginnings of keys of what only notes beside its main result depend on: where nothing else has changed, `run` finds
+    what it left before.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Step:
     partial: Callable[[Context, Path], float | None] = field(default=lambda context, folder: None)
     wanted: Callable[[Recipe], bool] = field(default=lambda recipe: True)
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def photos_there(context: Context, count: Callable[[], int]) -> float | None:

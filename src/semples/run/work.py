@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,13 +63,24 @@ class Work:
     on_read: Callable[[dict[str, Any]], None] = lambda reads: None
     reads: dict[str, Any] | None = None
 
+    @classmethod
+    def outside(cls, context: Context, *steps: str) -> Work:
+        """For what looks at a run from outside its steps, at the named ones: nothing is written."""
+        return cls(context, "a look", context.out, needs=("data", *steps))
+
     # ------------------------------------------------------------------------------------------------ what is recorded
 
-    def settings(self, group: str) -> Any:
-        """A group of the recipe's settings. All of it counts as read but what changes no result."""
+    def settings(self, group: str, *, leave_out: Collection[str] = ()) -> Any:
+        """A group of the recipe's settings. All of it counts as read but what changes no result, and `leave_out`, names
+        of its settings that the step does not look at."""
         chosen = getattr(self.context.recipe, group)
-        found = {f"setting:{key}": value for key, value in leaves(chosen, prefix=f"{group}.", neutral=False)}
-        self._note(found | {f"weights:{source}": source_digest(source) for source in weight_sources(chosen)})
+        plain = {
+            key: value
+            for key, value in leaves(chosen, prefix=f"{group}.", neutral=False)
+            if key.split(".")[1] not in leave_out
+        }
+        weights = {f"weights:{source}": source_digest(source) for source in weight_sources(chosen)}
+        self._note({f"setting:{key}": value for key, value in plain.items()} | weights)
         return chosen
 
     def setting(self, key: str) -> Any:
@@ -195,14 +206,14 @@ def fingerprint(name: str, reads: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([name, dict(sorted(reads.items()))], sort_keys=True).encode()).hexdigest()
 
 
-def changed(context: Context, reads: Mapping[str, Any], facts: Mapping[str, Fact] | None = None) -> list[str]:
-    """What is no longer as it was read, a line each: `matching.epochs is 8, was 6`."""
-    lines = []
+def changed(context: Context, reads: Mapping[str, Any], facts: Mapping[str, Fact] | None = None) -> dict[str, str]:
+    """What is no longer as it was read, by key, in words: `matching.epochs is 8, was 6`."""
+    lines = {}
     for key, before in reads.items():
         kind, _, name = key.partition(":")
         now = _now(context, kind, name, facts or {})
         if now != before:
-            lines.append(_line(kind, name, before, now))
+            lines[key] = _line(kind, name, before, now)
     return lines
 
 

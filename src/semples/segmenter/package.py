@@ -3,7 +3,7 @@
 config.json, model.safetensors    the network, as transformers' `from_pretrained` reads it
 segmenter.json                    classes, size of a photo, normalisation
 classes.json                      name, label value and colour of background and every class
-recipe.yaml                       every setting it was trained with
+recipe.yaml                       the settings it was trained with and is used with
 README.md                         model card: on what it was trained, how, with which figures, under which licences
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,11 +22,10 @@ from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import sha256_file, write_json, write_text
 from semples.core.palette import voc_palette
-from semples.core.schema import to_yaml
+from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
 from semples.segmenter.licences import LICENCES
-from semples.segmenter.network import NETWORK, WEIGHTS
 
 CARD = "README.md"
 CLASSES = "classes.json"
@@ -64,11 +64,14 @@ class Card:
     notes: tuple[str, ...] = ()
 
 
-def write_package(segmenter: Segmenter, folder: Path, *, recipe: Recipe, card: Card) -> None:
-    """Write the whole folder; equal input gives equal bytes. segmenter.json comes last: without it nothing loads."""
+def write_package(segmenter: Segmenter, folder: Path, *, recipe: Mapping[str, Any], card: Card) -> None:
+    """Write the whole folder; equal input gives equal bytes. segmenter.json comes last: without it nothing loads.
+
+    recipe: the groups of settings that the segmenter depends on or is used with, as plain data (`schema.to_dict`).
+    """
     (folder / CONFIG).unlink(missing_ok=True)
     write_json(folder / CLASSES, {"classes": class_table(segmenter.classes)})
-    write_text(folder / RECIPE, to_yaml(recipe))
+    write_text(folder / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
     write_text(folder / CARD, model_card(segmenter, card))
     segmenter.save(folder)
 

@@ -281,8 +281,8 @@ class _Work:
         step = int(self.broken)  # gradients are those of all processes: every one sees the same
         if step:
             raise UserError(
-                f"{label}: the loss or its gradient is not a finite number at step {step}; nothing after step {step - 1} "
-                f"is kept. Lower the stage's base_lr (lr of the segmenter), or use run.precision bf16 or no"
+                f"{label}: the loss or its gradient is not a finite number at step {step}; nothing after step "
+                f"{step - 1} is kept. Lower the stage's base_lr (lr of the segmenter), or use run.precision bf16 or no"
             )
 
     def asked_to_stop(self, asked: bool, *, now: bool) -> bool:

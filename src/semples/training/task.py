@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
-        moved = {
+        moved: dict[str, Any] = {
             entry.name: value.to(device, non_blocking=True)
             for entry in fields(self)
             if isinstance(value := getattr(self, entry.name), Tensor)

@@ -23,8 +23,8 @@ from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
 from semples.run.context import Context
+from semples.run.photos import DATASET
 from semples.run.steps import cams as cam_steps
-from semples.run.steps.data import DATASET
 
 TEMPLATE, STYLE = "template.html.j2", "report.css"
 SCRIPTS = ("maps.js", "gallery.js", "page.js")  # one script in the page, in this order

@@ -14,10 +14,11 @@ from semples.inspect.report.charts import Chart, Series, line_chart
 from semples.inspect.words import nearest_words
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
-from semples.run.context import PROMPTS, Context
+from semples.run.context import Context
+from semples.run.models import PROMPTS
 from semples.run.steps import labels as label_steps
-from semples.run.steps.train import STAGES
-from semples.run.threshold import CURVE_FILE, SELECTION, SELECTION_FILE
+from semples.run.steps.train import TRAINED
+from semples.run.threshold import CURVE_FILE, SELECTION, SELECTION_FILE, curve_name
 from semples.training.events import read_lines
 
 CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
@@ -108,7 +109,7 @@ def used_threshold(context: Context) -> dict[str, Any]:
         "value": float(result.get("threshold", settings.threshold if known is None else known)),
         "how": how + (f"; a class has {min(own):.2f} to {max(own):.2f}" if own else ""),
         "pixel_labels": select == "ground-truth",
-        "pixel_epochs": [stage for stage in STAGES if _epoch_by_masks(context, stage)],
+        "pixel_epochs": [stage for stage in TRAINED if _epoch_by_masks(context, stage)],
         "made": bool(result),
         "after": AFTER[str(result.get("method", "threshold"))],
     }
@@ -138,7 +139,7 @@ def curves(context: Context) -> dict[str, dict[str, Any]]:
     """The stored threshold curve of every stage that has one."""
     found = {}
     for stage in CAM_STAGES:
-        path = context.folder(label_steps.curve_name(stage)) / CURVE_FILE
+        path = context.folder(curve_name(stage)) / CURVE_FILE
         if path.is_file():
             found[stage] = read_json(path)
     return found
@@ -160,7 +161,7 @@ def curve_chart(found: dict[str, dict[str, Any]]) -> Chart | None:
 def loss_charts(context: Context) -> list[Chart]:
     """A chart a trained stage: its loss and the terms of it over epochs."""
     charts = []
-    for stage in STAGES:
+    for stage in TRAINED:
         events = read_lines(context.folder(stage) / "events.jsonl")
         names = list(dict.fromkeys(key for event in events for key in event))
         series = [
@@ -220,10 +221,10 @@ def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str
     """The learned prompts' nearest words by class, or none and the reason."""
     if not (context.folder("prompting") / PROMPTS).is_file():
         return {}, "The background prompts of this run are not learned yet."
-    model = context.recipe.clip.model
+    model = getattr(context.recipe.judge, "model", "")
     if not _is_local(model):
         return {}, f"{model} is not on this machine, so the prompts' nearest words are left out."
-    learned_with = _manifest(context, "prompting").get("inputs", {}).get("clip_model")
+    learned_with = _manifest(context, "prompting").get("reads", {}).get(f"weights:{model}")
     if learned_with is not None and learned_with != source_digest(model):
         return {}, f"{model} is not the model any more that the prompts were learned with, so their words are left out."
     words = Path(str(resources.files("semples"))) / "assets" / DEMO_WORDS if model == DEMO_CLIP else None

@@ -19,12 +19,11 @@ from semples.data.photos import reduced
 from semples.run.context import Context
 from semples.run.models import RunParts
 from semples.run.step import Step, photos_there
+from semples.run.threshold import LAST
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
-
-LAST = "refinement"
 
 
 def name(stage: str = LAST) -> str:
@@ -62,7 +61,9 @@ def _generator_of(work: Work, weights: Path) -> Generator:
         return build_generator(settings, classes=classes, seed=work.setting("run.seed"))
     model = load_generator(weights)
     if model.classes != classes.names:
-        raise UserError(f"{weights}: trained for other classes ({', '.join(model.classes[:5])} ...) than the photos have")
+        raise UserError(
+            f"{weights}: trained for other classes ({', '.join(model.classes[:5])} ...) than the photos have"
+        )
     return model
 
 

@@ -2,82 +2,57 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semples.core.errors import UserError
-from semples.core.files import read_json, sha256_file, write_json
+from semples.core.files import read_json, write_json
 from semples.core.schema import to_dict
-from semples.data.check import verify_photos
-from semples.data.dataset import ClassList, FileDataset, Item, TaggedDataset, class_list
-from semples.data.photos import PHOTO_SUFFIXES
-from semples.data.text import nfc
-from semples.networks.weights import source_digest
-from semples.run.context import Context, Step
-from semples.run.steps.train import STAGES
+from semples.data.dataset import TaggedDataset
+from semples.recipe import RunSettings, SegmenterSettings
+from semples.run.folder import read_manifest, result_of
+from semples.run.paired import Folders, readable
+from semples.run.step import Step
+from semples.run.steps.train import TRAINED, checkpoint_share
+from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
     from semples.segmenter.package import Card
+    from semples.segmenter.views import LabelFolder
 
 NAME = "segmenter"
 MODEL = "model"  # folder of the finished segmenter in the step's folder
-CLASSES = "classes.txt"
 HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
 SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
+ABOUT = "the segmenter learns from the label maps"
+NOTES = ("setting:segmenter.predict.", "setting:crf.")  # how it is used later: written beside the weights, not learned
 
 
 def step() -> Step:
     """Train on the label maps of the run."""
 
-    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        return _train(context, context.dataset, context.folder("labels"), folder, fingerprint)
+    def run(work: Work) -> dict[str, Any]:
+        return _train(work, work.dataset, work.step("labels"), of_run=True)
 
-    return Step(NAME, "the segmenter learns from the label maps", ("data", "labels"), _inputs, run, partial=_partial)
+    return Step(NAME, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
 
 
-def folder_step(photos: Path, labels: Path, classes: Path | None) -> Step:
+def folder_step(folders: Folders) -> Step:
     """Train on photos and label maps of any folders."""
-    pairs: list[FileDataset] = []  # listed once
 
-    def dataset() -> FileDataset:
-        if not pairs:
-            pairs.append(paired_dataset(photos, labels, classes))
-        return pairs[0]
+    def run(work: Work) -> dict[str, Any]:
+        work.fact("files")
+        dataset = readable(folders.dataset, workers=work.speed("data.workers"))
+        if work.is_main:
+            problems = [{"where": problem.where, "what": problem.what} for problem in dataset.problems]
+            write_json(work.folder / SET_ASIDE, problems)
+        made = _train(work, dataset, folders.labels, of_run=False)
+        return made | {"set_aside": len(dataset.problems), "unlabelled": folders.unlabelled}
 
-    def inputs(context: Context) -> dict[str, Any]:
-        found = dataset()
-        files = [
-            [item.id, sha256_file(item.photo), *map(sha256_file, _label_files(labels, item))] for item in found.items
-        ]
-        content = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-        return _inputs(context) | {"classes": found.classes.names, "files": content}
-
-    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        found = readable(dataset(), workers=context.recipe.data.workers)
-        if context.is_main:
-            problems = [{"where": problem.where, "what": problem.what} for problem in found.problems]
-            write_json(folder / SET_ASIDE, problems)
-        made = _train(context, found, labels, folder, fingerprint)
-        return made | {"set_aside": len(found.problems), "unlabelled": _unlabelled(dataset(), labels)}
-
-    return Step(NAME, "the segmenter learns from the label maps", (), inputs, run, partial=_partial)
-
-
-def readable(dataset: FileDataset, *, workers: int) -> FileDataset:
-    """The dataset without photos that cannot be decoded, which become its problems. Raises UserError if none is left.
-
-    A run's photos have been through this in its step `data`.
-    """
-    verified = verify_photos(dataset, workers=max(1, workers))
-    if not verified.kept:
-        raise UserError(f"{dataset.root}: no photo can be read; the first: {verified.problems[0].what}")
-    return replace(dataset, items=verified.kept, problems=verified.problems)
+    facts = {"files": lambda context: folders.digest()}
+    return Step(NAME, ABOUT, (), run, partial=checkpoint_share, notes=NOTES, facts=facts)
 
 
 def set_aside(folder: Path) -> list[str]:
@@ -86,88 +61,42 @@ def set_aside(folder: Path) -> list[str]:
     return [problem["what"] for problem in read_json(path)] if path.is_file() else []
 
 
-def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileDataset:
-    """The photos below `photos` that have a label map of the same name (but for the suffix) below `labels`.
-
-    The class list is the file given, or classes.txt in either folder. Raises UserError.
-    """
-    for folder in (photos, labels):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
-    names = [classes] if classes is not None else [folder / CLASSES for folder in (labels, photos)]
-    found = next((path for path in names if path.is_file()), None)
-    if found is None:
-        raise UserError(f"{names[0]}: no such class list; name one with --classes (a class name on each line)")
-    items = []
-    for path in photo_files(photos):
-        name = nfc(path.relative_to(photos).with_suffix("").as_posix())
-        if (labels / f"{name}.png").is_file() and (labels / f"{name}.png") != path:
-            items.append(Item(name, path, ()))
-    if not items:
-        raise UserError(f"{labels}: no label map NAME.png for any photo NAME below {photos}")
-    listed: ClassList = class_list(found)
-    return FileDataset(photos.resolve().name, photos, listed, tuple(items), ())
-
-
-def photo_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` whose names are those of photos, in order."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.casefold() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path
-
-
-def _unlabelled(dataset: FileDataset, labels: Path) -> int:
-    """How many photos have no label map; a PNG among the label maps is none of them."""
-    paired = {item.photo for item in dataset.items}
-    rest = (path for path in photo_files(dataset.root) if path not in paired)
-    return sum(1 for path in rest if not (path.suffix == ".png" and path.is_relative_to(labels)))
-
-
 def trained_on(folder: Path) -> str:
     """One line on the photos of the finished training in this step's folder."""
-    result = read_json(folder / "manifest.json")["result"]
+    result = result_of(folder)
     without = result.get("unlabelled")
     return f"learned from {result['photos']} photos" + (f"; {without} without a label map" if without else "")
 
 
-def _label_files(labels: Path, item: Item) -> list[Path]:
-    from semples.segmenter.views import CONFIDENCE
+def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) -> dict[str, Any]:
+    from semples.segmenter.build import Segmenter
+    from semples.segmenter.package import is_package, write_package
+    from semples.segmenter.views import LabelFolder, labelled
+    from semples.training.loop import CHECKPOINT
 
-    paths = (labels / f"{item.id}.png", labels / CONFIDENCE / f"{item.id}.png")
-    return [path for path in paths if path.is_file()]
-
-
-def _inputs(context: Context) -> dict[str, Any]:
-    """Every setting that changes the segmenter's numbers."""
-    settings, run = context.recipe.segmenter, context.recipe.run
-    return {
-        "segmenter": to_dict(settings),
-        "start": _start_digest(settings.model),
-        "run": {"seed": run.seed, "precision": run.precision},
-    }
-
-
-def _start_digest(source: str) -> str:
-    """What identifies the start weights; a word before a colon is a family, or `shipped`."""
-    kind, colon, rest = source.partition(":")
-    if not colon or kind == "shipped":
-        return source_digest(source)
-    if kind == "scratch" and not Path(rest).exists():
-        return source
-    return f"{kind}:{source_digest(rest)}"
-
-
-def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path, fingerprint: str) -> dict[str, Any]:
-    from semples.segmenter.build import SegmenterConfig, build_segmenter
-    from semples.segmenter.package import write_package
-    from semples.segmenter.shapes import check_view
-    from semples.segmenter.task import Segmentation
-    from semples.segmenter.views import LabelFolder, MaskedViews, labelled
-    from semples.training.loop import CHECKPOINT, train
-
-    settings, run = context.recipe.segmenter, context.recipe.run
+    settings, run, crf = work.settings("segmenter"), work.settings("run"), work.settings("crf")
     maps = LabelFolder(labels)
     dataset = labelled(dataset, maps)
+    model = work.folder / MODEL
+    trained = Segmenter.load(model) if is_package(model) else _learn(work, dataset, maps, settings, run)
+    if work.is_main:
+        card = _card(work, dataset, labels, settings, of_run=of_run)
+        groups = {"segmenter": to_dict(settings), "crf": to_dict(crf), "run": {"seed": run.seed}}
+        write_package(trained, model, recipe=groups, card=card)
+        (work.folder / CHECKPOINT).unlink(missing_ok=True)
+    return {"photos": len(dataset.items), "iterations": settings.iterations, "network": trained.family}
+
+
+def _learn(
+    work: Work, dataset: TaggedDataset, maps: LabelFolder, settings: SegmenterSettings, run: RunSettings
+) -> Segmenter:
+    """The segmenter, trained on the label maps."""
+    from semples.segmenter.build import SegmenterConfig, build_segmenter
+    from semples.segmenter.shapes import check_view
+    from semples.segmenter.task import Segmentation
+    from semples.segmenter.views import MaskedViews
+    from semples.training.loop import train
+
     config = SegmenterConfig(
         classes=dataset.classes.names,
         size=settings.photo_size or settings.image_size,
@@ -180,71 +109,56 @@ def _train(context: Context, dataset: TaggedDataset, labels: Path, folder: Path,
     train(
         task,
         MaskedViews(dataset=dataset, labels=maps, settings=settings, seed=run.seed),
-        engine=context.engine,
+        engine=work.engine,
         settings=settings,
         run=run,
-        workers=context.recipe.data.workers,
-        folder=folder,
-        fingerprint=fingerprint,
+        workers=work.speed("data.workers"),
+        folder=work.folder,
+        fingerprint=work.fingerprint,
         label=NAME,
     )
-    if context.is_main:
-        finished: Segmenter = task.finish()
-        write_package(finished, folder / MODEL, recipe=context.recipe, card=_card(context, dataset, labels))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"photos": len(dataset.items), "iterations": settings.iterations, "network": task.segmenter.family}
+    return task.finish()
 
 
-def _card(context: Context, dataset: TaggedDataset, labels: Path) -> Card:
-    """What the model card says: on what it was trained, and the figures there are of its label maps."""
+def _card(work: Work, dataset: TaggedDataset, labels: Path, settings: Any, *, of_run: bool) -> Card:
+    """What the model card says: on what it was trained, and the figures there are of its label maps now.
+
+    Those figures are a note on the model: scores that are made later make no segmenter anew.
+    """
     from semples.segmenter.package import Card, Figure
 
-    settings, own = context.recipe.segmenter, labels == context.folder("labels")
     tags = Counter(tag for item in dataset.items for tag in item.tags)
     card = Card(
         name=f"{dataset.name}: segmenter",
         data=dataset.name,
         source=settings.model,
         photos=len(dataset.items),
-        tagged={name: tags[index] for index, name in enumerate(dataset.classes.names)} if own else None,
+        tagged={name: tags[index] for index, name in enumerate(dataset.classes.names)} if of_run else None,
         labels=f"label maps of the folder {labels.resolve().name}",
         used_pixel_masks=None,
         notes=(f"{settings.iterations} steps of {settings.batch} photos",),
     )
-    if not own:
+    if not of_run:
         return card
-    made, scores = _manifest(context, "labels"), _manifest(context, "scores")
-    select = made["result"].get("select")
+    made = result_of(labels)
+    select = made.get("select")
     by_masks = select == "ground-truth" or any(
-        _manifest(context, stage)["result"].get("select_epoch") == "ground-truth" for stage in STAGES
+        result_of(work.out / stage).get("select_epoch") == "ground-truth" for stage in TRAINED
     )
-    known = scores["needs"].get("labels") == made.get("fingerprint")  # else they are of earlier label maps
-    name, miou = "mIoU of the label maps it learned from, %", scores["result"].get("miou") if known else None
-    figures = () if miou is None else (Figure(name=name, value=miou, photos=scores["result"]["photos"]),)
-    threshold, method = made["result"].get("threshold"), made["result"].get("method")
-    how = HOW.get(select, "fixed in the settings")
+    how = HOW.get(str(select), "fixed in the settings")
+    miou, photos = _known_score(work.out / "scores", labels)
+    name = "mIoU of the label maps it learned from, %"
     return replace(
         card,
-        labels=f"class activation maps, background threshold {threshold}, {how}; {method}",
+        labels=f"class activation maps, background threshold {made.get('threshold')}, {how}; {made.get('method')}",
         used_pixel_masks=True if by_masks else False if select == "auto" else None,
-        figures=figures,
+        figures=() if miou is None else (Figure(name=name, value=miou, photos=photos),),
     )
 
 
-def _manifest(context: Context, step: str) -> dict[str, Any]:
-    """What a finished step says of itself, nothing where it is not finished."""
-    path = context.folder(step) / "manifest.json"
-    found: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return {"needs": {}, "result": {}} | found
-
-
-def _partial(context: Context, folder: Path) -> float | None:
-    """Which share of the training a checkpoint holds."""
-    from semples.training.checkpoint import load_progress
-    from semples.training.loop import CHECKPOINT
-
-    progress = load_progress(folder / CHECKPOINT)
-    return None if progress is None else progress.done
-
-
-__all__ = ["MODEL", "NAME", "folder_step", "paired_dataset", "readable", "set_aside", "step"]
+def _known_score(scores: Path, labels: Path) -> tuple[float | None, int]:
+    """mIoU of these label maps and how many photos it is of; None where they, as they are now, have not been scored."""
+    scored, made = read_manifest(scores), read_manifest(labels)
+    if scored is None or made is None or scored["reads"].get("step:labels") != made["fingerprint"]:
+        return None, 0
+    return scored["result"].get("miou"), int(scored["result"]["photos"])

@@ -1,0 +1,175 @@
+"""Label maps of many photos: what a label method is told of each, and the files it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semples.cams.store import Cams, CamStore
+from semples.core.errors import UnusableFile, UserError
+from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.progress import track
+from semples.data.dataset import Item, TaggedDataset
+from semples.data.photos import reduced
+from semples.labels.base import LabelInput, LabelMethod, check_thresholds
+from semples.labels.proposals.base import make_proposer
+from semples.labels.regions import Regions
+from semples.labels.scored import MAX_CLASS, Thresholds
+from semples.recipe import FeatureSettings, RegionSettings
+from semples.settings.kinds import PROPOSALS
+
+if TYPE_CHECKING:
+    import torch
+
+    from semples.features.base import Features
+
+CONFIDENCE = "confidence"  # folder below the label maps
+
+T = TypeVar("T")
+
+
+def attempt(work: Callable[[], T], broken: list[str] | None) -> T | None:
+    """What `work` answers; None, and a line for `broken`, where a file is of no use. Without `broken` that raises."""
+    try:
+        return work()
+    except UnusableFile as error:
+        if broken is None:
+            raise
+        broken.append(str(error))
+        return None
+
+
+def check_names(items: Iterable[Item]) -> None:
+    """Refuse photos whose label maps would lie where the confidences are."""
+    for item in items:
+        if item.id.split("/")[0] == CONFIDENCE:
+            raise UserError(f"photo {item.id}: label maps keep a folder {CONFIDENCE}; rename the photos' folder")
+
+
+def read_cams(
+    store: CamStore, item: Item, shape: tuple[int, ...], *, classes: int = MAX_CLASS + 1
+) -> tuple[Cams, tuple[int, int]]:
+    """CAMs of a stored photo, one of `classes`, and their (H,W); `shape` stands in where the file has no size.
+
+    Raises UnusableFile naming a file that is missing, broken, or of other classes.
+    """
+    cams, stored = store.read_with_shape(item.id)
+    for index in cams:
+        if not 0 <= index < classes:
+            raise UnusableFile(f"CAMs of {item.id}: class index {index} is outside 0..{classes - 1}, the class list")
+    return cams, stored or (shape[0], shape[1])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a label method is told of a dataset's photos.
+
+    regions, features: of a photo; asked only where the method needs them.
+    """
+
+    dataset: TaggedDataset
+    store: CamStore
+    regions: Callable[[Item], Regions]
+    features: Callable[[Item], NDArray[np.float32]]
+
+    def of(self, item: Item, *, size: tuple[int, int]) -> LabelInput:
+        """For labels of the photo's own `size` (H,W)."""
+        return self._told(item, size, partial(self.dataset.photo, item))
+
+    def shown(self, item: Item, photo: NDArray[np.uint8]) -> LabelInput:
+        """For labels of the size of `photo`, uint8 (H,W,3), which may be smaller than the photo itself."""
+        return self._told(item, (photo.shape[0], photo.shape[1]), lambda: photo)
+
+    def _told(self, item: Item, size: tuple[int, int], photo: Callable[[], NDArray[np.uint8]]) -> LabelInput:
+        cams, shape = read_cams(self.store, item, size, classes=len(self.dataset.classes))
+        return LabelInput(
+            id=item.id,
+            cams=cams,
+            shape=shape,
+            size=size,
+            tags=item.tags,
+            photo=photo,
+            regions=partial(self.regions, item),
+            features=partial(self.features, item),
+        )
+
+
+@dataclass(frozen=True)
+class FreshRegions:
+    """The regions of photos, made when they are asked for and not stored."""
+
+    dataset: TaggedDataset
+    settings: RegionSettings
+    device: Callable[[], torch.device]
+
+    @cached_property
+    def propose(self) -> Callable[[NDArray[np.uint8]], Regions]:
+        """What makes the regions of a photo, uint8 (H,W,3), at the size that `settings.max_side` allows."""
+        return proposer(self.settings, self.device)
+
+    def __call__(self, item: Item) -> Regions:
+        return self.propose(self.dataset.photo(item))
+
+
+def proposer(settings: RegionSettings, device: Callable[[], torch.device]) -> Callable[[NDArray[np.uint8]], Regions]:
+    """What makes the regions of a photo, uint8 (H,W,3), at the size that `settings.max_side` allows."""
+    networked = PROPOSALS.load(settings.proposals).has_network
+    propose = make_proposer(settings, device=device() if networked else None)
+    return lambda photo: propose(reduced(photo, max_side=settings.max_side))
+
+
+@dataclass(frozen=True)
+class FreshFeatures:
+    """The frozen features of photos, made when they are asked for and not stored."""
+
+    dataset: TaggedDataset
+    settings: FeatureSettings
+    device: Callable[[], torch.device]
+
+    @cached_property
+    def _network(self) -> Features:
+        from semples.features.base import make_features
+
+        return make_features(self.settings, device=self.device())
+
+    def __call__(self, item: Item) -> NDArray[np.float32]:
+        return self._network(self.dataset.photo(item))
+
+
+def write_labels(
+    items: Sequence[Item],
+    inputs: Inputs,
+    folder: Path,
+    *,
+    method: LabelMethod,
+    thresholds: Thresholds,
+    size: Callable[[Item], tuple[int, int]],
+    broken: list[str] | None = None,
+) -> None:
+    """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
+
+    size: (width, height) of a photo. The labels are written last: where they are there, both are. `broken`: gets a line
+    a photo or CAM file of no use; without it the first one raises UnusableFile.
+    """
+    check_names(items)
+    check_thresholds(thresholds, num_classes=len(inputs.dataset.classes))
+
+    def told(item: Item) -> LabelInput:
+        width, height = size(item)
+        return inputs.of(item, size=(height, width))
+
+    if items and method.learns:
+        skipped = None if broken is None else list[str]()  # those to be labelled come up again
+        everyone = (attempt(partial(told, item), skipped) for item in inputs.dataset.items)
+        method.fit(one for one in everyone if one is not None)
+    for item in track(items, label="labels"):
+        labelled = attempt(lambda item=item: method.label(told(item), thresholds), broken)  # type: ignore[misc]
+        if labelled is not None:
+            write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
+            write_label_png(folder / f"{item.id}.png", labelled.labels)
