@@ -19,18 +19,15 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
+from semples.networks.pretrained import NETWORK, WEIGHTS, few, quiet
 from semples.segmenter.network import (
     BACKBONES,
     BACKGROUND,
     FIXED_SIZE,
     IGNORE,
-    NETWORK,
-    WEIGHTS,
     build_network,
-    few,
     is_mask_classifier,
     pretrained,
-    quiet,
     read_network_config,
 )
 

@@ -22,10 +22,10 @@ from semples.core.errors import UserError
 from semples.core.files import sha256_file, write_json, write_text
 from semples.core.palette import voc_palette
 from semples.core.schema import to_yaml
+from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
 from semples.segmenter.licences import LICENCES
-from semples.segmenter.network import NETWORK, WEIGHTS
 
 CARD = "README.md"
 CLASSES = "classes.json"
