@@ -26,8 +26,8 @@ import torch
 from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
 from semples.generators.weaktr import WeakTr, initialise
-from semples.judges.clip import FrozenClip
-from semples.judges.tokenizer import ClipTokenizer
+from semples.networks.clip import FrozenClip
+from semples.networks.tokenizer import ClipTokenizer
 from semples.labels.threshold import winner_map
 from semples.networks.vit import VitConfig
 from semples.recipe import load_recipe

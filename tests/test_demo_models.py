@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semples.data.demo.world import CLASSES, GROUND_KINDS, OWN_GROUND, DemoWorld
-from semples.judges.clip import FrozenClip
-from semples.judges.tokenizer import ClipTokenizer
+from semples.networks.clip import FrozenClip
+from semples.networks.tokenizer import ClipTokenizer
 from semples.networks.vit import VisionTransformer, VitConfig
 
 transformers = pytest.importorskip("transformers")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semples.cams.make import photo_cams, scaled_inputs
-from semples.generators.base import Pairs
+from semples.networks.pairs import Pairs
 from semples.recipe import CamSettings, GeneratorSettings
 from tests.training import toy
 

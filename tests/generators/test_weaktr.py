@@ -99,7 +99,7 @@ def test_fused_attention() -> None:
 @pytest.mark.parametrize("attention", ["fused", "patchcam", "transcam"])
 @pytest.mark.parametrize("refine", [True, False])
 def test_kinds_of_cams(attention: str, refine: bool) -> None:
-    from semples.generators.base import Pairs
+    from semples.networks.pairs import Pairs
 
     model, photos = generator(attention=attention, refine=refine).eval(), torch.randn(1, 3, 16, 24)
     output = model(photos)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from semples.generators.weaktr import WeakTr
-from semples.judges.clip import FrozenClip
+from semples.networks.clip import FrozenClip
 from semples.networks.vit import VitConfig
 from semples.networks.weights import load_strictly
 

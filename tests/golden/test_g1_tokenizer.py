@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from semples.core.errors import UserError
-from semples.judges.tokenizer import ClipTokenizer
+from semples.networks.tokenizer import ClipTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semples.judges.clip import FrozenClip
+from semples.networks.clip import FrozenClip
 from tests.golden.models import golden_clip
 
 TOLERANCE = 2e-5

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semples.generators import weaktr
-from semples.generators.base import Pairs
+from semples.networks.pairs import Pairs
 from tests.golden.models import golden_weaktr
 
 TOLERANCE = 2e-5

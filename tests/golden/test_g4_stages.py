@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from semples.data.transforms import image_to_tensor
-from semples.generators.base import Pairs
+from semples.networks.pairs import Pairs
 from semples.generators.weaktr import WeakTr
-from semples.judges.clip import FrozenClip
+from semples.networks.clip import FrozenClip
 from semples.recipe import GeneratorSettings, PromptSettings, load_recipe
 from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.losses import cosine

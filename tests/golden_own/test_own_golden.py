@@ -11,10 +11,10 @@ from torch import Tensor
 
 from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.generators.base import Pairs
+from semples.networks.pairs import Pairs
 from semples.generators.weaktr import WeakTr
-from semples.judges.clip import FrozenClip
-from semples.judges.tokenizer import FULL_VOCABULARY
+from semples.networks.clip import FrozenClip
+from semples.networks.tokenizer import FULL_VOCABULARY
 from semples.labels.threshold import winner_map
 from semples.networks.vit import VitConfig
 from semples.networks.weights import load_strictly

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from semples.generators.base import Pairs
+from semples.networks.pairs import Pairs
 from semples.stages.losses import attract, cam_masks, cosine, repel, separate, views
 
 

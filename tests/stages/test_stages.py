@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from semples.generators.base import Pairs
-from semples.judges.clip import CLIP_MEAN, CLIP_STD, FrozenClip
+from semples.networks.pairs import Pairs
+from semples.networks.clip import CLIP_MEAN, CLIP_STD, FrozenClip
 from semples.recipe import PromptSettings
 from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.matching import Matching

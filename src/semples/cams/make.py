@@ -12,15 +12,15 @@ from torch import Tensor
 
 from semples.cams.affinity import sinkhorn, spread
 from semples.core.errors import UserError
-from semples.data.transforms import image_to_tensor, resize_photo
-from semples.generators.base import MaskGenerator, Pairs
-from semples.recipe import AffinitySettings, CamSettings, GeneratorSettings
+from semples.data.transforms import RGB, image_to_tensor, resize_photo
+from semples.networks.pairs import Pairs
+from semples.recipe import AffinitySettings, CamSettings
 
 TINY = 1e-8
 
 
 def scaled_inputs(
-    photo: np.ndarray, scales: Sequence[float], settings: GeneratorSettings, *, smallest: int = 1
+    photo: np.ndarray, scales: Sequence[float], *, mean: RGB, std: RGB, smallest: int = 1
 ) -> list[tuple[Tensor, float]]:
     """Normalised views (3,h,w) of a uint8 photo (H,W,3), one per scale, resized on uint8 by Pillow's bicubic filter.
 
@@ -31,8 +31,19 @@ def scaled_inputs(
     for scale in scales:
         size = max(smallest, round(width * scale)), max(smallest, round(height * scale))
         resized = photo if size == (width, height) else resize_photo(photo, *size)
-        views.append((image_to_tensor(resized, settings.mean, settings.std), scale))
+        views.append((image_to_tensor(resized, mean, std), scale))
     return views
+
+
+class MakesCams(Protocol):
+    """What is looked at of a mask generator (`generators.base.Generator`), in eval mode."""
+
+    num_classes: int
+    patch_size: int
+    mean: RGB
+    std: RGB
+
+    def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor: ...
 
 
 @runtime_checkable
@@ -46,12 +57,11 @@ class HasPatchAttention(Protocol):
 
 @torch.no_grad()
 def photo_cams(
-    model: MaskGenerator,
+    model: MakesCams,
     photos: Sequence[np.ndarray],
     tags: Sequence[tuple[int, ...]],
     *,
     settings: CamSettings,
-    generator: GeneratorSettings,
     device: torch.device | None = None,
 ) -> list[dict[int, np.ndarray]]:
     """CAMs of photos of one size: per photo {class index: float32 (H,W) in 0..1}, present classes only.
@@ -70,7 +80,10 @@ def photo_cams(
     mirrored_tags = torch.cat([tags_BK, tags_BK]) if settings.mirror else tags_BK
     pairs = Pairs.of(mirrored_tags.to(device))
     summed_PHW = torch.zeros(int(tags_BK.sum()), height, width, device=device)
-    stacks = [scaled_inputs(photo, settings.scales, generator, smallest=model.patch_size) for photo in photos]
+    stacks = [
+        scaled_inputs(photo, settings.scales, mean=model.mean, std=model.std, smallest=model.patch_size)
+        for photo in photos
+    ]
     for views in zip(*stacks, strict=True):
         image = torch.stack([view for view, _ in views]).to(device)
         if settings.mirror:
@@ -88,9 +101,7 @@ def photo_cams(
     return [{label: next(maps) for label in sorted(present)} for present in tags]
 
 
-def _spread(
-    model: MaskGenerator, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor, settings: AffinitySettings
-) -> Tensor:
+def _spread(model: MakesCams, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor, settings: AffinitySettings) -> Tensor:
     """CAMs (P,h,w) spread along their photo's attention between patches."""
     if not isinstance(model, HasPatchAttention):
         raise UserError(f"cams.affinity: {type(model).__name__} has no attention between patches; use power 0")

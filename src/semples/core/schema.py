@@ -27,13 +27,15 @@ def setting(
     high: float | None = None,
     source: str = "",
     neutral: bool = False,
+    weights: bool = False,
 ) -> Any:
     """A dataclass field with its description, unit, inclusive range and source.
 
-    neutral: it changes how fast or how often something is done, never a result; no step is made anew for it.
+    neutral: it changes how fast or how often something is done, never a result; no step is made anew for it. weights:
+    it names weights, whose content counts as well.
     """
-    known = {"doc": doc, "unit": unit, "low": low, "high": high, "source": source, "neutral": neutral}
-    return field(default=default, metadata=known)
+    known = {"doc": doc, "unit": unit, "low": low, "high": high, "source": source}
+    return field(default=default, metadata=known | {"neutral": neutral, "weights": weights})
 
 
 def kinded(default: Callable[[], Any], *, classes: Callable[[str], type], key: str = "kind") -> Any:

@@ -32,11 +32,13 @@ __all__ = [
     "Subset",
     "TaggedDataset",
     "class_list",
+    "drawn",
     "open_dataset",
     "with_items",
 ]
 
 IGNORE = 255  # label of pixels that are not scored
+DRAW_KEY = 3  # of the random numbers that photos are drawn by
 
 # Asked in this order; the first that recognises the folder reads it.
 READERS: dict[str, str] = {
@@ -223,6 +225,13 @@ def _recognise(folder: Path, tags: Path | None) -> Reader:
         f"{folder}: found neither the VOC layout (JPEGImages with ImageSets or Annotations) nor a tags file "
         "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it"
     )
+
+
+def drawn(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]:
+    """At most `count` tagged photos, drawn at random, in the order of the dataset."""
+    tagged = [item for item in dataset.items if item.tags]
+    order = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, DRAW_KEY)))).permutation(len(tagged))
+    return [tagged[index] for index in sorted(order[:count])]
 
 
 def safe_relative(name: str) -> PurePosixPath | None:

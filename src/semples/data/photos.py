@@ -119,6 +119,15 @@ def resize_photo(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[n
     return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def reduced(photo: NDArray[np.uint8], *, max_side: int) -> NDArray[np.uint8]:
+    """The photo (H, W, 3), made smaller where a side is longer than `max_side` pixels."""
+    height, width = photo.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return photo
+    return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))
+
+
 @contextmanager
 def _opened(path: Path | str, max_megapixels: float) -> Iterator[Image.Image]:
     """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError."""

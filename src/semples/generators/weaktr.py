@@ -6,19 +6,21 @@ P (image, present class) pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
-from semples.generators.base import Pairs
+from semples.data.classes import ClassList
+from semples.generators.base import Generator
+from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
 from semples.networks.weights import find_weights, load_strictly
-from semples.recipe import GeneratorSettings
+from semples.recipe import WeakTrSettings
 
 MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
 
@@ -70,8 +72,13 @@ class WeakTrOutput:
     head_weights: Tensor
 
 
-class WeakTr(VisionTransformer):
-    """The mask generator of SemPLeS. Parameter names are those of the published checkpoints."""
+class WeakTr(Generator, VisionTransformer):
+    """WeakTr: a ViT with a token per class and adaptive attention fusion; the generator of SemPLeS.
+
+    Parameter names are those of the published checkpoints.
+    """
+
+    Settings = WeakTrSettings
 
     def __init__(
         self,
@@ -121,7 +128,56 @@ class WeakTr(VisionTransformer):
 
     def config_dict(self) -> dict[str, Any]:
         """Plain data for `from_config`."""
-        return {"kind": "weaktr", "vit": asdict(self.config), **self._options}
+        return {"vit": asdict(self.config), **self._options}
+
+    # ------------------------------------------------------------------------------------------------ construction
+
+    @classmethod
+    def build(cls, settings: WeakTrSettings, *, classes: ClassList, seed: int) -> Self:
+        """With the start weights of the settings: an ImageNet classifier, a WeakTr checkpoint, or `random`."""
+        weights = None if settings.start == "random" else find_weights(settings.start)
+        architecture: dict[str, Any] = {
+            "patch_size": settings.patch_size,
+            "width": settings.width,
+            "depth": settings.depth,
+            "heads": settings.heads,
+            "image_size": settings.image_size,
+        }
+        if weights is not None:
+            known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
+            architecture |= {key: weights.config[key] for key in known if key in weights.config}
+        width, heads = architecture["width"], architecture["heads"]
+        if width % heads:
+            raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
+        if settings.image_size < architecture["patch_size"]:
+            raise UserError(
+                f"generator.image_size {settings.image_size} is smaller than a patch of {architecture['patch_size']}"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = cls(
+                VitConfig(**architecture),
+                num_classes=len(classes),
+                drop_path=settings.drop_path,
+                pooling=settings.pooling,
+                head_reduction=settings.head_reduction,
+                feature_reduction=settings.feature_reduction,
+                attention=settings.attention,
+                refine=settings.refine,
+            )
+            initialise(model)
+        if weights is not None:
+            state = weights.state
+            if not any(name.startswith("adaptive_attention_fusion.") for name in state):
+                state = from_classifier(state, model)
+            load_strictly(model, state, where=settings.start)
+        return model
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, num_classes: int) -> Self:
+        """The network that `config_dict` described, with random weights."""
+        options = {key: value for key, value in config.items() if key != "vit"}
+        return cls(VitConfig(**config["vit"]), num_classes=num_classes, **options)
 
     # ------------------------------------------------------------------------------------------------------- CAMs
 
@@ -267,49 +323,6 @@ def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------ construction
-
-
-def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr:
-    """A WeakTr with the start weights of the recipe: an ImageNet classifier, a WeakTr checkpoint, or `random`."""
-    weights = None if settings.start == "random" else find_weights(settings.start)
-    architecture: dict[str, Any] = {
-        "patch_size": settings.patch_size,
-        "width": settings.width,
-        "depth": settings.depth,
-        "heads": settings.heads,
-        "image_size": settings.image_size,
-    }
-    if weights is not None:
-        known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
-        architecture |= {key: weights.config[key] for key in known if key in weights.config}
-    width, heads = architecture["width"], architecture["heads"]
-    if width % heads:
-        raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = WeakTr(
-            VitConfig(**architecture),
-            num_classes=num_classes,
-            drop_path=settings.drop_path,
-            pooling=settings.pooling,
-            head_reduction=settings.head_reduction,
-            feature_reduction=settings.feature_reduction,
-            attention=settings.attention,
-            refine=settings.refine,
-        )
-        initialise(model)
-    if weights is not None:
-        state = weights.state
-        if not any(name.startswith("adaptive_attention_fusion.") for name in state):
-            state = from_classifier(state, model)
-        load_strictly(model, state, where=settings.start)
-    return model
-
-
-def from_config(config: dict[str, Any], *, num_classes: int) -> WeakTr:
-    """The network that `config_dict` described, with random weights."""
-    options = {key: value for key, value in config.items() if key not in ("kind", "vit")}
-    return WeakTr(VitConfig(**config["vit"]), num_classes=num_classes, **options)
 
 
 def initialise(model: VisionTransformer) -> None:

@@ -45,8 +45,16 @@ def local_source(source: str) -> Path | None:
 
 
 def source_digest(source: str) -> str:
-    """What identifies a model source in a run's records: the content of local files, the name of a hub id."""
-    path = local_source(source) if source != "random" else None
+    """What identifies a model source in a run's records: the content of local files, the name of a hub id.
+
+    `random` and a `FAMILY:` before a source (`vit:`, `scratch:`) stand for themselves.
+    """
+    family, colon, rest = source.partition(":")
+    if source == "random" or (family == "scratch" and not Path(rest).exists()):
+        return source
+    if colon and f"{family}:" != SHIPPED and not Path(source).exists():
+        return f"{family}:{source_digest(rest)}"
+    path = local_source(source)
     if path is None:
         return source
     if path.is_file():

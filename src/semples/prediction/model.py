@@ -42,7 +42,7 @@ from semples.segmenter.shapes import least_side, only_side
 from semples.settings.kinds import with_crf, without_crf
 
 if TYPE_CHECKING:
-    from semples.generators.base import MaskGenerator
+    from semples.generators.base import Generator
     from semples.segmenter.build import Segmenter
 
 PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
@@ -232,7 +232,7 @@ class CamModel(Model):
 
     def __init__(
         self,
-        generator: MaskGenerator,
+        generator: Generator,
         classes: Sequence[str],
         *,
         settings: PredictSettings,

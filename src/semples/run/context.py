@@ -1,36 +1,27 @@
-"""What a step is, and what it may look at."""
+"""One run: its recipe, its photos, its folder, and this process's place among others."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from semples.data.dataset import TaggedDataset, with_items
+from semples.data.dataset import TaggedDataset
 from semples.recipe import Recipe
+from semples.run import photos
+from semples.run.photos import Source
 
 if TYPE_CHECKING:
     from semples.training.loop import Engine
 
-GENERATOR = "generator.safetensors"
-PROMPTS = "prompts.safetensors"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the tagged photos are; `tags` and `classes` name files that replace those in the folder."""
-
-    root: Path
-    tags: Path | None = None
-    classes: Path | None = None
+__all__ = ["Context", "Source"]
 
 
 @dataclass
 class Context:
-    """One run: its recipe, its photos, its folder, and this process's place among others."""
+    """A run. Steps do not get it: what they look at is recorded (`run.work.Work`)."""
 
     recipe: Recipe
     source: Source
@@ -65,25 +56,20 @@ class Context:
 
     @cached_property
     def dataset(self) -> TaggedDataset:
-        """The usable photos, as the data step left them."""
-        from semples.run.steps.data import relocated, stored_dataset
-
-        stored = stored_dataset(self.folder("data"), max_megapixels=self.recipe.data.max_megapixels)
-        return relocated(self, stored)
+        """The usable photos, as the data step left them; without masks."""
+        settings = self.recipe.data
+        stored = photos.stored_dataset(self.folder("data"), max_megapixels=settings.max_megapixels)
+        return photos.relocated(stored, self.folder("data"), self.source, listing=lambda: self.listing)
 
     @cached_property
     def listing(self) -> TaggedDataset:
         """The dataset as its folder holds it now, unreadable photos included."""
-        from semples.run.steps.data import listed
-
-        return listed(self)
+        return photos.listed(self.source, self.recipe.data)
 
     @cached_property
     def scored_dataset(self) -> TaggedDataset:
         """The usable photos with the masks that the folder holds now: these may come or go after training."""
-        masks = {item.id: item.mask for item in self.listing.items}
-        items = (replace(item, mask=masks.get(item.id)) for item in self.dataset.items)
-        return with_items(self.dataset, items)
+        return photos.with_masks(self.dataset, self.listing)
 
     def forget_photos(self) -> None:
         """Read what the data step left anew when it is next asked for."""
@@ -93,23 +79,3 @@ class Context:
     def folder(self, step: str) -> Path:
         """The folder of a step."""
         return self.out / step
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of a run.
-
-    needs: steps whose folders it reads. inputs: everything else its result depends on, as plain data; together with
-    the fingerprints of the needs it decides whether the step is up to date. run: does the work in the given folder
-    (resuming what it finds there) and returns plain figures for the manifest; all processes call it. wanted: whether a
-    run by this recipe has the step; a need that is not wanted is none.
-    """
-
-    name: str
-    about: str
-    needs: tuple[str, ...]
-    inputs: Callable[[Context], dict[str, Any]]
-    run: Callable[[Context, Path, str], dict[str, Any]]
-    version: int = 1
-    partial: Callable[[Context, Path], float | None] = field(default=lambda context, folder: None)
-    wanted: Callable[[Recipe], bool] = field(default=lambda recipe: True)

@@ -12,10 +12,10 @@ from semples.recipe import SegmenterSettings
 from semples.segmenter.build import Segmenter
 from semples.segmenter.robust import noisy_loss
 from semples.segmenter.views import MaskedBatch
-from semples.training.task import Batch, Task, Total
+from semples.training.task import Task, Total
 
 
-class Segmentation(Task):
+class Segmentation(Task[MaskedBatch]):
     """Cross-entropy per pixel, or the network's own matching loss; averaged weights where the settings want them.
 
     Matching losses know no weights, and a pixel that is left out lies in no mask; they and batch normalisation look at
@@ -40,10 +40,9 @@ class Segmentation(Task):
         rate = self.settings.backbone_factor if id(parameter) in self._backbone else 1.0
         return rate, float(parameter.ndim > 1)
 
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
-        assert isinstance(batch, MaskedBatch)
+    def forward(self, batch: MaskedBatch, total: Total) -> dict[str, Tensor]:
         # Dropout and sampled points depend on the photos and the epoch alone, so that a resumed run repeats them.
-        torch.manual_seed(int(batch.noise[0, 0].item() * 2**24))
+        torch.manual_seed(batch.seed)
         if self.segmenter.is_mask_classifier:
             mean = self.segmenter.mask_loss(batch.image, batch.labels)
             return {"loss": mean * (len(batch.image) / total.photos)}

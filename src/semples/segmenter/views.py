@@ -27,16 +27,12 @@ IGNORE = 255
 CONFIDENCE = "confidence"  # folder below the label maps, where they have confidences
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MaskedBatch(Batch):
     """Besides images: labels (B,S,S) uint8, 255 not labelled, and weight (B,S,S) uint8, of 255."""
 
     labels: Tensor
     weight: Tensor
-
-    def to(self, device: torch.device) -> MaskedBatch:
-        tensors = (self.image, self.tags, self.noise, self.labels, self.weight)
-        return MaskedBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,10 @@ class MaskedViews(Dataset[Row]):
     settings: SegmenterSettings
     seed: int
 
-    @cached_property
-    def tags(self) -> np.ndarray:
-        """No tags are asked for: (n,1), all False."""
-        return np.zeros((len(self.dataset.items), 1), bool)
+    @property
+    def pairs(self) -> np.ndarray:
+        """Nothing is averaged over pairs: (n,) zeros."""
+        return np.zeros(len(self.dataset.items), np.int64)
 
     def __getitem__(self, key: Key) -> Row:
         epoch, index = key
@@ -72,14 +68,15 @@ class MaskedViews(Dataset[Row]):
         )
         return (
             image_to_tensor(view, settings.mean, settings.std),
-            torch.from_numpy(self.tags[index]),
             keyed_noise(1, seed=self.seed, key=key),
             torch.from_numpy(labels),
             torch.from_numpy(weight),
         )
 
     def collate(self, rows: list[Row]) -> MaskedBatch:
-        return MaskedBatch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+        image, noise, labels, weight = (torch.stack(column) for column in zip(*rows, strict=True))
+        seed = int(noise[0, 0].item() * 2**24)
+        return MaskedBatch(image=image, labels=labels, weight=weight, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorSettings:
-    """The mask generator: what every kind has."""
+    """The mask generator: what every kind has. TRAINABLE: whether the stages have anything to train."""
+
+    TRAINABLE: ClassVar[bool] = True
 
     kind: str = setting("weaktr", "name of the mask generator; `semples methods` lists them, module:Name is any other")
-    start: str = setting("random", "start weights: hub id, folder, file, or `random`")
+    start: str = setting("random", "start weights: hub id, folder, file, or `random`", weights=True)
     image_size: int = setting(224, "side of a training view", unit="pixels", low=8, source="WeakTr sec. 4.1")
     mean: tuple[float, float, float] = setting(
         (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
@@ -31,6 +33,7 @@ class WeakTrSettings(GeneratorSettings):
         "timm/deit_small_patch16_224.fb_in1k",
         "start weights: hub id, folder, file, or `random`",
         source="WeakTr sec. 4.1",
+        weights=True,
     )
     patch_size: int = setting(16, "side of a patch; a config.json beside the start weights wins", unit="pixels", low=1)
     width: int = setting(384, "channels C; a config.json beside the start weights wins", low=1, source="DeiT-S")

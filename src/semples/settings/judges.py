@@ -1,4 +1,4 @@
-"""Settings of judges: what all have, and what the shipped kinds add; and of the backgrounds that are learned with them."""
+"""Settings of judges, what all have and what the shipped kinds add, and of the backgrounds learned with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class JudgeSettings:
 class ClipSettings(JudgeSettings):
     """A frozen CLIP."""
 
-    model: str = setting("openai/clip-vit-base-patch32", "hub id or folder in transformers format", source="SemPLeS")
+    model: str = setting(
+        "openai/clip-vit-base-patch32", "hub id or folder in transformers format", source="SemPLeS", weights=True
+    )
     normalisation: Literal["generator", "clip"] = setting(
         "generator",
         "mean and std of what CLIP sees: the generator's (parity with the published figures) or CLIP's own",

@@ -101,7 +101,9 @@ class RegionSettings:
 class SamSettings(RegionSettings):
     """Regions by SAM or SAM 2, prompted with a grid of points."""
 
-    model: str = setting("facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM")
+    model: str = setting(
+        "facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM", weights=True
+    )
     points_per_side: int = setting(32, "point prompts along each side", low=1, high=256, source="SAM app. B")
     points_batch: int = setting(64, "point prompts decoded together", low=1, neutral=True)
     min_quality: float = setting(

@@ -66,6 +66,7 @@ class SegmenterSettings:
         "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
         "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit); scratch:FAMILY",
         source="published: Mask2Former with Swin-L, ImageNet-21k",
+        weights=True,
     )
     image_size: int = setting(512, "side of a training view", unit="pixels", low=16, source="published: 512")
     photo_size: int = setting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
@@ -36,7 +36,15 @@ class AugmentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """One training stage: what every one has."""
+    """One training stage: what every one has.
+
+    ABOUT: one line on what it is for. NEEDS: the earlier stages whose results it takes up. LEAVES: what it trains, and
+    what is therefore saved of it.
+    """
+
+    ABOUT: ClassVar[str] = "a training stage"
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+    LEAVES: ClassVar[Literal["generator", "backgrounds"]] = "generator"
 
     kind: str = setting("", "name of the stage; module:Name puts another in its place")
     epochs: int = setting(
@@ -65,6 +73,8 @@ class StageSettings:
 @dataclass(frozen=True, kw_only=True)
 class WarmupSettings(StageSettings):
     """The generator learns to classify from tags."""
+
+    ABOUT: ClassVar[str] = "the generator learns to classify from tags"
 
     kind: str = setting("warmup", "name of the stage; module:Name puts another in its place")
     base_lr: float = setting(
@@ -96,6 +106,9 @@ class ViewSettings(StageSettings):
 class MatchingSettings(ViewSettings):
     """Stage (a): the judge says what masks keep and leave."""
 
+    ABOUT: ClassVar[str] = "the judge says what masks keep and leave (a)"
+    NEEDS: ClassVar[tuple[str, ...]] = ("warmup",)
+
     kind: str = setting("matching", "name of the stage; module:Name puts another in its place")
     lambda_background: float = setting(
         2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
@@ -112,6 +125,9 @@ class MatchingSettings(ViewSettings):
 class RefinementSettings(MatchingSettings):
     """Stage (c): matching, and what is kept must not look like the class's learned background."""
 
+    ABOUT: ClassVar[str] = "the generator is trained with both (c)"
+    NEEDS: ClassVar[tuple[str, ...]] = ("warmup", "prompting")
+
     kind: str = setting("refinement", "name of the stage; module:Name puts another in its place")
     lambda_refinement: float = setting(
         0.05, "weight of the background-prompt term (lambda_R)", low=0, source="SemPLeS: 0.05 VOC, 0.2 COCO"
@@ -126,6 +142,10 @@ def plain_augmentation() -> AugmentSettings:
 @dataclass(frozen=True, kw_only=True)
 class PromptingSettings(ViewSettings):
     """Stage (b): every class learns the background that comes with it."""
+
+    ABOUT: ClassVar[str] = "background prompts are learned (b)"
+    NEEDS: ClassVar[tuple[str, ...]] = ("matching",)
+    LEAVES: ClassVar[Literal["generator", "backgrounds"]] = "backgrounds"
 
     kind: str = setting("prompting", "name of the stage; module:Name puts another in its place")
     batch: int = setting(128, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")

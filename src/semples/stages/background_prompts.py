@@ -1,4 +1,4 @@
-"""Learned background prompts: for every class, vectors in the text encoder's token space (SemPLeS sec. 3.3)."""
+"""Learned backgrounds: for every class some vectors, of which a judge makes a feature (SemPLeS sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,15 +17,14 @@ CLASSES_KEY = "classes"
 
 
 class BackgroundPrompts(nn.Module):
-    """`vectors` (K, M, width), uniform in [0,1) at start: K classes, M vectors each."""
+    """`vectors` (K, M, W): K classes, M vectors each; `Judge.start_backgrounds` gives their start."""
 
-    def __init__(self, *, num_classes: int, length: int, width: int, seed: int) -> None:
+    def __init__(self, start_KMW: Tensor) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.vectors = nn.Parameter(torch.rand(num_classes, length, width, generator=generator))
+        self.vectors = nn.Parameter(start_KMW.clone())
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Prompts (n, M, width) of class indices (n,)."""
+        """Vectors (n, M, W) of class indices (n,)."""
         return self.vectors[labels]
 
     def save(self, path: Path, *, classes: Sequence[str]) -> None:
@@ -37,7 +35,7 @@ class BackgroundPrompts(nn.Module):
 
 
 def load_prompts(path: Path) -> tuple[Tensor, tuple[str, ...]]:
-    """Saved vectors (K, M, width) and class names. Raises UserError for a file of another kind."""
+    """Saved vectors (K, M, W) and class names. Raises UserError for a file of another kind."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; learn the prompts first (semples train prompting)")
     try:

@@ -1,61 +1,69 @@
-"""Stage (a), segment-label matching: CLIP judges what the masks keep and what they leave (SemPLeS sec. 3.2)."""
+"""Stage (a), segment-label matching: the judge says what the masks keep and what they leave (SemPLeS sec. 3.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from semples.generators.base import MaskGenerator, Pairs
-from semples.judges.clip import FrozenClip
-from semples.stages.losses import attract, cosine, repel
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
+from semples.recipe import MatchingSettings
+from semples.stages.base import Parts, Stage, stage_options
 from semples.stages.views import ViewMaker
-from semples.training.task import Batch, Task, Total, share
+from semples.training.task import TaggedBatch, Total, share
 
 
-class Matching(Task):
+class Matching(Stage):
     """Trains the generator: mean -log cos(E_I(X_f), t_k) + λ_T · mean -log(1 - cos(E_I(X_b), t_k)).
 
-    class_features: (K,E), text features t_k of the classes.
+    t_k are the judge's targets of the classes; cos is its likeness. cam_epsilon: how a CAM becomes a mask
+    (`views.cam_masks`).
     """
+
+    Settings = MatchingSettings
 
     def __init__(
         self,
-        generator: MaskGenerator,
-        clip: FrozenClip,
-        class_features_KE: Tensor,
+        generator: Generator,
+        judge: Judge,
         *,
-        view_maker: ViewMaker,
-        lambda_background: float,
+        lambda_background: float = 2.4,
+        cam_epsilon: float | str = 0.1,
     ) -> None:
         super().__init__()
         self.generator = generator
-        self.clip = clip
-        self.register_buffer("class_features", class_features_KE)
-        self.view_maker = view_maker
+        self.judge = judge.lean()
+        self.view_maker = ViewMaker.of(judge, epsilon=cam_epsilon, mean=generator.mean, std=generator.std)
         self.lambda_background = lambda_background
+
+    @classmethod
+    def of_run(cls, parts: Parts, settings: Any) -> Self:
+        return cls(parts.generator_after("warmup"), parts.judge(), **stage_options(settings))
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.train_parameters()
 
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+    def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         pairs = Pairs.of(batch.tags)
         mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
         if len(pairs) == 0:
             return self.losses(mask_PSS, mask_PSS, pairs, total)
         both = torch.cat(self.view_maker.views(batch.image, mask_PSS, pairs))
-        foreground_PE, background_PE = self.clip.encode_images(both).chunk(2)
+        foreground_PE, background_PE = self.judge.encode(both).chunk(2)
         return self.losses(foreground_PE, background_PE, pairs, total)
 
     def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
-        """The two terms from image features of both views; without pairs every one is 0."""
+        """The two terms from the judge's features of both views; without pairs every one is 0."""
         if len(pairs) == 0:
             zero = foreground_PE.sum()
             return {"loss": zero, "foreground": zero.detach(), "background": zero.detach()}
-        text_PE = self.class_features[pairs.label]  # type: ignore[index]
-        foreground = share(attract(cosine(foreground_PE, text_PE)), total.pairs)
-        background = share(repel(cosine(background_PE, text_PE)), total.pairs)
+        target_PE = self.judge.targets[pairs.label]
+        foreground = share(self.judge.attract(foreground_PE, target_PE), total.pairs)
+        background = share(self.judge.repel(background_PE, target_PE), total.pairs)
         return {
             "loss": foreground + self.lambda_background * background,
             "foreground": foreground.detach(),

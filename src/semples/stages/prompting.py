@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from semples.generators.base import MaskGenerator, Pairs
-from semples.judges.clip import FrozenClip
-from semples.recipe import PromptSettings
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
+from semples.recipe import PromptingSettings, PromptSettings
 from semples.stages.background_prompts import BackgroundPrompts
-from semples.stages.losses import attract, cosine, separate
+from semples.stages.base import Parts, Stage, stage_options
 from semples.stages.views import ViewMaker
-from semples.training.task import Batch, Task, Total, share
+from semples.training.task import TaggedBatch, Total, share
 
 
-class Prompting(Task):
-    """Trains the prompts only: mean -log cos(E_I(X_b), E_T(p_k)) + λ_P · mean log cos(E_T(p_k), t_k).
+class Prompting(Stage):
+    """Trains the backgrounds only: mean -log cos(E_I(X_b), E_T(p_k)) + λ_P · mean log cos(E_T(p_k), t_k).
 
-    The generator is that of stage (a), frozen and in eval mode.
+    The generator is that of stage (a), frozen and in eval mode. prompts: settings of the learned backgrounds; seed: of
+    their start.
     """
+
+    Settings = PromptingSettings
 
     def __init__(
         self,
-        prompts: BackgroundPrompts,
-        generator: MaskGenerator,
-        clip: FrozenClip,
-        class_features_KE: Tensor,
+        generator: Generator,
+        judge: Judge,
         *,
-        view_maker: ViewMaker,
-        settings: PromptSettings,
-        lambda_prompt: float,
+        prompts: PromptSettings | None = None,
+        seed: int = 0,
+        lambda_prompt: float = 0.02,
+        cam_epsilon: float | str = 1e-4,
     ) -> None:
         super().__init__()
-        self.prompts = prompts
+        self.settings = prompts or PromptSettings()
+        self.prompts = BackgroundPrompts(judge.start_backgrounds(self.settings, seed=seed))
         self.generator = generator
-        self.clip = clip
-        self.register_buffer("class_features", class_features_KE)
-        self.view_maker = view_maker
-        self.settings = settings
+        self.judge = judge
+        self.view_maker = ViewMaker.of(judge, epsilon=cam_epsilon, mean=generator.mean, std=generator.std)
         self.lambda_prompt = lambda_prompt
 
-    def train(self, mode: bool = True) -> Prompting:
-        """Only the prompts learn: the generator stays in eval mode."""
+    @classmethod
+    def of_run(cls, parts: Parts, settings: Any) -> Self:
+        judge = parts.judge()
+        generator = parts.generator_after("matching")
+        return cls(generator, judge, prompts=parts.prompts, seed=parts.seed, **stage_options(settings))
+
+    @property
+    def backgrounds(self) -> BackgroundPrompts:
+        return self.prompts
+
+    def train(self, mode: bool = True) -> Self:
+        """Only the backgrounds learn: the generator stays in eval mode."""
         super().train(mode)
-        self.generator.eval()  # type: ignore[attr-defined]
+        self.generator.eval()
         return self
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.prompts.parameters()
 
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+    def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         pairs = Pairs.of(batch.tags)
         if len(pairs) == 0:
             zero = self.prompts.vectors.sum() * 0.0
@@ -59,20 +72,17 @@ class Prompting(Task):
         with torch.no_grad():
             mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
             _, background_P3SS = self.view_maker.views(batch.image, mask_PSS, pairs)
-            image_PE = self.clip.encode_images(background_P3SS)
-        prompt_PE = self._prompt_features(pairs.label)
-        background = share(attract(cosine(image_PE, prompt_PE)), total.pairs)
-        separation = share(separate(cosine(prompt_PE, self.class_features[pairs.label])), total.pairs)  # type: ignore[index]
+            image_PE = self.judge.encode(background_P3SS)
+        learned_PE = self._features(pairs.label)
+        background = share(self.judge.attract(image_PE, learned_PE), total.pairs)
+        separation = share(self.judge.separate(learned_PE, self.judge.targets[pairs.label]), total.pairs)
         return {
             "loss": background + self.lambda_prompt * separation,
             "background": background.detach(),
             "separation": separation.detach(),
         }
 
-    def _prompt_features(self, labels_P: Tensor) -> Tensor:
-        """Text features (P,E); a class that several photos show is encoded once."""
+    def _features(self, labels_P: Tensor) -> Tensor:
+        """Features (P,E) of the learned backgrounds; a class that several photos show is encoded once."""
         classes, position_P = labels_P.unique(return_inverse=True)
-        features = self.clip.encode_prompts(
-            self.prompts(classes), context=self.settings.context, full_stop=self.settings.full_stop
-        )
-        return features[position_P]
+        return self.judge.encode_backgrounds(self.prompts(classes), self.settings)[position_P]

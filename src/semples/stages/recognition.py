@@ -1,4 +1,4 @@
-"""CLIP as a judge of finished masks: does it still recognise the class where only the mask is shown?"""
+"""A judge of finished masks: does it still recognise the class where only the mask is shown?"""
 
 from __future__ import annotations
 
@@ -11,35 +11,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semples.data.transforms import RGB, image_to_tensor
-from semples.generators.base import Pairs
-from semples.judges.clip import FrozenClip
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
 from semples.stages.views import ViewMaker
 
 BATCH = 64  # views a forward pass
 
 
-class Judge:
-    """Scores hard masks of photos by the text features of the classes.
+class Recognition:
+    """Scores hard masks of photos by the targets of the classes.
 
-    class_features: (K,E), text features t_k. view_maker: how a view for CLIP is made of photo and mask, as in training.
-    mean, std: what a photo is normalised with before that (the generator's). The whole photo is squeezed into CLIP's
-    square, so that a mask is never cut.
+    view_maker: how a view is made of photo and mask, as in training. mean, std: what a photo is normalised with before
+    that (the generator's). The whole photo is squeezed into the judge's square, so that a mask is never cut.
     """
 
-    def __init__(
-        self, clip: FrozenClip, class_features_KE: Tensor, *, view_maker: ViewMaker, mean: RGB, std: RGB
-    ) -> None:
-        self.clip = clip
-        self.class_features_KE = class_features_KE
+    def __init__(self, judge: Judge, *, view_maker: ViewMaker, mean: RGB, std: RGB) -> None:
+        self.judge = judge
         self.view_maker = view_maker
         self.mean, self.std = mean, std
-        self.scale = float(clip.model.logit_scale.exp())
 
     @torch.no_grad()
     def probabilities(
         self, photo: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], classes: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Probability (n,) of each mask's class, 0..1: CLIP's softmax over all K classes, at CLIP's own temperature.
+        """Probability (n,) of each mask's class, 0..1: the judge's softmax over all K classes (`Judge.probabilities`).
 
         `photo`: (H,W,3). `masks`: n of (H,W). `classes`: n class indices. What a mask leaves out is the mean colour.
         """
@@ -47,13 +42,13 @@ class Judge:
         different = dict(zip(keys, masks, strict=True))  # a mask that comes again is looked at once
         places = {key: place for place, key in enumerate(different)}
         foreground_nE = self._features(photo, list(different.values()))[[places[key] for key in keys]]
-        shares_nK = (self.scale * foreground_nE @ self.class_features_KE.t()).softmax(dim=-1)
+        shares_nK = self.judge.probabilities(foreground_nE)
         rows = torch.arange(len(classes), device=shares_nK.device)
         return shares_nK[rows, torch.as_tensor(classes, device=shares_nK.device)].double().cpu().numpy()
 
     def _features(self, photo: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> Tensor:
         """Image features (n,E) of the foreground views."""
-        side, device = self.view_maker.size, self.clip.device
+        side, device = self.view_maker.size, self.judge.device
         image_13HW = image_to_tensor(photo, self.mean, self.std)[None].to(device)
         found = []
         for start in range(0, len(masks), BATCH):
@@ -61,5 +56,5 @@ class Judge:
             mask_nSS = F.interpolate(part[:, None], size=(side, side), mode="bilinear", antialias=True)[:, 0]
             pairs = Pairs(*torch.zeros(2, len(part), dtype=torch.long, device=device))
             foreground, _ = self.view_maker.views(image_13HW, mask_nSS, pairs)
-            found.append(self.clip.encode_images(foreground))
+            found.append(self.judge.encode(foreground))
         return torch.cat(found)

@@ -3,43 +3,56 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
+import torch
 from torch import Tensor
 
-from semples.generators.base import MaskGenerator, Pairs
-from semples.judges.clip import FrozenClip
-from semples.stages.losses import cosine, repel
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
+from semples.recipe import RefinementSettings
+from semples.stages.base import Parts, stage_options
 from semples.stages.matching import Matching
-from semples.stages.views import ViewMaker
 from semples.training.task import Total, share
 
 
 class Refinement(Matching):
     """Trains the generator from the warm-up weights: L_a + λ_R · mean -log(1 - cos(E_I(X_f), E_T(p_k))).
 
-    prompt_features: (K,E), text features of the frozen background prompts p_k.
+    backgrounds (K,E): the judge's features E_T(p_k) of the frozen learned backgrounds.
     """
+
+    Settings = RefinementSettings
 
     def __init__(
         self,
-        generator: MaskGenerator,
-        clip: FrozenClip,
-        class_features_KE: Tensor,
-        prompt_features_KE: Tensor,
+        generator: Generator,
+        judge: Judge,
+        background_KE: Tensor,
         *,
-        view_maker: ViewMaker,
-        lambda_background: float,
-        lambda_refinement: float,
+        lambda_background: float = 2.4,
+        lambda_refinement: float = 0.05,
+        cam_epsilon: float | str = 0.1,
     ) -> None:
-        super().__init__(generator, clip, class_features_KE, view_maker=view_maker, lambda_background=lambda_background)
-        self.register_buffer("prompt_features", prompt_features_KE)
+        super().__init__(generator, judge, lambda_background=lambda_background, cam_epsilon=cam_epsilon)
+        self.register_buffer("background_features", background_KE)
         self.lambda_refinement = lambda_refinement
+
+    @classmethod
+    def of_run(cls, parts: Parts, settings: Any) -> Self:
+        generator, judge = parts.generator_after("warmup"), parts.judge()
+        with torch.no_grad():
+            vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
+            background_KE = judge.encode_backgrounds(vectors_KMW, parts.prompts)
+        return cls(generator, judge, background_KE, **stage_options(settings))
 
     def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
         """The terms of matching and the background-prompt term."""
         terms = super().losses(foreground_PE, background_PE, pairs, total)
         if len(pairs) == 0:
             return terms | {"refinement": terms["loss"].detach()}
-        prompt_PE = self.prompt_features[pairs.label]  # type: ignore[index]
-        refinement = share(repel(cosine(foreground_PE, prompt_PE)), total.pairs)
+        learned_PE = self.background_features[pairs.label]  # type: ignore[index]
+        refinement = share(self.judge.repel(foreground_PE, learned_PE), total.pairs)
         terms["loss"] = terms["loss"] + self.lambda_refinement * refinement
         return terms | {"refinement": refinement.detach()}

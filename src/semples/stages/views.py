@@ -1,4 +1,4 @@
-"""What matching, prompting and refinement share: masks of the present pairs and the views CLIP sees of them."""
+"""What matching, prompting and refinement share: masks of the present pairs, and the views of them a judge sees."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semples.generators.base import MaskGenerator, Pairs
-from semples.judges.clip import CLIP_MEAN, CLIP_STD
-from semples.stages.losses import cam_masks, views
-from semples.training.task import Batch
+from semples.data.transforms import RGB
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
+from semples.training.task import TaggedBatch
+
+RELATIVE_EPSILON = 0.1
 
 
 @dataclass(frozen=True)
 class ViewMaker:
-    """Turns a batch into CLIP's foreground and background views.
+    """Turns a batch into a judge's foreground and background views.
 
-    size: side of CLIP's input. epsilon: the recipe's cam_epsilon. renormalise: per-channel factor and shift (3,) that
-    turn the generator's normalisation into CLIP's, or None to feed CLIP the generator's (parity).
+    size: side of the judge's input. epsilon: the stage's cam_epsilon. renormalise: per-channel factor and shift (3,)
+    that turn the generator's normalisation into the judge's, or None to feed the judge the generator's (parity).
     """
 
     size: int
@@ -27,27 +30,49 @@ class ViewMaker:
     renormalise: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def for_clip(
-        cls, size: int, *, epsilon: float | str, normalisation: str, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> ViewMaker:
-        """As the recipe's clip.normalisation says; mean and std are the generator's."""
-        if normalisation == "generator":
-            return cls(size, epsilon)
-        factor = torch.tensor(std) / torch.tensor(CLIP_STD)
-        shift = (torch.tensor(mean) - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
-        return cls(size, epsilon, (factor, shift))
+    def of(cls, judge: Judge, *, epsilon: float | str, mean: RGB, std: RGB) -> ViewMaker:
+        """As the judge wants its views; mean and std are the generator's."""
+        if judge.mean is None or judge.std is None:
+            return cls(judge.image_size, epsilon)
+        factor = torch.tensor(std) / torch.tensor(judge.std)
+        shift = (torch.tensor(mean) - torch.tensor(judge.mean)) / torch.tensor(judge.std)
+        return cls(judge.image_size, epsilon, (factor, shift))
 
-    def masks(self, generator: MaskGenerator, batch: Batch, pairs: Pairs) -> Tensor:
+    def masks(self, generator: Generator, batch: TaggedBatch, pairs: Pairs) -> Tensor:
         """Soft masks (P,size,size) of the present pairs, differentiable in the generator."""
         return cam_masks(generator.cams(batch.image, pairs, noise_BZ=batch.noise), size=self.size, epsilon=self.epsilon)
 
-    def views(self, image_B3SS: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def views(self, image_B3HW: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Foreground and background views (P,3,size,size)."""
-        if image_B3SS.shape[-2:] != (self.size, self.size):
-            image_B3SS = F.interpolate(
-                image_B3SS, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
+        if image_B3HW.shape[-2:] != (self.size, self.size):
+            image_B3HW = F.interpolate(
+                image_B3HW, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
             )
         if self.renormalise is not None:
-            factor, shift = (x.to(image_B3SS)[:, None, None] for x in self.renormalise)
-            image_B3SS = image_B3SS * factor + shift
-        return views(image_B3SS, mask_PSS, pairs)
+            factor, shift = (x.to(image_B3HW)[:, None, None] for x in self.renormalise)
+            image_B3HW = image_B3HW * factor + shift
+        return views(image_B3HW, mask_PSS, pairs)
+
+
+def cam_masks(cam_Phw: Tensor, *, size: int, epsilon: float | str) -> Tensor:
+    """CAMs (P,h,w) as soft masks (P,size,size) in 0..1 (SemPLeS eq. (1)).
+
+    Resized bilinearly with aligned corners, then (m - min) / (max - min + epsilon) over space; the gradient flows
+    through min and max too. `relative` puts a tenth of the (constant) range itself in place of epsilon, a deviation
+    from the paper for generators whose CAM values are far below the published epsilon of 0.1.
+    """
+    cam_Phw = cam_Phw.to(torch.promote_types(cam_Phw.dtype, torch.float32))  # mixed precision stops here
+    resized = F.interpolate(cam_Phw.unsqueeze(1), size=(size, size), mode="bilinear", align_corners=True).squeeze(1)
+    low = resized.amin(dim=(1, 2), keepdim=True)
+    span = resized.amax(dim=(1, 2), keepdim=True) - low
+    if epsilon == "relative":
+        added = (RELATIVE_EPSILON * span.detach()).clamp_min(torch.finfo(span.dtype).tiny * 2**24)
+        return (resized - low) / (span + added)
+    return (resized - low) / (span + float(epsilon))
+
+
+def views(image_B3SS: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Foreground views M·X and background views (1 - M)·X of the pairs, each (P,3,S,S) (SemPLeS eq. (1))."""
+    photo_P3SS = image_B3SS[pairs.photo]
+    mask_P1SS = mask_PSS.unsqueeze(1)
+    return photo_P3SS * mask_P1SS, photo_P3SS * (1 - mask_P1SS)

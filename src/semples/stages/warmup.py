@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 from torch import Tensor, nn
 
-from semples.generators.base import MaskGenerator
-from semples.training.task import Batch, Task, Total, share
+from semples.generators.base import Generator
+from semples.recipe import WarmupSettings
+from semples.stages.base import Parts, Stage
+from semples.training.task import TaggedBatch, Total, share
 
 
-class Warmup(Task):
+class Warmup(Stage):
     """Trains all that the generator classifies with on its classification loss, averaged over photos."""
 
-    def __init__(self, generator: MaskGenerator) -> None:
+    Settings = WarmupSettings
+
+    def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
+
+    @classmethod
+    def of_run(cls, parts: Parts, settings: WarmupSettings) -> Self:
+        return cls(parts.new_generator())
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.warmup_parameters()
 
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+    def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         losses_B = self.generator.classification_loss(batch.image, batch.tags, noise_BZ=batch.noise)
         return {"loss": share(losses_B, total.photos)}

@@ -15,7 +15,7 @@ from semples.core.errors import UserError
 from semples.data.dataset import TaggedDataset
 from semples.data.transforms import train_view
 from semples.recipe import AugmentSettings
-from semples.training.task import Batch, Total
+from semples.training.task import Batch, TaggedBatch, Total
 
 ORDER_KEY, NOISE_KEY = 1, 2
 
@@ -24,10 +24,11 @@ ORDER_KEY, NOISE_KEY = 1, 2
 class Plan:
     """The photos of every step: a permutation per epoch, cut into batches; the last incomplete batch is dropped.
 
-    tags: (n,K) bool. batch: photos a step, at most n. workers x parts pieces share a step's photos evenly.
+    pairs: (n,) how many (photo, class) pairs each photo has. batch: photos a step, at most n. processes x parts pieces
+    share a step's photos evenly.
     """
 
-    tags: np.ndarray
+    pairs: np.ndarray
     epochs: int
     batch: int
     seed: int
@@ -45,7 +46,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.tags) // self.batch
+        return len(self.pairs) // self.batch
 
     @property
     def steps(self) -> int:
@@ -55,7 +56,7 @@ class Plan:
         """Indices of the photos of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, ORDER_KEY, epoch))))
-        return order.permutation(len(self.tags))[position * self.batch : (position + 1) * self.batch]
+        return order.permutation(len(self.pairs))[position * self.batch : (position + 1) * self.batch]
 
     def piece(self, step: int, *, rank: int, part: int) -> np.ndarray:
         """The photos of one forward pass."""
@@ -64,7 +65,7 @@ class Plan:
     def total(self, step: int) -> Total:
         """Photos and (photo, class) pairs of a whole step."""
         photos = self.photos(step)
-        return Total(photos=len(photos), pairs=int(self.tags[photos].sum()))
+        return Total(photos=len(photos), pairs=int(self.pairs[photos].sum()))
 
 
 def tag_matrix(dataset: TaggedDataset) -> np.ndarray:
@@ -83,8 +84,8 @@ class TrainingViews(Protocol):
     """A torch dataset of training views by (epoch, index): the same key gives the same bytes, whoever asks."""
 
     @property
-    def tags(self) -> np.ndarray:
-        """(n,K) bool, what the photos carry; all False where a task has no use for it."""
+    def pairs(self) -> np.ndarray:
+        """(n,) how many (photo, class) pairs each photo has; 0 where a task has no use for it."""
         ...
 
     def __getitem__(self, key: Key) -> Row: ...
@@ -123,8 +124,14 @@ class Views(Dataset[Row]):
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
         return view, torch.from_numpy(self.tags[index]), noise
 
-    def collate(self, rows: list[Row]) -> Batch:
-        return Batch(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    @property
+    def pairs(self) -> np.ndarray:
+        counts: np.ndarray = self.tags.sum(axis=1)
+        return counts
+
+    def collate(self, rows: list[Row]) -> TaggedBatch:
+        image, tags, noise = (torch.stack(column) for column in zip(*rows, strict=True))
+        return TaggedBatch(image=image, tags=tags, noise=noise)
 
 
 def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:

@@ -22,8 +22,8 @@ from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
-from semples.training.schedule import rate_at
-from semples.training.task import Batch, Task
+from semples.training.schedule import Course
+from semples.training.task import Batch, Task, Total
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -58,6 +58,11 @@ class Engine:
     def is_main(self) -> bool:
         return bool(self.accelerator.is_main_process)
 
+    @property
+    def skips_on_device(self) -> bool:
+        """Whether the optimizer leaves a step out by a flag on the device, so that the host need not look at it."""
+        return self.device.type == "cuda"
+
     def wait(self) -> None:
         """Until all processes are here."""
         self.accelerator.wait_for_everyone()
@@ -68,7 +73,7 @@ class Engine:
 
 
 def train(
-    task: Task,
+    task: Task[Any],
     views: TrainingViews,
     *,
     engine: Engine,
@@ -85,57 +90,45 @@ def train(
     A stage that is cut at any moment and started again ends with the same bits on a CPU: order, augmentation and
     stochastic depth depend on (seed, epoch, photo) alone. The final weights are in `task`; the caller saves them.
     after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them.
+    Raises Stopped after a signal, UserError where losses or gradients are not finite: such a step changes nothing, and
+    neither a checkpoint nor the caller gets anything that follows it.
     """
-    batch = min(settings.batch, len(views.tags))
-    if isinstance(settings, SegmenterSettings):
-        epochs, length, clip_norm = 0, settings.iterations, settings.clip_norm
-    else:
-        epochs, length, clip_norm = settings.epochs, None, 0.0
+    course = Course.of(settings, photos=len(views.pairs))
     plan = Plan(
-        tags=views.tags,
-        epochs=epochs,
-        batch=batch,
+        pairs=views.pairs,
+        epochs=course.epochs,
+        batch=course.batch,
         seed=run.seed,
         processes=engine.processes,
         parts=settings.accumulate,
-        length=length,
+        length=course.length,
     )
     set_seed(run.seed)
-    accelerator = engine.accelerator
     task.train()
-    weights = _mark_trained(task)
-    optimizer = torch.optim.AdamW(
-        _groups(task, weights, settings.weight_decay),
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.adam_epsilon,
-    )
-    module: Any
-    module, optimizer = accelerator.prepare(task, optimizer)
-    trained, weights = list(weights.values()), weights | task.kept()
-    progress = _resume(folder / CHECKPOINT, weights, optimizer, fingerprint, accelerator)
+    work = _Work.prepare(task, engine, settings, course)
+    progress = work.resume(folder / CHECKPOINT, fingerprint)
     progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
-
-    def save() -> None:
-        if engine.is_main:
-            if accelerator.scaler is not None:
-                progress.scaler = accelerator.scaler.state_dict()
-            save_checkpoint(folder / CHECKPOINT, weights=weights, optimizer=optimizer, progress=progress)
-
-    stepper = _Stepper(module, optimizer, trained, clip_norm)
     pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers)
     saved = time.monotonic()
+
+    def save() -> None:
+        work.check(label)
+        if engine.is_main:
+            work.save(folder / CHECKPOINT, progress)
+
     with _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
         while progress.step < plan.steps:
-            rate = rate_at(settings, progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, batch=batch)
-            terms, stop = _step(stepper, pieces, plan, progress.step, rate, engine, stop=stopping())
+            rate = course.rate(progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch)
+            work.step(pieces, plan, progress.step, rate)
             progress.step += 1
             task.after_step(progress.step)
-            _log(progress, terms, rate, plan, run.log_every, events)
-            advance(f"loss {terms['loss']:.4f}")
+            logged = _log(progress, work, rate, plan, run.log_every, events, label)
+            advance("" if logged is None else f"loss {logged['loss']:.4f}")
             if after_epoch is not None and progress.step % plan.steps_per_epoch == 0:
+                work.check(label)
                 after_epoch(progress.step // plan.steps_per_epoch)
-            if stop:
+            if work.asked_to_stop(stopping(), now=logged is not None):
                 save()
                 raise Stopped(
                     f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume"
@@ -145,11 +138,11 @@ def train(
                 saved = time.monotonic()
     if events is not None:
         events.close()
-    accelerator.free_memory()
+    engine.accelerator.free_memory()
     engine.wait()
 
 
-def _mark_trained(task: Task) -> dict[str, Tensor]:
+def _mark_trained(task: Task[Any]) -> dict[str, Tensor]:
     """Let gradients flow to the trained parameters only; returns those by name, in the order of the module."""
     trained = {id(parameter) for parameter in task.trained()}
     for parameter in task.parameters():
@@ -157,7 +150,7 @@ def _mark_trained(task: Task) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in task.named_parameters() if parameter.requires_grad}
 
 
-def _groups(task: Task, weights: dict[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def _groups(task: Task[Any], weights: dict[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Parameters that share their factors of learning rate and weight decay, in the order of the module."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in weights.items():
@@ -168,81 +161,159 @@ def _groups(task: Task, weights: dict[str, Tensor], weight_decay: float) -> list
     ]
 
 
-def _resume(
-    path: Path, weights: dict[str, Tensor], optimizer: Any, fingerprint: str, accelerator: Accelerator
-) -> Progress:
-    progress = load_progress(path)
-    if progress is None or progress.fingerprint != fingerprint:
-        return Progress(fingerprint=fingerprint)
-    load_checkpoint(path, weights=weights, optimizer=optimizer)
-    if accelerator.scaler is not None and progress.scaler:
-        accelerator.scaler.load_state_dict(progress.scaler)
-    return progress
+@dataclass
+class _Work:
+    """What training moves on this process. Losses and the flag of steps that were not finite stay on the device until
+    somebody has to know them, so that no step waits for another.
 
+    trained: by name. kept: `trained` and what checkpoints hold beside it. sums: of the losses not yet logged, float64.
+    broken: the first step (from 1) whose values were not finite, 0 for none.
+    """
 
-@dataclass(frozen=True)
-class _Stepper:
-    """What a step moves: the prepared module and optimizer, and the largest norm of the gradient (0: any)."""
-
+    engine: Engine
     module: Any
     optimizer: Any
-    trained: list[Tensor]
+    trained: dict[str, Tensor]
+    kept: dict[str, Tensor]
     clip_norm: float
+    sums: dict[str, Tensor]
+    broken: Tensor
 
+    @classmethod
+    def prepare(
+        cls, task: Task[Any], engine: Engine, settings: StageSettings | SegmenterSettings, course: Course
+    ) -> _Work:
+        """The task and its optimizer, prepared for the engine's devices and processes."""
+        trained = _mark_trained(task)
+        optimizer: Any = torch.optim.AdamW(
+            _groups(task, trained, settings.weight_decay),
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.adam_epsilon,
+            fused=True if engine.skips_on_device else None,
+        )
+        module, optimizer = engine.accelerator.prepare(task, optimizer)
+        broken = torch.zeros((), dtype=torch.int64, device=engine.device)
+        return cls(engine, module, optimizer, trained, trained | task.kept(), course.clip_norm, {}, broken)
 
-def _step(
-    stepper: _Stepper,
-    pieces: Iterator[Batch],
-    plan: Plan,
-    step: int,
-    rate: float,
-    engine: Engine,
-    *,
-    stop: bool,
-) -> tuple[dict[str, float], bool]:
-    """One optimizer step; returns its losses, averaged over all its photos or pairs, and whether any process was
-    asked to stop."""
-    accelerator, module, optimizer = engine.accelerator, stepper.module, stepper.optimizer
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
-    total = plan.total(step)
-    sums: dict[str, Tensor] = {}
-    for part in range(plan.parts):
-        batch = next(pieces).to(engine.device)
-        last = part == plan.parts - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(module):
-            terms = module(batch, total)
-            # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained parameter
-            # in the graph when a batch holds no pair.
-            loss = terms["loss"] * engine.processes + 0.0 * sum(p.sum() for p in module.parameters() if p.requires_grad)
-            accelerator.backward(loss)
+    def resume(self, path: Path, fingerprint: str) -> Progress:
+        """Go on from a checkpoint of the same fingerprint, else start."""
+        progress = load_progress(path)
+        if progress is None or progress.fingerprint != fingerprint:
+            return Progress(fingerprint=fingerprint)
+        load_checkpoint(path, weights=self.kept, optimizer=self.optimizer)
+        scaler = self.engine.accelerator.scaler
+        if scaler is not None and progress.scaler:
+            scaler.load_state_dict(progress.scaler)
+        self.sums = {name: self._number(value) for name, value in progress.sums.items()}
+        return progress
+
+    def save(self, path: Path, progress: Progress) -> None:
+        """Write a checkpoint."""
+        scaler = self.engine.accelerator.scaler
+        if scaler is not None:
+            progress.scaler = scaler.state_dict()
+        progress.sums = {name: float(value) for name, value in self.sums.items()}
+        save_checkpoint(path, weights=self.kept, optimizer=self.optimizer, progress=progress)
+
+    def step(self, pieces: Iterator[Batch], plan: Plan, step: int, rate: float) -> None:
+        """One optimizer step over all parts of this process; nothing is read back from the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        terms = self._gradients(pieces, plan, plan.total(step))
         for name, value in terms.items():
-            sums[name] = sums.get(name, torch.zeros((), device=engine.device)) + value.detach()
-    if stepper.clip_norm > 0:
-        accelerator.clip_grad_norm_(stepper.trained, stepper.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    flag = torch.tensor(float(stop), device=engine.device)
-    *reduced, asked = accelerator.reduce(torch.stack([*sums.values(), flag]), reduction="sum").tolist()
-    return dict(zip(sums, reduced, strict=True)), asked > 0
+            self.sums[name] = self.sums.get(name, self._number(0.0)) + value
+        self._move(step)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _gradients(self, pieces: Iterator[Batch], plan: Plan, total: Total) -> dict[str, Tensor]:
+        """Gradients of the step's loss; this process's share of every term, float32."""
+        accelerator, terms = self.engine.accelerator, dict[str, Tensor]()
+        for part in range(plan.parts):
+            batch = next(pieces).to(self.engine.device)
+            last = part == plan.parts - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
+                found = self.module(batch, total)
+                loss = found["loss"]
+                if self.engine.processes > 1:
+                    # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained
+                    # parameter in the graph of every process, as the engine wants it, where a batch holds no pair.
+                    loss = loss * self.engine.processes + 0.0 * sum(value.sum() for value in self.trained.values())
+                if loss.requires_grad:
+                    accelerator.backward(loss)
+            for name, value in found.items():
+                terms[name] = terms.get(name, torch.zeros((), device=self.engine.device)) + value.detach()
+        for value in self.trained.values():  # one that nothing depended on in this step still decays
+            if value.grad is None:
+                value.grad = torch.zeros_like(value)
+        return terms
+
+    def _move(self, step: int) -> None:
+        """Let the optimizer step, unless a gradient is not finite: then nothing changes, and the step is noted."""
+        accelerator, gradients = self.engine.accelerator, [value.grad for value in self.trained.values()]
+        if accelerator.scaler is not None:  # it looks for values that are not finite, and skips, itself
+            if self.clip_norm > 0:
+                accelerator.clip_grad_norm_(list(self.trained.values()), self.clip_norm)
+            self.optimizer.step()
+            return
+        norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
+        bad = ~norm.isfinite()
+        self.broken = torch.where((self.broken == 0) & bad, step + 1, self.broken)
+        if self.clip_norm > 0:
+            accelerator.clip_grad_norm_(list(self.trained.values()), self.clip_norm)
+        if self.engine.skips_on_device:
+            self._bare_optimizer().found_inf = bad.float()
+            self.optimizer.step()
+        elif not bad:
+            self.optimizer.step()
+
+    def _bare_optimizer(self) -> Any:
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def means(self, steps: int) -> dict[str, float]:
+        """Means of all terms over the steps since they were last asked for, over all processes; starts anew."""
+        values = self.engine.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
+        found = dict(zip(self.sums, (value / steps for value in values), strict=True))
+        self.sums = {}
+        return found
+
+    def check(self, label: str) -> None:
+        """Raise UserError where a step since the last look was not finite."""
+        step = int(self.broken)  # gradients are those of all processes: every one sees the same
+        if step:
+            raise UserError(
+                f"{label}: the loss or its gradient is not a finite number at step {step}; nothing after step {step - 1} "
+                f"is kept. Lower the stage's base_lr (lr of the segmenter), or use run.precision bf16 or no"
+            )
+
+    def asked_to_stop(self, asked: bool, *, now: bool) -> bool:
+        """Whether any process was asked to stop; several agree on it only when losses are read (`now`)."""
+        if self.engine.processes == 1:
+            return asked
+        if not now:
+            return False
+        flag = torch.tensor(float(asked), device=self.engine.device)
+        return bool(self.engine.accelerator.reduce(flag, reduction="sum").item())
+
+    def _number(self, value: float) -> Tensor:
+        wide = torch.float32 if self.engine.device.type == "mps" else torch.float64
+        return torch.tensor(value, dtype=wide, device=self.engine.device)
 
 
 def _log(
-    progress: Progress, terms: dict[str, float], rate: float, plan: Plan, every: int, events: EventLog | None
-) -> None:
-    for name, value in terms.items():
-        progress.sums[name] = progress.sums.get(name, 0.0) + value
+    progress: Progress, work: _Work, rate: float, plan: Plan, every: int, events: EventLog | None, label: str
+) -> dict[str, float] | None:
+    """Every `every` steps, and at the end: read the losses, check them and write them down; else None."""
     progress.summed += 1
     if progress.summed < every and progress.step < plan.steps:
-        return
-    means = {name: value / progress.summed for name, value in progress.sums.items()}
+        return None
+    work.check(label)
+    means = work.means(progress.summed)
     if any(value != value for value in means.values()):
-        raise UserError(
-            f"the loss is not a number at step {progress.step}; lower base_lr, or use run.precision bf16 or no"
-        )
+        raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower base_lr")
     if events is not None:
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0
+    return means
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from semples.recipe import SegmenterSettings, StageSettings
 
@@ -25,13 +26,33 @@ def learning_rate(settings: StageSettings, epoch: int, *, batch: int) -> float:
     return floor + (full - floor) * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
 
 
-def rate_at(
-    settings: StageSettings | SegmenterSettings, step: int, *, steps: int, steps_per_epoch: int, batch: int
-) -> float:
-    """Learning rate of a step (from 0): by epoch for the stages, by step for the segmenter."""
-    if isinstance(settings, StageSettings):
-        return learning_rate(settings, step // steps_per_epoch, batch=batch)
-    return iteration_rate(settings, step, steps=steps)
+@dataclass(frozen=True)
+class Course:
+    """How long training lasts and how fast it goes.
+
+    epochs: passes over the photos; length: steps, where these are counted instead. batch: photos a step. clip_norm:
+    largest norm of the gradient, 0 for any.
+    """
+
+    settings: StageSettings | SegmenterSettings
+    batch: int
+    epochs: int = 0
+    length: int | None = None
+    clip_norm: float = 0.0
+
+    @classmethod
+    def of(cls, settings: StageSettings | SegmenterSettings, *, photos: int) -> Course:
+        """The course that the settings say, with so many photos: a batch is never larger."""
+        batch = min(settings.batch, photos)
+        if isinstance(settings, SegmenterSettings):
+            return cls(settings, batch, length=settings.iterations, clip_norm=settings.clip_norm)
+        return cls(settings, batch, epochs=settings.epochs)
+
+    def rate(self, step: int, *, steps: int, steps_per_epoch: int) -> float:
+        """Learning rate of a step (from 0): by epoch for the stages, by step for the segmenter."""
+        if isinstance(self.settings, SegmenterSettings):
+            return iteration_rate(self.settings, step, steps=steps)
+        return learning_rate(self.settings, step // steps_per_epoch, batch=self.batch)
 
 
 def iteration_rate(settings: SegmenterSettings, step: int, *, steps: int) -> float:

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Batch:
     """Photos of one forward pass.
 
-    image: (B,3,S,S) float32, normalised. tags: (B,K) bool, True where a class is present. noise: (B,Z) float32 in
-    [0,1), the randomness of the generator, keyed by photo and epoch so that it does not depend on processes or order.
+    image: (B,3,S,S) float32, normalised. seed: of randomness that a network draws for the batch as a whole, keyed by
+    photo and epoch, so that it does not depend on processes or order.
     """
 
     image: Tensor
+    seed: int = 0
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        moved = {
+            entry.name: value.to(device, non_blocking=True)
+            for entry in fields(self)
+            if isinstance(value := getattr(self, entry.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(kw_only=True)
+class TaggedBatch(Batch):
+    """Besides images: tags (B,K) bool, True where a class is present, and noise (B,Z) float32 in [0,1), the randomness
+    of the generator, keyed as the seed is."""
+
     tags: Tensor
     noise: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(self.image.to(device, non_blocking=True), self.tags.to(device), self.noise.to(device))
+
+B = TypeVar("B", bound=Batch)
 
 
 class Total(NamedTuple):
@@ -34,8 +51,8 @@ class Total(NamedTuple):
     pairs: int
 
 
-class Task(nn.Module, ABC):
-    """A training stage. `forward` returns named scalars: `loss`, which is minimised, and terms to report.
+class Task(nn.Module, ABC, Generic[B]):
+    """Something to train. `forward` returns named scalars: `loss`, which is minimised, and terms to report.
 
     Every scalar is this batch's *share*: a sum over its photos or pairs divided by the step's total, so that shares
     of all processes and parts add up to the step's mean, however unevenly pairs are spread.
@@ -43,10 +60,10 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def trained(self) -> Iterable[nn.Parameter]:
-        """The parameters that this stage changes."""
+        """The parameters that training changes."""
 
     @abstractmethod
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+    def forward(self, batch: B, total: Total) -> dict[str, Tensor]:
         """Shares of the loss and its terms; `loss` is differentiable in the trained parameters."""
 
     def factors(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""The CAM step: class activation maps of every photo, stored one file a photo."""
+"""The CAM steps: class activation maps of every photo, stored one file a photo."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -14,14 +14,15 @@ import numpy as np
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.progress import counter
-from semples.core.schema import to_dict
 from semples.data.dataset import Item, TaggedDataset
-from semples.data.photos import resize_photo
-from semples.networks.weights import source_digest
-from semples.run.context import Context, Step
+from semples.data.photos import reduced
+from semples.run.context import Context
+from semples.run.models import RunParts
+from semples.run.step import Step, photos_there
+from semples.run.work import Work
 
 if TYPE_CHECKING:
-    from semples.generators.base import MaskGenerator
+    from semples.generators.base import Generator
 
 LAST = "refinement"
 
@@ -32,75 +33,56 @@ def name(stage: str = LAST) -> str:
 
 
 def step(stage: str = LAST) -> Step:
-    """CAMs of the generator as `stage` left it."""
+    """CAMs of the generator as `stage` left it; of one that is not trained, as it is."""
 
-    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        from semples.run.steps.train import trained_generator
+    def run(work: Work) -> dict[str, Any]:
+        parts = RunParts(work)
+        generator = work.settings("generator")
+        return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
 
-        model: Any = trained_generator(context, stage).to(context.engine.device)
-        return write_cams(context, model, CamStore(folder, format=context.recipe.cams.format))
-
-    return Step(name(stage), f"class activation maps after {stage}", ("data", stage), _inputs, run, partial=_partial)
+    return Step(name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
 
 
 def weights_step(weights: Path) -> Step:
     """CAMs of given weights: a generator saved by this program, or a published checkpoint and the recipe's sizes."""
 
-    def inputs(context: Context) -> dict[str, Any]:
-        generator = to_dict(context.recipe.generator)
-        return _inputs(context) | {"weights": source_digest(str(weights)), "generator": generator}
+    def run(work: Work) -> dict[str, Any]:
+        work.weights(str(weights))
+        return write_cams(work, _generator_of(work, weights))
 
-    def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        model: Any = _generator_of(context, weights).to(context.engine.device)
-        return write_cams(context, model, CamStore(folder, format=context.recipe.cams.format))
-
-    return Step("cams", f"class activation maps of {weights.name}", ("data",), inputs, run, partial=_partial)
+    return Step("cams", f"class activation maps of {weights.name}", ("data",), run, partial=_partial)
 
 
-def _generator_of(context: Context, weights: Path) -> Any:
+def _generator_of(work: Work, weights: Path) -> Generator:
     from semples.generators.base import build_generator, is_saved_generator, load_generator
 
-    names = context.dataset.classes.names
+    classes = work.dataset.classes
     if not is_saved_generator(weights):
-        settings = replace(context.recipe.generator, start=str(weights))
-        return build_generator(settings, num_classes=len(names), seed=context.recipe.run.seed)
-    model, classes = load_generator(weights)
-    if classes != names:
-        raise UserError(f"{weights}: trained for other classes ({', '.join(classes[:5])} ...) than the photos have")
+        settings = replace(work.settings("generator"), start=str(weights))
+        return build_generator(settings, classes=classes, seed=work.setting("run.seed"))
+    model = load_generator(weights)
+    if model.classes != classes.names:
+        raise UserError(f"{weights}: trained for other classes ({', '.join(model.classes[:5])} ...) than the photos have")
     return model
 
 
-def _inputs(context: Context) -> dict[str, Any]:
-    generator = context.recipe.generator
-    settings = to_dict(context.recipe.cams)
-    del settings["batch"]  # changes the speed, not the maps
-    return {"cams": settings, "mean": generator.mean, "std": generator.std}
-
-
 def _partial(context: Context, folder: Path) -> float | None:
-    done = len(CamStore(folder, format=context.recipe.cams.format).ids())
-    return done / max(1, len(context.dataset.items)) if done else None
+    return photos_there(context, lambda: len(CamStore(folder, format=context.recipe.cams.format).ids()))
 
 
-def write_cams(context: Context, model: MaskGenerator, store: CamStore) -> dict[str, Any]:
+def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     """CAMs of all photos of the run that have none yet; processes share the photos."""
     from semples.cams.make import photo_cams
 
-    model.eval()  # type: ignore[attr-defined]
-    recipe, dataset = context.recipe, context.dataset
-    mine = dataset.items[context.rank :: context.processes]
+    settings, dataset = work.settings("cams"), work.dataset
+    store = CamStore(work.folder, format=settings.format)
+    model = model.to(work.device).eval()
+    mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for items, photos in _batches(dataset, todo, size=recipe.cams.batch, max_side=recipe.cams.max_side):
-            found = photo_cams(
-                model,
-                photos,
-                [item.tags for item in items],
-                settings=recipe.cams,
-                generator=recipe.generator,
-                device=context.engine.device,
-            )
-            for item, photo, cams in zip(items, photos, found, strict=True):
+        for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
+            made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
+            for item, photo, cams in zip(items, photos, made, strict=True):
                 store.write(item.id, cams, photo.shape[:2])
                 advance("")
     return {"photos": len(dataset.items)}
@@ -126,19 +108,10 @@ def _batches(
         yield batch, photos
 
 
-def _ahead(decode: Any, items: Sequence[Item], *, count: int = 2) -> Iterator[np.ndarray]:
+def _ahead(decode: Callable[[Item], np.ndarray], items: Sequence[Item], *, count: int = 2) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor(1) as pool:
         rest = iter(items)
         waiting = [pool.submit(decode, item) for item in islice(rest, count)]
         while waiting:
             yield waiting.pop(0).result()
             waiting += [pool.submit(decode, item) for item in islice(rest, 1)]
-
-
-def reduced(photo: np.ndarray, *, max_side: int) -> np.ndarray:
-    """The photo, made smaller where a side is longer than `max_side` pixels."""
-    height, width = photo.shape[:2]
-    factor = max_side / max(height, width)
-    if factor >= 1:
-        return photo
-    return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.core.errors import UserError
-from semples.judges.tokenizer import FULL_VOCABULARY, ClipTokenizer, clean
+from semples.networks.tokenizer import FULL_VOCABULARY, ClipTokenizer, clean
 
 TOKENIZER = ClipTokenizer.published()
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from semples.core.errors import UserError
-from semples.judges.clip import BLOCK_NAMES, OPENAI_NAMES, FrozenClip
+from semples.networks.clip import BLOCK_NAMES, OPENAI_NAMES, FrozenClip
 from tests import tiny
 
 TEXTS = ["a photo of a dog.", "a photo of an armchair behind the potted plant.", "", "naïve café"]

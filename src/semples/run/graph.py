@@ -1,0 +1,185 @@
+"""The graph of a run: the ordered steps, what is up to date, what is resumed, healed or made anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from semples.core.errors import UserError
+from semples.core.progress import duration
+from semples.run import outputs
+from semples.run.context import Context
+from semples.run.folder import (
+    STARTED,
+    empty,
+    finish,
+    heal_manifest,
+    lock,
+    note_reads,
+    read_manifest,
+    reopen,
+    started_reads,
+    sweep,
+    write_run,
+)
+from semples.run.step import Step
+from semples.run.work import Work, changed, fingerprint
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one step: `done` now, or `up to date` before."""
+
+    step: str
+    state: str
+    seconds: float
+    result: dict[str, Any]
+
+
+def bring_all(
+    context: Context,
+    steps: Sequence[Step],
+    *,
+    start: str | None = None,
+    tell: Tell = lambda line: None,
+) -> list[Outcome]:
+    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are."""
+    names = [step.name for step in steps]
+    forced_from = names.index(start) if start is not None else len(names)
+    outcomes = []
+    with lock(context):
+        if context.is_main:
+            write_run(context)
+        for place, step in enumerate(steps):
+            outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
+    return outcomes
+
+
+def bring(context: Context, step: Step, *, forced: bool = False, tell: Tell = lambda line: None) -> Outcome:
+    """Bring one step up to date. The caller holds the folder's lock."""
+    folder = context.folder(step.name)
+    manifest = read_manifest(folder)
+    fresh = manifest is not None and not forced and not changed(context, manifest["reads"], step.facts)
+    fresh = fresh and manifest is not None and manifest.get("version") == step.version
+    context.wait()
+    if fresh and manifest is not None and _whole(context, folder, manifest, tell=tell, step=step):
+        if context.is_main:
+            tell(f"{step.name}: up to date")
+        return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
+    if context.is_main:
+        resumed = _prepare(context, step, folder, keep=not forced)
+        tell(f"{step.name}: {'resuming' if resumed else step.about}")
+    context.wait()
+    begin = time.monotonic()
+    context.forget_photos()
+    work = Work(context, step.name, folder, needs=step.needs, facts=step.facts, on_read=partial(note_reads, folder))
+    result = step.run(work)
+    context.wait()
+    seconds = round(time.monotonic() - begin, 3)
+    if context.is_main:
+        reads = work.reads or {}
+        described = {
+            "step": step.name,
+            "version": step.version,
+            "about": step.about,
+            "fingerprint": fingerprint(f"{step.name}/{step.version}", reads),
+            "reads": reads,
+            "seconds": seconds,
+            "processes": context.processes,
+        }
+        finish(folder, described, result)
+        tell(f"{step.name}: done in {duration(seconds)}")
+    context.wait()
+    return Outcome(step.name, "done", seconds, result)
+
+
+def _whole(context: Context, folder: Path, manifest: dict[str, Any], *, tell: Tell, step: Step) -> bool:
+    """Whether a finished step's files are as they were made. Where not, the step is opened again, without those that
+    are damaged; where nobody can tell which are, without any."""
+    wrong = outputs.damaged(folder, manifest["outputs"], content=True)
+    context.wait()
+    if not wrong and wrong is not None:
+        if context.is_main:
+            heal_manifest(folder, manifest)
+        return True
+    if context.is_main:
+        if wrong is None:
+            tell(f"{step.name}: files are missing or damaged, and so is their list; the step is made anew")
+            empty(folder)
+        else:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            tell(f"{step.name}: {wrong[0].relative_to(context.out)}{more} missing or damaged, made again")
+            reopen(folder, manifest, wrong)
+    context.wait()
+    return False
+
+
+def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
+    """Make the folder ready. True where what an interrupted run of the same step left stays; all else of ours goes."""
+    reads = started_reads(folder)
+    finished = read_manifest(folder) is not None
+    if keep and not finished and reads is not None and not changed(context, reads, step.facts):
+        sweep(folder)
+        return True
+    empty(folder)
+    note_reads(folder, {})
+    return False
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """state: `done`, `outdated` (what it has read has changed since: `why`, a line each), `damaged`, `interrupted` or
+    `not run`; share: how much of an interrupted step is there, 0..1, where known."""
+
+    step: str
+    about: str
+    state: str
+    share: float | None
+    seconds: float | None
+    result: dict[str, Any]
+    why: tuple[str, ...] = ()
+
+
+def status(context: Context, steps: Sequence[Step], wanted: Sequence[str]) -> list[StepStatus]:
+    """How far every step of a run is; `wanted`: names of those that a whole run has."""
+    found = []
+    stale: set[str] = set()
+    for step in steps:
+        folder = context.folder(step.name)
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            why = _why_stale(context, step, manifest, stale)
+            if why:
+                stale.add(step.name)
+            state = "outdated" if why else "done"
+            if not why and outputs.damaged(folder, manifest["outputs"], content=False) != []:
+                state = "damaged"
+            found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"], why))
+        elif (folder / STARTED).is_file():
+            found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
+        elif step.name in wanted:
+            found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
+    return found
+
+
+def _why_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> tuple[str, ...]:
+    """Why the step would be made anew, a line each: a setting, an input or a step that it has read has changed."""
+    reads = manifest["reads"]
+    earlier = [name for key in reads if key.startswith("step:") and (name := key.partition(":")[2]) in stale]
+    if earlier:
+        return tuple(f"{name} is outdated" for name in earlier)
+    lines = []
+    for key, value in reads.items():
+        try:
+            lines += changed(context, {key: value}, step.facts)
+        except UserError:  # photos or models are not at hand: what is stored has to do
+            continue
+    if manifest.get("version") != step.version:
+        lines.append("this version makes it otherwise")
+    return tuple(lines)

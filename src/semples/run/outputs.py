@@ -1,0 +1,62 @@
+"""The files that a step has made: listed with size and SHA-256 when it is finished, compared whenever that matters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from semples.core.files import is_unfinished, sha256_file, write_text
+
+OUTPUTS = "outputs.txt"
+VOLATILE = ("tensorboard",)  # folders whose files differ from run to run (times, host names) and that nothing reads
+
+
+def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:
+    """Write the list of all files below `folder`, a line each: SHA-256, bytes, path. Returns how many there are, their
+    bytes, and the digest of the list itself."""
+    paths = sorted(path for path in _files(folder) if path.relative_to(folder).as_posix() not in {*leave_out, OUTPUTS})
+    with ThreadPoolExecutor(2) as pool:
+        digests = list(pool.map(sha256_file, paths))
+    sizes = [path.stat().st_size for path in paths]
+    lines = [
+        f"{digest}  {size}  {path.relative_to(folder).as_posix()}\n"
+        for digest, size, path in zip(digests, sizes, paths, strict=True)
+    ]
+    text = "".join(lines)
+    write_text(folder / OUTPUTS, text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"files": len(paths), "bytes": sum(sizes), "sha256": digest, "left_out": sorted(leave_out)}
+
+
+def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[Path] | None:
+    """The files that are no longer as they were made: missing, of another size or, with `content`, of another digest.
+
+    described: what `write` returned. A list that is lost or damaged is made again from the files; None: it comes out
+    otherwise, so nobody can tell which of them are still good.
+    """
+    path = folder / OUTPUTS
+    if not path.is_file() or sha256_file(path) != described.get("sha256"):
+        again = write(folder, leave_out=described.get("left_out", ()))
+        return [] if again == described else None
+    entries = [line.split("  ", 2) for line in path.read_text(encoding="utf-8").splitlines()]
+    wrong = [folder / name for _, size, name in entries if _size(folder / name) != int(size)]
+    if not content:
+        return wrong
+    rest = [(digest, folder / name) for digest, _, name in entries if folder / name not in set(wrong)]
+    with ThreadPoolExecutor(2) as pool:
+        digests = list(pool.map(lambda entry: sha256_file(entry[1]), rest))
+    return wrong + [where for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        if path.is_file() and not path.is_symlink() and inside[0] not in VOLATILE and not is_unfinished(path):
+            yield path
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

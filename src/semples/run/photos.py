@@ -1,0 +1,169 @@
+"""The photos of a run: listed as their folder holds them, stored as the data step found them, known by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from semples.core.errors import UserError
+from semples.core.files import read_json, write_json
+from semples.core.progress import track
+from semples.data.check import Verified
+from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
+from semples.recipe import DataSettings
+
+DATASET = "dataset.json"
+SEEN = "seen.json"  # digests of files by size and time, so that an unchanged file is not read again
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the tagged photos are; `tags` and `classes` name files that replace those in the folder."""
+
+    root: Path
+    tags: Path | None = None
+    classes: Path | None = None
+
+
+def listed(source: Source, settings: DataSettings) -> TaggedDataset:
+    """The dataset as the folder holds it now."""
+    return open_dataset(
+        source.root,
+        split=settings.split or None,
+        tags=source.tags,
+        classes=source.classes,
+        max_megapixels=settings.max_megapixels,
+    )
+
+
+def with_masks(dataset: TaggedDataset, listing: TaggedDataset) -> TaggedDataset:
+    """`dataset` with the masks that `listing` has for its photos."""
+    masks = {item.id: item.mask for item in listing.items}
+    return with_items(dataset, (replace(item, mask=masks.get(item.id)) for item in dataset.items))
+
+
+def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
+    """What identifies photos, tags and classes: the content of every photo, wherever it lies. Masks are apart, since
+    only scores depend on them."""
+    digests = _Digests(seen, save=save)
+    photos = [
+        [item.id, item.tags, digests.of(item.photo)]
+        for item in track(dataset.items, label="looking for changed photos")
+    ]
+    digests.close()
+    return _digest([dataset.classes.names, dataset.classes.prompts, photos])
+
+
+def masks_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
+    """What identifies the masks of a dataset, by their content."""
+    digests = _Digests(seen, save=save)
+    masks = [[item.id, digests.of(item.mask)] for item in dataset.items if item.mask is not None]
+    digests.close()
+    return _digest(masks)
+
+
+def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, source: Source) -> tuple[Problem, ...]:
+    """Write down the usable photos; returns every problem there was."""
+    problems = (*dataset.problems, *verified.problems)
+    write_json(
+        folder / DATASET,
+        {
+            "name": dataset.name,
+            "root": str(dataset.root.resolve()),
+            "source": str(source.root.resolve()),
+            "classes": dataset.classes.names,
+            "prompts": dataset.classes.prompts,
+            "items": [
+                {
+                    "id": item.id,
+                    "photo": str(item.photo.resolve()),
+                    "tags": item.tags,
+                    "size": verified.sizes[item.id],
+                }
+                for item in verified.kept
+            ],
+            "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
+        },
+    )
+    return problems
+
+
+def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
+    """The dataset that a data step wrote; its photos have no masks."""
+    stored = _stored(folder)
+    return FileDataset(
+        name=stored["name"],
+        root=Path(stored["root"]),
+        classes=ClassList(tuple(stored["classes"]), tuple(stored["prompts"])),
+        items=tuple(
+            Item(id=entry["id"], photo=Path(entry["photo"]), tags=tuple(entry["tags"])) for entry in stored["items"]
+        ),
+        problems=tuple(Problem(**entry) for entry in stored["problems"]),
+        max_megapixels=max_megapixels,
+    )
+
+
+def relocated(
+    stored: FileDataset, folder: Path, source: Source, *, listing: Callable[[], TaggedDataset]
+) -> FileDataset:
+    """`stored` with its photos where the run now looks for them: their folder may move between two calls."""
+    if _stored(folder)["source"] == str(source.root.resolve()):
+        return stored
+    now = {item.id: item for item in listing().items}
+    lost = [item.id for item in stored.items if item.id not in now]
+    if lost:
+        raise UserError(f"{source.root}: the photo {lost[0]} of this run is not here; see --data")
+    return replace(
+        stored, root=listing().root, items=tuple(replace(now[item.id], mask=None) for item in stored.items)
+    )
+
+
+def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """(width, height) of every usable photo, by id."""
+    return {entry["id"]: tuple(entry["size"]) for entry in _stored(folder)["items"]}
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = read_json(folder / DATASET)
+    return stored
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+class _Digests:
+    """SHA-256 of files, remembered by path, size and time of change."""
+
+    def __init__(self, path: Path, *, save: bool) -> None:
+        self._path, self._save = path, save
+        try:
+            self._known: dict[str, list[Any]] = read_json(path) if path.is_file() else {}
+        except UserError:
+            self._known = {}
+        self._changed = False
+
+    def of(self, path: Path) -> str:
+        """Digest of the file, or the reason why it cannot be read."""
+        try:
+            stat = path.stat()
+            key, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+            known = self._known.get(key)
+            if known is not None and known[:2] == mark:
+                return str(known[2])
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"unreadable: {error.strerror}"
+        self._known[key] = [*mark, digest]
+        self._changed = True
+        return digest
+
+    def close(self) -> None:
+        """Write what was learned down."""
+        if self._changed and self._save:
+            write_json(self._path, self._known)

@@ -1,0 +1,253 @@
+"""What a step may look at, recorded as it looks.
+
+A step gets a `Work` and nothing else. Every setting, every file of weights and every earlier step that it asks for is
+noted with its value, first in the folder's started.json, in the end in its manifest. A step is up to date as long as
+all that it has read is as it was: nothing has to be listed by hand, and nothing can be forgotten.
+
+Keys of what is read: `setting:matching.epochs`, `weights:shipped:demo_clip`, `step:warmup`, `fact:photos`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semples.core.errors import UserError
+from semples.core.schema import leaves
+from semples.data.dataset import TaggedDataset
+from semples.networks.weights import source_digest
+from semples.recipe import Recipe
+from semples.run import folder as run_folder
+from semples.run import photos
+from semples.run.context import Context
+
+if TYPE_CHECKING:
+    import torch
+
+    from semples.training.loop import Engine
+
+Fact = Callable[[Context], Any]
+GONE = "(there is none)"  # the value of something that was read once and is no more
+
+
+def photos_fact(context: Context) -> str:
+    """Content of the photos, their tags, and the classes."""
+    return photos.photos_digest(context.listing, context.out / photos.SEEN, save=context.is_main)
+
+
+def masks_fact(context: Context) -> str:
+    """Content of the masks of the usable photos."""
+    return photos.masks_digest(context.scored_dataset, context.out / photos.SEEN, save=context.is_main)
+
+
+FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact}
+
+
+@dataclass
+class Work:
+    """One step at work in its folder.
+
+    needs: the steps that it may read. facts: what it knows beyond `FACTS`, by name. on_read: called with all that has
+    been read, whenever something new was.
+    """
+
+    context: Context
+    name: str
+    folder: Path
+    needs: tuple[str, ...] = ()
+    facts: Mapping[str, Fact] | None = None
+    on_read: Callable[[dict[str, Any]], None] = lambda reads: None
+    reads: dict[str, Any] | None = None
+
+    # ------------------------------------------------------------------------------------------------ what is recorded
+
+    def settings(self, group: str) -> Any:
+        """A group of the recipe's settings. All of it counts as read but what changes no result."""
+        chosen = getattr(self.context.recipe, group)
+        found = {f"setting:{key}": value for key, value in leaves(chosen, prefix=f"{group}.", neutral=False)}
+        self._note(found | {f"weights:{source}": source_digest(source) for source in weight_sources(chosen)})
+        return chosen
+
+    def setting(self, key: str) -> Any:
+        """One setting, `group.name`."""
+        self._note({f"setting:{key}": setting_of(self.context.recipe, key)})
+        value: Any = self.context.recipe
+        for part in key.split("."):
+            value = getattr(value, part)
+        return value
+
+    def step(self, name: str) -> Path:
+        """The folder of an earlier step, which must be finished."""
+        if name not in self.needs:
+            raise ValueError(f"the step {self.name} does not say that it needs {name}")
+        self._note({f"step:{name}": step_of(self.context, name)})
+        if run_folder.read_manifest(self.context.folder(name)) is None:
+            raise UserError(
+                f"{self.name} needs the step {name}, which is not finished in {self.context.out}; "
+                f"run `semples run` without --from, or `semples status {self.context.out}` to see what is there"
+            )
+        return self.context.folder(name)
+
+    def fact(self, name: str) -> Any:
+        """Something else that the result depends on: `photos`, `masks`, or a fact of the step's own."""
+        value = self._fact(name)
+        self._note({f"fact:{name}": value})
+        return value
+
+    def weights(self, source: str) -> str:
+        """A file or folder of weights, or a hub id, that no setting names; its content counts as read."""
+        self._note({f"weights:{source}": source_digest(source)})
+        return source
+
+    @property
+    def dataset(self) -> TaggedDataset:
+        """The usable photos as the data step left them, without masks."""
+        self.step("data")
+        return self.context.dataset
+
+    @property
+    def scored_dataset(self) -> TaggedDataset:
+        """The usable photos with the masks that their folder holds now."""
+        self.step("data")
+        self.fact("masks")
+        return self.context.scored_dataset
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies all that has been read so far."""
+        return fingerprint(self.name, self.reads or {})
+
+    def _note(self, found: dict[str, Any]) -> None:
+        plain = json.loads(json.dumps(found))
+        before = self.reads if self.reads is not None else {}
+        new = {key: value for key, value in plain.items() if before.get(key, GONE) != value}
+        self.reads = before | new
+        if new and self.context.is_main:
+            self.on_read(self.reads)
+
+    def _fact(self, name: str) -> Any:
+        return {**FACTS, **(self.facts or {})}[name](self.context)
+
+    # ------------------------------------------------------------------------------------- what changes no result
+
+    @property
+    def engine(self) -> Engine:
+        """Devices and processes."""
+        return self.context.engine
+
+    @property
+    def device(self) -> torch.device:
+        return self.context.engine.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what there is one of."""
+        return self.context.is_main
+
+    @property
+    def rank(self) -> int:
+        return self.context.rank
+
+    @property
+    def processes(self) -> int:
+        return self.context.processes
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.context.wait()
+
+    @property
+    def out(self) -> Path:
+        """The run's folder."""
+        return self.context.out
+
+    @property
+    def source(self) -> photos.Source:
+        """Where the photos are; their content is the fact `photos`."""
+        return self.context.source
+
+    @property
+    def listing(self) -> TaggedDataset:
+        """The photos as their folder holds them now; the fact `photos`."""
+        self.fact("photos")
+        return self.context.listing
+
+    def speed(self, key: str) -> Any:
+        """A setting that changes no result (`core.schema.setting(neutral=True)`), which is therefore not recorded."""
+        *groups, name = key.split(".")
+        holder: Any = self.context.recipe
+        for group in groups:
+            holder = getattr(holder, group)
+        if not next(entry for entry in fields(holder) if entry.name == name).metadata.get("neutral"):
+            raise ValueError(f"{key} changes results; read it with setting() or settings()")
+        return getattr(holder, name)
+
+
+# ------------------------------------------------------------------------------------------------- recorded and now
+
+
+def fingerprint(name: str, reads: Mapping[str, Any]) -> str:
+    """What identifies a step and all that it has read."""
+    return hashlib.sha256(json.dumps([name, dict(sorted(reads.items()))], sort_keys=True).encode()).hexdigest()
+
+
+def changed(context: Context, reads: Mapping[str, Any], facts: Mapping[str, Fact] | None = None) -> list[str]:
+    """What is no longer as it was read, a line each: `matching.epochs is 8, was 6`."""
+    lines = []
+    for key, before in reads.items():
+        kind, _, name = key.partition(":")
+        now = _now(context, kind, name, facts or {})
+        if now != before:
+            lines.append(_line(kind, name, before, now))
+    return lines
+
+
+def _now(context: Context, kind: str, name: str, facts: Mapping[str, Fact]) -> Any:
+    if kind == "setting":
+        return setting_of(context.recipe, name)
+    if kind == "weights":
+        return source_digest(name)
+    if kind == "step":
+        return step_of(context, name)
+    known = {**FACTS, **facts}
+    return json.loads(json.dumps(known[name](context))) if name in known else GONE
+
+
+def _line(kind: str, name: str, before: Any, now: Any) -> str:
+    if kind == "setting":
+        return f"{name} is {now}, was {before}"
+    if kind == "step":
+        return f"{name} was made anew" if now != GONE else f"{name} is not there"
+    return f"{name} has changed" if kind == "weights" else f"the {name} have changed"
+
+
+def setting_of(recipe: Recipe, key: str) -> Any:
+    """A setting's value as plain data; `GONE` where the recipe has none of this name."""
+    value: Any = recipe
+    for part in key.split("."):
+        if not is_dataclass(value) or part not in {entry.name for entry in fields(value)}:
+            return GONE
+        value = getattr(value, part)
+    return json.loads(json.dumps(value))
+
+
+def step_of(context: Context, name: str) -> str:
+    """The fingerprint of a finished step; `GONE` where it is not finished."""
+    manifest = run_folder.read_manifest(context.folder(name))
+    return GONE if manifest is None else str(manifest["fingerprint"])
+
+
+def weight_sources(settings: Any) -> list[str]:
+    """The weights that a group of settings names, hub ids, folders or files."""
+    found = []
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            found += weight_sources(value)
+        elif entry.metadata.get("weights") and value:
+            found.append(str(value))
+    return found

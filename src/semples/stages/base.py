@@ -1,0 +1,93 @@
+"""What a training stage is: one object with its settings, what it needs, what it trains with which loss, and a verdict.
+
+A stage is built from networks alone (`Matching(generator, judge)`), so that a script can train one of its own; a run
+builds it from its recipe and from what earlier stages left (`Stage.of_run`). Another stage takes the place of a shipped
+one by name: `matching.kind: package.module:Mine`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+from torch import Tensor
+
+from semples.data.classes import ClassList
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.recipe import PromptSettings, StageSettings
+from semples.stages.background_prompts import BackgroundPrompts
+from semples.training.task import TaggedBatch, Task
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be thought of a stage's result: good, doubtful or failed, why, and what to do about it."""
+
+    grade: Literal["good", "doubtful", "failed"]
+    why: str
+    advice: str = ""
+
+
+class Parts(Protocol):
+    """What a run has for the stages that it builds; asking for a part makes the stage depend on it."""
+
+    @property
+    def classes(self) -> ClassList: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def prompts(self) -> PromptSettings:
+        """Settings of the learned backgrounds."""
+        ...
+
+    def new_generator(self) -> Generator:
+        """A generator with its start weights."""
+        ...
+
+    def generator_after(self, stage: str) -> Generator:
+        """The generator as an earlier stage left it."""
+        ...
+
+    def judge(self) -> Judge:
+        """The judge, on the run's device."""
+        ...
+
+    def backgrounds_after(self, stage: str) -> Tensor:
+        """Vectors (K,M,W) of the backgrounds that an earlier stage learned."""
+        ...
+
+
+class Stage(Task[TaggedBatch]):
+    """A training stage.
+
+    Settings: a frozen dataclass that derives from `StageSettings` and says what the stage is for, which earlier stages
+    it needs and what it leaves (its ABOUT, NEEDS, LEAVES); every field beside those of `StageSettings` is given to the
+    constructor by its name.
+    """
+
+    Settings: ClassVar[type[StageSettings]] = StageSettings
+
+    generator: Generator
+
+    @classmethod
+    @abstractmethod
+    def of_run(cls, parts: Parts, settings: Any) -> Self:
+        """The stage of a run, from its recipe's settings and from what earlier stages left. Raises UserError."""
+
+    @property
+    def backgrounds(self) -> BackgroundPrompts | None:
+        """The learned backgrounds, where the stage trains them."""
+        return None
+
+    def verdict(self) -> Verdict | None:
+        """What is to be thought of the result, from the trained stage alone; None: nothing is known."""
+        return None
+
+
+def stage_options(settings: StageSettings, *, leave_out: tuple[str, ...] = ("select_epoch",)) -> dict[str, Any]:
+    """The settings that a stage has beside those of every stage, by name: keyword arguments of its constructor."""
+    common = {entry.name for entry in fields(StageSettings)}
+    names = [entry.name for entry in fields(settings) if entry.name not in (*common, *leave_out)]
+    return {name: getattr(settings, name) for name in names}
