@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semples.core.errors import UserError
 from semples.features.base import Features
-from semples.judges.clip import CLIP_MEAN, CLIP_STD
+from semples.networks.clip import CLIP_MEAN, CLIP_STD
 from semples.networks.pretrained import load_network, normalisation, read_config
 from semples.settings.features import ClipFeatureSettings
 

@@ -258,7 +258,7 @@ class CamModel(Model):
         self._method = make_label_method(labels, regions=recipe.regions, crf=recipe.crf, num_classes=len(classes))
         if self._method.learns:
             raise UserError(
-                f"predict: labels.method {labels.method} learns from the photos of a run and keeps nothing for new ones; "
+                f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones; "
                 "train a segmenter (`semples segment train`) or make the run's labels by another method"
             )
         self._propose = proposer(recipe.regions, self.device) if REGIONS in self._method.needs else None
