@@ -1,4 +1,4 @@
-"""What all frozen features must do. A new line in `FEATURES` is tested from here; it needs tiny weights in `WEIGHTS`."""
+"""What all frozen features must do. A new line in `FEATURES` is tested from here, by tiny weights in `WEIGHTS`."""
 
 from __future__ import annotations
 

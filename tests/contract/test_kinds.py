@@ -1,4 +1,4 @@
-"""What all shipped things in kinds have in common: settings of their own that say what they mean, made from defaults."""
+"""What all shipped things in kinds share: settings of their own that say what they mean, made from defaults."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -142,7 +143,7 @@ def test_unsure_pixels_are_open(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FALLING))
 def test_a_higher_threshold_adds_no_foreground(name: str) -> None:
     maps = made(name).sweep(given(4, tags=(1, 0, 3)), [step / 20 for step in range(21)])
-    for low, high in zip(maps, maps[1:], strict=False):
+    for low, high in itertools.pairwise(maps):
         assert not (high[low == 0]).any()
     assert not maps[-1].any()
     assert maps[0].all()

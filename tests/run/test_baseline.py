@@ -53,11 +53,9 @@ def test_maps_hold_the_tags_alone(tmp_path: Path) -> None:
             assert not (tmp_path / "out/p03.png").exists()
             continue
         labels, photo = read_label_png(tmp_path / f"out/{item.id}.png"), dataset.photo(item)
-        expected = (
-            np.where(photo.max(2) / 255 * (1 - 0.1 / (max(item.tags) + 1)) > 0.4, max(item.tags) + 1, 0)
-            if item.tags
-            else 0
-        )
+        last = max(item.tags, default=-1)  # the class with the highest score
+        above = photo.max(2) / 255 * (1 - 0.1 / (last + 1)) > 0.4 if item.tags else np.zeros(labels.shape, bool)
+        expected = np.where(above, last + 1, 0)
         assert (labels == expected).mean() > 0.999
         assert read_confidence_png(tmp_path / f"out/confidence/{item.id}.png").shape == labels.shape
 
@@ -80,3 +78,43 @@ def test_a_folder_is_kept_emptied_or_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not made by this command"):
         prepare(tmp_path / "full", other, dataset.items)
     assert (tmp_path / "full/mine.png").exists()
+
+
+def run_of(tmp_path: Path, *, count: int = 6) -> Path:
+    """A run whose photos have been looked at, and no more."""
+    photos = tiny.draw_photos(tmp_path / "photos", count=count)
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tiny.save_clip(tmp_path / "clip"))
+    tiny.invoke("run", recipe, "--data", photos, "--out", tmp_path / "run", "--until", "data")
+    return tmp_path / "run"
+
+
+def test_the_command(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    answer = tiny.invoke("baseline", run, "--model", BRIGHT, "--json", tmp_path / "scores.json")
+    folder = run / "baselines" / BRIGHT.replace(":", "-")
+    assert str(folder) in answer.out
+    scores = json.loads((folder / "scores.json").read_text())["labels"]
+    assert json.loads((tmp_path / "scores.json").read_text())["labels"] == scores
+    dataset = open_dataset(tmp_path / "photos")
+    confusion = np.zeros((3, 3))
+    for item in dataset.items:
+        np.add.at(confusion, (dataset.mask(item), read_label_png(folder / f"{item.id}.png")), 1)
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    assert scores["miou"] == pytest.approx(100 * (np.diag(confusion) / union).mean(), abs=0.01)
+    assert scores["miou"] > 50
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("p*.png")}
+    (folder / "p02.png").unlink()
+    tiny.invoke("baseline", run, "--model", BRIGHT)
+    changed = {path.name for path in stamps if path.stat().st_mtime_ns != stamps[path]}
+    assert changed == {"p02.png"}
+    tiny.invoke("baseline", run, "--model", BRIGHT, "--set", "threshold=0.99", "--out", tmp_path / "other")
+    assert not read_label_png(tmp_path / "other/p00.png").any()
+
+
+def test_what_the_command_refuses(tmp_path: Path) -> None:
+    run = run_of(tmp_path, count=3)
+    assert "no run here" in tiny.refused("baseline", tmp_path, "--model", BRIGHT)
+    assert "not known" in tiny.refused("baseline", run, "--model", "clipsig")
+    assert "unknown setting" in tiny.refused("baseline", run, "--model", "clipseg", "--set", "thresold=1")
+    assert "config.json" in tiny.refused("baseline", run, "--model", f"clipseg={tmp_path}")
+    assert "not made by this command" in tiny.refused("baseline", run, "--model", BRIGHT, "--out", tmp_path / "photos")
