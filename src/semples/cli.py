@@ -10,6 +10,7 @@ from cyclopts import App
 from semples import __version__
 from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
+from semples.commands.baseline import baseline
 from semples.commands.data import data_app
 from semples.commands.segment import segment_app
 from semples.core.errors import UserError
@@ -22,6 +23,7 @@ app = App(
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
 app.command(runs.status)
+app.command(baseline)
 app.command(predict.predict)
 app.command(page.app)
 app.command(results.export)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from semples.generators.base import build_generator, save_generator
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
-from semples.run.context import GENERATOR, Context, Source
+from semples.run.context import Context, Source
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Card, Figure, write_package
 from semples.settings.kinds import label_needs
@@ -55,16 +54,6 @@ def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     small = ("start=random", "width=16", "depth=1", "heads=2", "patch_size=8", "image_size=16")
     chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy", "labels.select=fixed"]
     context = Context(load_recipe("folder", [*chosen, *settings]), Source(photos), folder)
-    pipeline.run(context, steps=["data"])
-    names = context.dataset.classes.names
-    model = build_generator(context.recipe.generator, num_classes=len(names), seed=0)
-    context.folder("refinement").mkdir()
-    save_generator(model, context.folder("refinement") / GENERATOR, classes=names)  # type: ignore[arg-type]
-    (context.folder("refinement") / pipeline.MANIFEST).write_text(
-        '{"fingerprint": "made", "seconds": 1, "result": {}}', encoding="utf-8"
-    )
-    pipeline.run(
-        context,
-        steps=["cams", *(["regions"] if "regions" in label_needs(context.recipe.labels.method) else []), "labels"],
-    )
+    regions = ["regions"] if "regions" in label_needs(context.recipe.labels.method) else []
+    pipeline.run(context, steps=["cams", *regions, "labels"])
     return folder

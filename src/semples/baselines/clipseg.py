@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from semples.baselines.base import Baseline
 from semples.core.errors import UserError
 from semples.features.base import prepared
 from semples.labels.scored import Cams
-from semples.networks.pretrained import load_network, normalisation, place, quiet, read_config, reading
+from semples.networks.pretrained import load_network, normalisation, quiet, read_config, reading
+from semples.networks.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer
+from semples.networks.weights import local_source
 from semples.settings.baselines import ClipSegSettings
 
 WHAT = "a CLIPSeg"
@@ -32,7 +35,7 @@ class ClipSeg(Baseline):
     Settings = ClipSegSettings
 
     def __init__(self, settings: ClipSegSettings, *, device: torch.device | None = None) -> None:
-        from transformers import AutoTokenizer, CLIPSegForImageSegmentation
+        from transformers import CLIPSegForImageSegmentation
 
         super().__init__(settings, device=device)
         self.chosen = settings
@@ -40,9 +43,7 @@ class ClipSeg(Baseline):
         if config.model_type != "clipseg":
             raise UserError(f"{settings.model}: a {config.model_type}, not a CLIPSeg")
         self.network = load_network(settings.model, CLIPSegForImageSegmentation, config, what=WHAT).to(self.device)
-        self.context = int(config.text_config.max_position_embeddings)
-        with reading(settings.model, what="a CLIPSeg with its tokenizer"), quiet():
-            self.tokenizer = AutoTokenizer.from_pretrained(place(settings.model), trust_remote_code=False)
+        self.tokenizer = _tokenizer(settings.model, config.text_config)
         self.mean, self.std = normalisation(settings.model) or (MEAN, STD)
         self._text = lru_cache(maxsize=4096)(self._encoded)
 
@@ -62,13 +63,17 @@ class ClipSeg(Baseline):
     def _encoded(self, name: str) -> Tensor:
         """Feature (E,) of a class's text; the same for every photo."""
         text = self.chosen.template.replace("{name}", name)
-        ids = self.tokenizer([text], return_tensors="pt")
-        length = ids["input_ids"].shape[1]
-        if length > self.context:
-            raise UserError(f"class {name!r}: a text of {length} tokens, at most {self.context} fit; shorten it")
+        ids = self.tokenizer([text]).to(self.device)
         with torch.inference_mode():
-            return self.network.get_conditional_embeddings(
-                batch_size=1,
-                input_ids=ids["input_ids"].to(self.device),
-                attention_mask=ids["attention_mask"].to(self.device),
-            )[0]
+            return self.network.get_conditional_embeddings(batch_size=1, input_ids=ids)[0]
+
+
+def _tokenizer(source: str, config: Any) -> ClipTokenizer:
+    """The tokenizer saved beside the weights, or the published vocabulary where the model has as many words."""
+    folder, context = local_source(source), int(config.max_position_embeddings)
+    if folder is not None and any((folder / name).is_file() for name in FILES):
+        with reading(source, what="a CLIPSeg with its tokenizer"), quiet():
+            return ClipTokenizer.from_folder(folder, context=context)
+    if config.vocab_size != FULL_VOCABULARY:
+        raise UserError(f"{source}: holds no tokenizer ({' or '.join(FILES)}), and its vocabulary is not the published")
+    return ClipTokenizer.published(context=context)

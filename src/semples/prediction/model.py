@@ -257,8 +257,8 @@ class CamModel(Model):
         )
         if self._method.learns:
             raise UserError(
-                f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones;"
-                " train a segmenter (`semples segment train`) or make the run's labels by another method"
+                f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones; "
+                "train a segmenter (`semples segment train`) or make the run's labels by another method"
             )
         self._propose = proposer(recipe.regions, lambda: self.device) if REGIONS in self._method.needs else None
         self._features = None

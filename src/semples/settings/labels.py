@@ -44,7 +44,11 @@ class LabelSettings:
         source="own choice: what the sliders of a report show",
     )
     min_confidence: float = setting(
-        0.0, "pixels labelled with a lower confidence are left open (255); 0: none are", low=0, high=1
+        0.0,
+        "pixels labelled with a lower confidence are left open (255); 0: none are",
+        low=0,
+        high=1,
+        source="own choice: none are",
     )
 
 
@@ -81,7 +85,13 @@ class RegionSettings:
     max_side: int = setting(
         1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
     )
-    min_area: int = setting(20, "smaller regions are dropped, or joined to a neighbour", unit="pixels", low=1)
+    min_area: int = setting(
+        20,
+        "smaller regions are dropped, or joined to a neighbour",
+        unit="pixels",
+        low=1,
+        source="own choice; scikit-image: 20",
+    )
     background: float | Literal["threshold"] = setting(
         0.7,
         "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "

@@ -1,0 +1,127 @@
+"""Label maps of a run's photos by another model: RUN/baselines/NAME, in the form of the run's own, with their scores.
+
+DIR/baseline.json          what the maps were made from; maps made from something else go when it changes
+DIR/ID.png                 labels: 0 background, class k as k + 1
+DIR/confidence/ID.png      confidences, 255 for 1
+DIR/scores.json            scores against masks, where there are any
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semples.baselines.base import Baseline, make_baseline
+from semples.core.errors import UnusableFile, UserError
+from semples.core.files import is_unfinished, read_json, write_json
+from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.progress import track
+from semples.core.schema import merge, parse_override, to_dict
+from semples.data.dataset import Item, TaggedDataset
+from semples.evaluation.confusion import Scores
+from semples.networks.weights import source_digest
+from semples.run.context import Context
+from semples.settings.baselines import BaselineSettings
+from semples.settings.kinds import BASELINES
+
+DESCRIBED, SCORES, CONFIDENCE = "baseline.json", "scores.json", "confidence"
+
+
+def baseline_settings(model: str, overrides: Sequence[str] = ()) -> BaselineSettings:
+    """Settings of `NAME` or `NAME=SOURCE`, SOURCE a hub id or folder, with `key=value` changes.
+
+    Raises UserError for an unknown baseline or setting.
+    """
+    kind, equals, source = model.partition("=")
+    settings: BaselineSettings = BASELINES.settings_of(kind)(kind=kind)
+    if equals:
+        settings = merge(settings, {"model": source}, where=f"--model {model}")
+    for override in overrides:
+        settings = merge(settings, parse_override(override), where=f"--set {override}")
+    return settings
+
+
+def folder_of(run: Path, settings: BaselineSettings) -> Path:
+    """Where a run keeps the label maps of a baseline."""
+    return run / "baselines" / re.sub(r"[^\w.-]+", "-", settings.kind).strip("-.")
+
+
+def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tuple[list[str], Scores | None]:
+    """Label maps of all photos of a run, and their scores where photos have masks (written too).
+
+    Returns a line a photo or mask of no use, and the scores. Maps that are there and were made from the same are kept.
+    Raises UserError where `folder` holds something else, or no photo can be labelled.
+    """
+    from semples.run.steps.labels import score_labels
+
+    dataset = context.scored_dataset
+    if context.is_main:
+        prepare(folder, described(settings, dataset), dataset.items)
+    context.wait()
+    todo = [item for item in dataset.items if not (folder / f"{item.id}.png").is_file()]
+    todo = todo[context.rank :: context.processes]
+    problems: list[str] = []
+    if todo:
+        device = context.engine.device
+        problems = write_maps(dataset, todo, make_baseline(settings, device=device), folder)
+    context.wait()
+    if not context.is_main:
+        return problems, None
+    if not any((folder / f"{item.id}.png").is_file() for item in dataset.items):
+        raise UserError(f"no photo can be labelled ({len(problems)} failed); the first: {problems[0]}")
+    scores = score_labels(dataset, folder, unusable=problems, broken=problems)
+    if scores is not None:
+        write_json(folder / SCORES, {"labels": scores.as_json(dataset.classes.names)})
+    return list(dict.fromkeys(problems)), scores
+
+
+def write_maps(dataset: TaggedDataset, items: Sequence[Item], baseline: Baseline, folder: Path) -> list[str]:
+    """Labels and confidences of `items` into `folder`; labels last: where they are there, both are.
+
+    Returns a line a photo of no use.
+    """
+    problems: list[str] = []
+    for item in track(items, label="baseline"):
+        try:
+            photo = dataset.photo(item)
+        except UnusableFile as error:
+            problems.append(str(error))
+            continue
+        labelled = baseline.labels(photo, dataset.classes.names, item.tags)
+        write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
+        write_label_png(folder / f"{item.id}.png", labelled.labels)
+    return problems
+
+
+def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, Any]:
+    """What label maps of a baseline depend on, as plain data."""
+    photos = json.dumps([[item.id, list(item.tags)] for item in dataset.items])
+    return {
+        "baseline": to_dict(settings),
+        "weights": source_digest(settings.model) if settings.model else None,
+        "classes": list(dataset.classes.names),
+        "photos": hashlib.sha256(photos.encode()).hexdigest(),
+    }
+
+
+def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item]) -> None:
+    """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused."""
+    from semples.run.steps.labels import check_names
+
+    check_names(items)
+    file = folder / DESCRIBED
+    if not file.is_file():
+        left = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
+        if left or (folder.exists() and not folder.is_dir()):
+            raise UserError(f"{folder}: not empty and not made by this command; choose another --out")
+    elif read_json(file) != description:
+        write_json(file, {"being": "emptied"})
+        for path in sorted(folder.rglob("*.png")):
+            path.unlink()
+    (folder / SCORES).unlink(missing_ok=True)
+    if not file.is_file() or read_json(file) != description:
+        write_json(file, description)
