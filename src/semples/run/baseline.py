@@ -56,7 +56,7 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
     Returns a line a photo or mask of no use, and the scores. Maps that are there and were made from the same are kept.
     Raises UserError where `folder` holds something else, or no photo can be labelled.
     """
-    from semples.run.steps.labels import score_labels
+    from semples.run.scoring import score_labels
 
     dataset = context.scored_dataset
     if context.is_main:
@@ -110,7 +110,7 @@ def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, A
 
 def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item]) -> None:
     """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused."""
-    from semples.run.steps.labels import check_names
+    from semples.run.label_maps import check_names
 
     check_names(items)
     file = folder / DESCRIBED
