@@ -28,6 +28,7 @@ from semples.networks.weights import source_digest
 from semples.run.context import Context
 from semples.run.label_maps import CONFIDENCE, attempt, check_names
 from semples.run.scoring import score_labels
+from semples.run.work import weight_sources
 from semples.settings.baselines import BaselineSettings
 from semples.settings.kinds import BASELINES
 
@@ -101,7 +102,7 @@ def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, A
     photos = json.dumps([[item.id, list(item.tags)] for item in dataset.items])
     return {
         "baseline": to_dict(settings),
-        "weights": source_digest(settings.model) if settings.model else None,
+        "weights": {source: source_digest(source) for source in weight_sources(settings)},
         "classes": list(dataset.classes.names),
         "photos": hashlib.sha256(photos.encode()).hexdigest(),
     }
