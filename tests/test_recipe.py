@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples import settings as all_settings
 from semples.core.errors import UserError
 from semples.core.schema import describe, merge, parse_override, to_dict, to_yaml
-from semples.recipe import Recipe, load_recipe, recipe_from_dict, recipe_names
+from semples.recipe import ClipSettings, Recipe, load_recipe, recipe_from_dict, recipe_names
+from semples.settings.labels import SlicSettings
 from tests.data.builders import complaint
 
 KEYS = {row[0]: row[1] for row in describe(Recipe())}
@@ -32,15 +32,18 @@ def test_shipped_recipes_round_trip(name: str, tmp_path: Path) -> None:
     assert recipe_from_dict(to_dict(recipe), where="stored") == recipe
 
 
-def test_the_list_of_settings_names_the_module_of_every_group() -> None:
-    rows = [line.rsplit(maxsplit=1) for line in all_settings.__doc__.splitlines() if line.endswith(".py")]
-    listed = {group: module for groups, module in rows for group in groups.replace(",", "").split()}
-    groups = {entry.name: getattr(Recipe(), entry.name) for entry in fields(Recipe)}
-    assert listed == {
-        name: type(group).__module__.removeprefix("semples.").replace(".", "/") + ".py"
-        for name, group in groups.items()
-        if is_dataclass(group)
-    }
+def test_a_group_has_the_settings_of_its_kind() -> None:
+    slic = load_recipe("demo", ["regions.proposals=slic", "regions.compactness=3"]).regions
+    assert isinstance(slic, SlicSettings)
+    assert slic.compactness == 3
+    assert slic.background == "threshold"  # what all kinds have goes along
+    assert slic.scales == SlicSettings().scales  # what is the kind's own does not
+    again = load_recipe("voc", ["regions.max_side=300", "regions.proposals=sam"]).regions
+    assert again.max_side == 300
+
+
+def test_recipes_that_call_the_judge_clip_are_read() -> None:
+    assert load_recipe("voc", ["clip.model=here"]).judge == ClipSettings(model="here")
 
 
 def test_voc_values() -> None:
@@ -60,8 +63,7 @@ def test_voc_values() -> None:
     assert voc.cams.scales == (1.0, 1.2)
     assert voc.cams.mirror
     assert voc.generator.start == "timm/deit_small_patch16_224.fb_in1k"
-    assert voc.clip.model == "openai/clip-vit-base-patch32"
-    assert voc.clip.normalisation == "generator"
+    assert voc.judge == ClipSettings(model="openai/clip-vit-base-patch32", normalisation="generator")
 
 
 def test_coco_values() -> None:
@@ -127,7 +129,9 @@ def test_overrides_reach_every_setting() -> None:
         ("run.precision=no", "no"),
         ("cams.scales=[1, 0.5]", (1.0, 0.5)),
         ("cams.mirror=false", False),
-        ("clip.class_template=a drawing of {name}.", "a drawing of {name}."),
+        ("judge.class_template=a drawing of {name}.", "a drawing of {name}."),
+        ("cams.scales=1,1.5", (1.0, 1.5)),
+        ("cams.scales=1", (1.0,)),
         ("run.seed=4000000000", 4_000_000_000),
     ],
 )
@@ -157,7 +161,12 @@ def test_values_as_people_write_them(override: str, value: object) -> None:
         ("matching.cam_epsilon=sometimes", "is not a number or one of relative"),
         ("labels.threshold=1.5", "from 0 to 1"),
         ("labels.select=best", "one of auto, fixed, ground-truth"),
-        ("cams.scales=1.0", "a list of numbers"),
+        ("cams.scales=one", "a list of numbers"),
+        ("warmup.lambda_refinement=3", "unknown setting warmup.lambda_refinement"),
+        ("warmup.select_epoch=auto", "unknown setting warmup.select_epoch"),
+        ("regions.scales=[10]", "unknown setting regions.scales"),
+        ("generator.kind=weakt", "did you mean weaktr?"),
+        ("labels.method=region+crf", "did you mean regions?"),
         ("cams.scales=[]", "a list of numbers"),
         ("cams.scales=[0]", "out of range"),
         ("generator.mean=[1, 2]", "a list of numbers"),

@@ -25,7 +25,7 @@ RECIPE = """\
 name: tiny
 generator:
   {{start: random, image_size: 32, patch_size: 8, width: 32, depth: 2, heads: 2, drop_path: 0.2, feature_reduction: 4}}
-clip: {{model: {clip}}}
+judge: {{model: {clip}}}
 prompts: {{length: 4}}
 warmup: {{epochs: 3, batch: 4, base_lr: 0.05}}
 matching: {{epochs: 3, batch: 4, base_lr: 0.05, cam_epsilon: relative}}

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from semples.api.trainer import Trainer
     from semples.core.errors import UserError
     from semples.data.dataset import open_dataset
-    from semples.prediction import load, predict
+    from semples.prediction.job import predict
+    from semples.prediction.load import load
 
 __all__ = [
     "Run",

@@ -11,13 +11,13 @@ import pytest
 
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
-from semples.core.files import write_json
 from semples.core.palette import read_label_png, write_label_png
 from semples.data.dataset import ClassList
 from semples.export import export_labels, source_of_photos, source_of_run
 from semples.recipe import Recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
+from semples.run.folder import finish
 from tests.tiny import draw_photos
 
 
@@ -27,8 +27,8 @@ def run(tmp_path: Path) -> Context:
     photos = draw_photos(tmp_path / "photos", count=3)
     context = Context(Recipe(), Source(photos), tmp_path / "run")
     pipeline.run(context, steps=["data"])
-    for item in context.dataset.items:
-        labels = context.dataset.mask(item)
+    for item in context.scored_dataset.items:
+        labels = context.scored_dataset.mask(item)
         assert labels is not None
         write_label_png(context.folder("labels") / f"{item.id}.png", labels)
         cams = {index: (labels == index + 1).astype(np.float32) for index in item.tags}
@@ -40,13 +40,13 @@ def test_a_run_is_exported(run: Context, tmp_path: Path) -> None:
     source = source_of_run(pipeline.open_run(run.out))
     assert source.dataset.classes.names == ("disc", "square")
     export_labels("voc", source, tmp_path / "voc")
-    for item in run.dataset.items:
+    for item in run.scored_dataset.items:
         found = read_label_png(tmp_path / "voc" / "SegmentationClass" / f"{item.id}.png")
-        np.testing.assert_array_equal(found, run.dataset.mask(item))
+        np.testing.assert_array_equal(found, run.scored_dataset.mask(item))
     export_labels("fma-wsss", source, tmp_path / "fma")
-    for item in run.dataset.items:
+    for item in run.scored_dataset.items:
         np.testing.assert_array_equal(
-            read_label_png(tmp_path / "fma" / "seeds" / f"{item.id}.png"), run.dataset.mask(item)
+            read_label_png(tmp_path / "fma" / "seeds" / f"{item.id}.png"), run.scored_dataset.mask(item)
         )
 
 
@@ -60,7 +60,8 @@ def test_label_maps_need_no_photo(run: Context, tmp_path: Path) -> None:
 
 def test_the_threshold_is_that_of_the_label_maps(run: Context) -> None:
     assert source_of_run(run).threshold == run.recipe.labels.threshold
-    write_json(run.folder("labels") / "manifest.json", {"result": {"threshold": 0.33}})
+    described = {"step": "labels", "version": 1, "fingerprint": "f", "reads": {}, "seconds": 1}
+    finish(run.folder("labels"), described, {"threshold": 0.33})
     assert source_of_run(run).threshold == 0.33
 
 

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from semples.core.errors import UserError
-from semples.generators.weaktr import WeakTr, attend, build, fuse_maps, initialise
+from semples.data.classes import ClassList
+from semples.generators.weaktr import WeakTr, attend, fuse_maps, initialise
 from semples.networks.vit import VitConfig
-from semples.recipe import GeneratorSettings
+from semples.recipe import WeakTrSettings
 
 SETTINGS = {
     "start": "random",
@@ -29,8 +30,13 @@ SETTINGS = {
 CLASSES = 3
 
 
+def build(*, classes: int, seed: int = 1, **changes: Any) -> WeakTr:
+    names = ClassList(tuple("abcdefgh"[:classes]))
+    return WeakTr.build(WeakTrSettings(**{**SETTINGS, **changes}), classes=names, seed=seed)
+
+
 def generator(**changes: Any) -> WeakTr:
-    return build(GeneratorSettings(**{**SETTINGS, **changes}), num_classes=CLASSES, seed=1)
+    return build(classes=CLASSES, **changes)
 
 
 def soft_margin(logits: np.ndarray, tags: np.ndarray) -> np.ndarray:
@@ -207,16 +213,19 @@ def test_published_checkpoints_load_strictly(tmp_path: Path) -> None:
     state = generator().state_dict()
     content = {"model": state, "optimizer": {}, "epoch": 59, "args": argparse.Namespace(lr=1e-4, data=Path("x"))}
     torch.save(content, tmp_path / "checkpoint.pth")
-    loaded = build(
-        GeneratorSettings(**{**SETTINGS, "start": str(tmp_path / "checkpoint.pth")}), num_classes=CLASSES, seed=9
-    )
+    loaded = build(classes=CLASSES, seed=9, start=str(tmp_path / "checkpoint.pth"))
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in state.items())
     for name in ("head.bias", "adaptive_attention_fusion.attn_feat_ffn.1.bias"):
         torch.save({"model": {key: value for key, value in state.items() if key != name}}, tmp_path / "cut.pth")
         with pytest.raises(UserError, match=f"missing {name}"):
             generator(start=str(tmp_path / "cut.pth"))
     with pytest.raises(UserError, match="cls_token is"):
-        build(GeneratorSettings(**{**SETTINGS, "start": str(tmp_path / "checkpoint.pth")}), num_classes=5, seed=0)
+        build(classes=5, start=str(tmp_path / "checkpoint.pth"))
+
+
+def test_a_view_is_at_least_a_patch() -> None:
+    with pytest.raises(UserError, match="image_size 3 is smaller than a patch of 4"):
+        generator(image_size=3)
 
 
 def test_published_names() -> None:

@@ -18,7 +18,7 @@ def test_findings() -> None:
     assert found["torch"] == (importlib.metadata.version("torch"), True)
     assert found["GPU"][1] if "GPU" in found else any(what.startswith("GPU ") for what in found)
     assert "model cache" in found
-    for repo in (Recipe().clip.model, Recipe().generator.start):
+    for repo in (Recipe().judge.model, Recipe().generator.start):
         assert repo in found
 
 

@@ -13,8 +13,9 @@ from semples.core.palette import read_confidence_png, write_confidence_png, writ
 from semples.data.dataset import Item
 from semples.inspect import review
 from semples.recipe import Recipe
+from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.steps import data, labels
+from semples.run.label_maps import check_names
 from tests import tiny
 
 
@@ -34,7 +35,7 @@ def test_certainty_by_hand() -> None:
 def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
     context = Context(Recipe(), Source(photos), tmp_path / "out")
-    data.step().run(context, context.folder("data"), "f")
+    pipeline.run(context, steps=["data"])
     folder = context.folder("labels")
     expected = {}
     for number, item in enumerate(context.dataset.items):
@@ -76,5 +77,5 @@ def test_confidences_are_stored_in_8_bits(tmp_path: Path) -> None:
 def test_photos_may_not_lie_where_confidences_are(tmp_path: Path) -> None:
     item = Item("confidence/a", tmp_path / "a.jpg", (0,), None)
     with pytest.raises(UserError, match="rename the photos' folder"):
-        labels.check_names([item])
-    labels.check_names([replace(item, id="a/confidence"), replace(item, id="confidences/a")])
+        check_names([item])
+    check_names([replace(item, id="a/confidence"), replace(item, id="confidences/a")])

@@ -1,8 +1,9 @@
-"""Folders of steps that were cut while they were being prepared."""
+"""Folders of steps: what was begun, cut, finished, damaged or made by somebody else."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,31 @@ import pytest
 from semples.core.errors import UserError
 from semples.core.files import write_json
 from semples.run import folder as run_folder
-from semples.run.folder import MANIFEST, STARTED, prepare
+from semples.run.folder import (
+    MANIFEST,
+    STARTED,
+    empty,
+    finish,
+    heal_manifest,
+    note_reads,
+    read_manifest,
+    reopen,
+    started_reads,
+    sweep,
+)
+from semples.run.outputs import OUTPUTS, damaged
+
+READS = {"setting:a.b": 1}
+DESCRIBED = {"step": "a", "version": 1, "fingerprint": "f", "reads": READS, "seconds": 1}
 
 
-def filled(folder: Path, *, fingerprint: str = "f", manifest: bool = False) -> Path:
+def filled(folder: Path, *, finished: bool = False) -> Path:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "result").write_text("x")
+    note_reads(folder, READS)
+    if finished:
+        finish(folder, DESCRIBED, {"figure": 1.5, "none": float("nan")})
     (folder / "deep" / ".p01.abcd.tmp.npz").write_text("half")
-    write_json(folder / STARTED, {"fingerprint": fingerprint})
-    if manifest:
-        write_json(folder / MANIFEST, {"fingerprint": fingerprint, "seconds": 1, "result": {}})
     return folder
 
 
@@ -28,20 +44,12 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_interrupted_step_is_resumed_and_leftovers_go(tmp_path: Path) -> None:
+def test_what_an_interrupted_step_has_read_is_known_and_leftovers_go(tmp_path: Path) -> None:
     folder = filled(tmp_path / "a")
-    assert prepare(folder, "f", keep=True)
+    assert started_reads(folder) == READS
+    assert read_manifest(folder) is None
+    sweep(folder)
     assert names_in(folder) == ["deep/result", STARTED]
-
-
-@pytest.mark.parametrize(
-    ("fingerprint", "keep", "manifest"), [("other", True, False), ("f", False, False), ("f", True, True)]
-)
-def test_anything_else_of_ours_is_emptied(fingerprint: str, keep: bool, manifest: bool, tmp_path: Path) -> None:
-    folder = filled(tmp_path / "a", manifest=manifest)
-    assert not prepare(folder, fingerprint, keep=keep)
-    assert names_in(folder) == [STARTED]
-    assert json.loads((folder / STARTED).read_text()) == {"fingerprint": fingerprint}
 
 
 def test_emptying_may_be_cut_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,13 +58,10 @@ def test_emptying_may_be_cut_at_any_moment(tmp_path: Path, monkeypatch: pytest.M
     class Cut(BaseException):
         pass
 
-    calls = ("write_json", "shutil.rmtree")
     for number in range(4):
-        folder, count = filled(tmp_path / f"{number}", manifest=True), [0]
+        folder, count = filled(tmp_path / f"{number}", finished=True), [0]
         with monkeypatch.context() as patch:
-            for call in calls:
-                owner: Any = run_folder.shutil if "." in call else run_folder  # type: ignore[attr-defined]
-                name = call.split(".")[-1]
+            for owner, name in ((run_folder, "write_json"), (shutil, "rmtree")):
                 original = getattr(owner, name)
 
                 def cut(
@@ -73,23 +78,89 @@ def test_emptying_may_be_cut_at_any_moment(tmp_path: Path, monkeypatch: pytest.M
 
                 patch.setattr(owner, name, cut)
             try:
-                prepare(folder, "new", keep=True)
+                empty(folder)
             except Cut:
                 assert (folder / MANIFEST).is_file() == (number == 0)
-        assert not prepare(folder, "new", keep=True) or names_in(folder) == [STARTED]
+        if number:
+            assert started_reads(folder) is None
+            assert read_manifest(folder) is None
+        empty(folder)
         assert names_in(folder) == [STARTED]
 
 
 def test_a_first_write_that_was_cut_is_no_foreign_folder(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".started.k2x.tmp.json").touch()
-    assert not prepare(tmp_path / "a", "f", keep=True)
-    assert names_in(tmp_path / "a") == [STARTED]
+    assert started_reads(tmp_path / "a") is None
 
 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="not empty and not made by this program"):
-        prepare(tmp_path / "a", "f", keep=True)
-    assert names_in(tmp_path / "a") == ["thesis.tex"]
+        started_reads(tmp_path / "a")
+
+
+def test_the_manifest_says_what_was_read_and_made(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "a", finished=True)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["reads"] == READS
+    assert manifest["result"] == {"figure": 1.5, "none": None}
+    assert manifest["outputs"]["files"] == 1
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # of "x"
+    assert (folder / OUTPUTS).read_text() == f"{digest}  1  deep/result\n"
+
+
+@pytest.mark.parametrize("how", ["emptied", "halved", "deleted", "flipped"])
+@pytest.mark.parametrize("name", [MANIFEST, STARTED, OUTPUTS])
+def test_a_damaged_record_is_read_from_what_is_left_and_healed(name: str, how: str, tmp_path: Path) -> None:
+    folder = filled(tmp_path / "a", finished=True)
+    sweep(folder)
+    whole = {path: (folder / path).read_bytes() for path in names_in(folder)}
+    damage(folder / name, how)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert damaged(folder, manifest["outputs"], content=True) == []
+    heal_manifest(folder, manifest)
+    assert {path: (folder / path).read_bytes() for path in names_in(folder)} == whole
+
+
+@pytest.mark.parametrize("how", ["emptied", "halved", "deleted", "flipped"])
+def test_damaged_outputs_are_named(how: str, tmp_path: Path) -> None:
+    folder = filled(tmp_path / "a")
+    (folder / "other").write_text("abcd")
+    finish(folder, DESCRIBED, {})
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    damage(folder / "other", how)
+    assert damaged(folder, manifest["outputs"], content=True) == [folder / "other"]
+    assert damaged(folder, manifest["outputs"], content=False) == ([] if how == "flipped" else [folder / "other"])
+    (folder / OUTPUTS).unlink()
+    assert damaged(folder, manifest["outputs"], content=True) is None  # nobody can tell which it is
+    reopen(folder, manifest, [folder / "other"])
+    assert started_reads(folder) == READS
+    assert read_manifest(folder) is None
+    assert "other" not in names_in(folder)
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "deleted":
+        path.unlink()
+    elif how == "flipped":
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+    else:
+        path.write_bytes(b"" if how == "emptied" else data[: len(data) // 2])
+
+
+def test_folders_of_an_earlier_version_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    write_json(folder / MANIFEST, {"fingerprint": "f", "seconds": 1, "result": {}, "semples": "0.1.0"})
+    with pytest.raises(UserError, match=r"made by semples 0\.1\.0, whose runs this version"):
+        read_manifest(folder)
+    write_json(tmp_path / "run.json", {"recipe": {}, "data": "x", "tags": None, "classes": None})
+    with pytest.raises(UserError, match=r"made by semples 0\.1\.0"):
+        run_folder.open_run(tmp_path)
+    assert json.loads((folder / MANIFEST).read_text())["semples"] == "0.1.0"

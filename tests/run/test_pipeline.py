@@ -10,8 +10,11 @@ import pytest
 from semples.core.errors import UserError
 from semples.recipe import Recipe
 from semples.run import pipeline
-from semples.run.context import Context, Source, Step
+from semples.run.context import Context, Source
 from semples.run.pipeline import _slice, known_steps, open_run, run_steps
+from semples.run.step import Step
+from semples.run.work import Work
+from tests.run.test_folder import damage
 
 
 def test_every_step_comes_after_what_it_needs() -> None:
@@ -36,17 +39,21 @@ def test_slices() -> None:
 
 
 def toy_steps(log: list[str], values: dict[str, Any]) -> dict[str, Step]:
-    """a -> b -> c, where b also depends on a value of its own."""
+    """a -> b -> c, each of which also depends on a value of its own."""
 
     def make(name: str, needs: tuple[str, ...]) -> Step:
-        def work(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
+        def run(work: Work) -> dict[str, Any]:
             log.append(name)
+            for need in needs:
+                work.step(need)
+            work.fact("value")
             if values.get("fail") == name:
                 raise UserError("no")
-            (folder / "out").write_text(name)
+            (work.folder / "out").write_text(name)
             return {"figure": float("nan") if name == "c" else 1.0}
 
-        return Step(name, f"about {name}", needs, lambda context: {"value": values.get(name)}, work)
+        facts = {"value": lambda context: values.get(name)}
+        return Step(name, f"about {name}", needs, run, facts=facts)
 
     return {name: make(name, needs) for name, needs in (("a", ()), ("b", ("a",)), ("c", ("b",)))}
 
@@ -95,7 +102,9 @@ def test_status_tells_what_a_run_would_redo(toy: tuple[Context, list[str], dict[
     pipeline.run(context)
     for change, expected in (({"c": 1}, "ddo"), ({"b": 1}, "doo"), ({"a": 1}, "ooo")):
         values |= change
-        assert "".join("o" if entry.state == "outdated" else "d" for entry in pipeline.status(context)) == expected
+        entries = pipeline.status(context)
+        assert "".join("o" if entry.state == "outdated" else "d" for entry in entries) == expected
+        assert all(bool(entry.why) == (entry.state == "outdated") for entry in entries)
         log.clear()
     pipeline.run(context)
     assert log == ["a", "b", "c"]
@@ -115,3 +124,37 @@ def test_a_run_remembers_its_recipe_and_photos(toy: tuple[Context, list[str], di
     assert stored.source.root == context.source.root
     with pytest.raises(UserError, match="no run here"):
         open_run(context.out / "a")
+
+
+@pytest.mark.parametrize("how", ["emptied", "halved", "deleted", "flipped"])
+def test_damage_is_healed_by_the_same_command(how: str, toy: tuple[Context, list[str], dict[str, Any]]) -> None:
+    context, log, _ = toy
+    pipeline.run(context)
+    for path in ("a/out", "b/manifest.json", "b/started.json", "c/outputs.txt", "b/out"):
+        file = context.out / path
+        before = file.read_bytes()
+        damage(file, how)
+        log.clear()
+        pipeline.run(context)
+        assert file.read_bytes() == before, path
+        assert log == ([path[0]] if path.endswith("out") else []), path
+        assert [entry.state for entry in pipeline.status(context)] == ["done"] * 3, path
+
+
+def test_a_damaged_step_is_told(toy: tuple[Context, list[str], dict[str, Any]]) -> None:
+    context, _, _ = toy
+    pipeline.run(context)
+    (context.out / "b" / "out").write_text("")
+    said: list[str] = []
+    assert [entry.state for entry in pipeline.status(context)] == ["done", "damaged", "done"]
+    pipeline.run(context, tell=said.append)
+    assert "b: b/out missing or damaged, made again" in said
+
+
+def test_a_step_reads_only_steps_that_it_names(toy: tuple[Context, list[str], dict[str, Any]]) -> None:
+    context, _, _ = toy
+    pipeline.run(context)
+    with pytest.raises(ValueError, match="does not say that it needs a"):
+        Work(context, "c", context.folder("c"), needs=("b",)).step("a")
+    with pytest.raises(ValueError, match="changes results"):
+        Work(context, "c", context.folder("c")).speed("matching.epochs")

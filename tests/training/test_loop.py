@@ -153,7 +153,7 @@ def test_a_polite_stop_leaves_a_checkpoint(number: int, tmp_path: Path, monkeypa
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(loop, "_log", log)
-    with pytest.raises(Stopped, match="toy stopped at step 5 of 9; run the same command to resume"):
+    with pytest.raises(Stopped, match="toy stopped at step 4 of 9; run the same command to resume"):
         run(tmp_path / "run", settings=settings)
     monkeypatch.setattr(loop, "_log", original)
     assert handlers == [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]

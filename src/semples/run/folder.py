@@ -105,14 +105,12 @@ def _check(manifest: dict[str, Any]) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished step; None where it is not finished. One that is damaged is read from its copy.
+    """The manifest of a finished step; None where it is not finished. One that is lost or damaged is read from its copy.
 
     Raises UserError for one of another version of this program.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    manifest = _parsed(path)
+    manifest = _parsed(path) if path.is_file() else None
     if manifest is None or manifest.get("check") != _check(manifest):
         copy = _parsed(folder / STARTED) if (folder / STARTED).is_file() else None
         manifest = None if copy is None else copy.get("manifest")

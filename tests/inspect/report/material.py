@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from semples.cams.store import CamStore
 from semples.recipe import load_recipe
+from semples.run import folder as run_folder
 from semples.run import pipeline
 from semples.run.context import Context, Source
 from semples.run.steps import cams as cam_steps
@@ -84,10 +85,11 @@ def draw_cams(context: Context, stage: str, drawn: dict[str, np.ndarray]) -> Non
             cams[1][near] = np.minimum(1, cams[0][near] + np.float32(5e-4))
         store.write(item.id, cams, (truth.shape[0], truth.shape[1]))
     finish(context, cam_steps.name(stage))
-    finish(context, stage)
+    context.folder(stage).mkdir(parents=True, exist_ok=True)
     events = [{"step": n, "epoch": n / 2, "lr": 0.1, "loss": 2 / n, "foreground": 1 / n} for n in range(1, 5)]
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (context.folder(stage) / "events.jsonl").write_text(lines, encoding="utf-8")
+    finish(context, stage)
 
 
 def _draw_cam(thing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -101,20 +103,20 @@ def _draw_cam(thing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def finish(context: Context, step: str) -> None:
     """A manifest, as if the step had been run."""
-    manifest = {"fingerprint": f"drawn {step}", "seconds": 1.5, "result": {}, "inputs": {}, "needs": {}}
-    about = {"semples": "0.0", "finished": "2026-01-02T03:04:05+0000"}
+    described = {"step": step, "version": 1, "fingerprint": f"drawn {step}", "reads": {}, "seconds": 1.5}
     context.folder(step).mkdir(parents=True, exist_ok=True)
-    (context.folder(step) / "manifest.json").write_text(json.dumps(manifest | about), encoding="utf-8")
+    run_folder.finish(context.folder(step), described, {})
 
 
 def save_prompts(context: Context) -> None:
     """Background prompts as they are before training."""
-    from semples.run.context import PROMPTS
-    from semples.run.steps.train import load_clip
+    from semples.judges.base import build_judge
+    from semples.run.models import PROMPTS
     from semples.stages.background_prompts import BackgroundPrompts
 
-    names = context.dataset.classes.names
-    width = load_clip(context).text_width
-    prompts = BackgroundPrompts(num_classes=len(names), length=context.recipe.prompts.length, width=width, seed=0)
+    classes = context.dataset.classes
+    judge = build_judge(context.recipe.judge, classes=classes)
+    prompts = BackgroundPrompts(judge.start_backgrounds(context.recipe.prompts, seed=0))
+    context.folder("prompting").mkdir(parents=True, exist_ok=True)
+    prompts.save(context.folder("prompting") / PROMPTS, classes=classes.names)
     finish(context, "prompting")
-    prompts.save(context.folder("prompting") / PROMPTS, classes=names)
