@@ -38,9 +38,9 @@ from semples.evaluation.cooccurrence import Cooccurrence
 from semples.inspect.words import nearest_words
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
-from semples.run.context import PROMPTS, Context, Source
-from semples.run.steps import labels as label_steps
-from semples.run.threshold import CURVE_FILE
+from semples.run.context import Context, Source
+from semples.run.models import PROMPTS
+from semples.run.threshold import CURVE_FILE, curve_name
 
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
@@ -118,7 +118,7 @@ def _control(context: Context, out: Path) -> Context:
 
 def figures(context: Context, stage: str) -> dict[str, Any]:
     """mIoU at the best threshold, FP-own there, AUC; all 0..1."""
-    best = read_json(context.folder(label_steps.curve_name(stage)) / CURVE_FILE)["best"]
+    best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
     found: Cooccurrence = demo.cooccurrence(context, stage, threshold=best["threshold"])
     return {
         "miou": best["miou"] / 100,

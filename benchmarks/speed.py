@@ -26,17 +26,17 @@ import torch
 from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
 from semples.generators.weaktr import WeakTr, initialise
+from semples.judges.clip import Clip
+from semples.labels.threshold import winner_map
 from semples.networks.clip import FrozenClip
 from semples.networks.tokenizer import ClipTokenizer
-from semples.labels.threshold import winner_map
 from semples.networks.vit import VitConfig
 from semples.recipe import load_recipe
-from semples.stages.background_prompts import BackgroundPrompts
+from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
-from semples.stages.views import ViewMaker
-from semples.training.task import Batch, Task, Total
+from semples.training.task import TaggedBatch, Total
 
 PUBLISHED = {"a": (12.7, 4.1), "b": (13.0, 3.7), "c": (24.0, 6.1), "cams": (9.1, 2.2), "curve": (19.5, None)}
 LIMIT = {"a": (5.5, 2.0), "b": (3.2, 1.8), "c": (5.8, 2.0), "cams": (5.0, 0.9), "curve": (1.0, None)}
@@ -68,12 +68,13 @@ def build_generator(device: str) -> WeakTr:
     return model.to(device)
 
 
-def build_batch(device: str) -> Batch:
+def build_batch(device: str) -> TaggedBatch:
     rng = torch.Generator().manual_seed(2)
     tags = torch.zeros(4, CLASSES, dtype=torch.bool)
     for photo, label in PAIRS:
         tags[photo, label] = True
-    batch = Batch(torch.randn(4, 3, 224, 224, generator=rng), tags, torch.rand(4, 24, generator=rng))
+    image = torch.randn(4, 3, 224, 224, generator=rng)
+    batch = TaggedBatch(image=image, tags=tags, noise=torch.rand(4, 24, generator=rng))
     return batch.to(torch.device(device))
 
 
@@ -82,34 +83,19 @@ def stage(name: str, device: str) -> Callable[[], None]:
     clip, generator, batch = build_clip(device), build_generator(device), build_batch(device)
     with torch.no_grad():
         texts = clip.encode_texts([f"a photo of thing {index}." for index in range(CLASSES)])
-    prompts = BackgroundPrompts(num_classes=CLASSES, length=30, width=512, seed=0).to(device)
-    task: Task
+    judge = Clip(clip, texts, template="a photo of {name}.")
+    task: Stage
     if name == "a":
-        task = Matching(generator, clip, texts, view_maker=ViewMaker(224, 0.1), lambda_background=2.4)
+        task = Matching(generator, judge)
     elif name == "c":
         with torch.no_grad():
-            features = clip.encode_prompts(prompts.vectors)
-        task = Refinement(
-            generator,
-            clip,
-            texts,
-            features,
-            view_maker=ViewMaker(224, 0.1),
-            lambda_background=2.4,
-            lambda_refinement=0.05,
-        )
+            start = judge.start_backgrounds(RECIPE.prompts, seed=0).to(device)
+            backgrounds = judge.encode_backgrounds(start, RECIPE.prompts)
+        task = Refinement(generator, judge, backgrounds)
     else:
-        task = Prompting(
-            prompts,
-            generator,
-            clip,
-            texts,
-            view_maker=ViewMaker(224, 1e-4),
-            settings=RECIPE.prompts,
-            lambda_prompt=0.02,
-        )
+        task = Prompting(generator, judge, prompts=RECIPE.prompts).to(torch.device(device))
     if name != "b":
-        clip.drop_text()
+        del clip, judge  # the stage keeps the image tower alone
     task.train().requires_grad_(False)
     trained = list(task.trained())
     for parameter in trained:
@@ -131,7 +117,7 @@ def cams(device: str) -> Callable[[], None]:
     place = torch.device(device)
 
     def once() -> None:
-        photo_cams(model, [photo], [(3, 14)], settings=RECIPE.cams, generator=RECIPE.generator, device=place)
+        photo_cams(model, [photo], [(3, 14)], settings=RECIPE.cams, device=place)
 
     return once
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from semples.commands.options import Data, Out, RunOptions, Set
 from semples.core.errors import Incomplete, UserError
+
+if TYPE_CHECKING:
+    from semples import Run
 
 ClassThresholds = Annotated[list[str], Parameter(name="--class-threshold", negative=(), consume_multiple=False)]
 Stage = Literal["warmup", "matching", "prompting", "refinement"]
@@ -49,16 +53,13 @@ def run(
     classes
         class list, `name` or `name,prompt word` a line.
     """
-    from semples import terminal
-    from semples.recipe import load_recipe
-    from semples.run import pipeline
-    from semples.run.context import Context, Source
+    from semples import Run, terminal
 
-    context = Context(load_recipe(recipe, settings), Source(data, tags, classes), out)
-    outcomes = pipeline.run(context, start=from_, until=until, tell=terminal.tell)
-    if context.is_main:
-        terminal.print_run(context, outcomes)
-    _leave(context)
+    work = Run(out, data=data, recipe=recipe, settings=settings, tags=tags, classes=classes, tell=terminal.tell)
+    outcomes = work(start=from_, until=until)
+    if work.context.is_main:
+        terminal.print_run(work.context, outcomes)
+    work.close()
 
 
 def demo(
@@ -114,13 +115,12 @@ def train(
         folder of the run.
     """
     from semples import terminal
-    from semples.run import pipeline
 
-    context = _context(out, run.data, run.recipe, run.settings)
-    pipeline.run(context, steps=["data", stage], tell=terminal.tell)
-    if context.is_main:
-        terminal.print_trained(context, stage)
-    _leave(context)
+    work = _run_in(out, run.data, run.recipe, run.settings)
+    work(steps=["data", stage])
+    if work.context.is_main:
+        terminal.print_trained(work.context, stage)
+    work.close()
 
 
 def cams(
@@ -149,14 +149,14 @@ def cams(
     from semples.run.steps import cams as step
 
     more = [] if format_ is None else [f"cams.format={format_}"]
-    context = _context(out, run.data, run.recipe, [*run.settings, *more])
+    work = _run_in(out, run.data, run.recipe, [*run.settings, *more])
     if weights is not None:
-        pipeline.cams_of_weights(context, weights, tell=terminal.tell)
+        pipeline.cams_of_weights(work.context, weights, tell=terminal.tell)
     else:
-        pipeline.run(context, steps=["data", step.name(stage)], tell=terminal.tell)
-    if context.is_main:
-        terminal.print_cams(context, "cams" if weights is not None else step.name(stage))
-    _leave(context)
+        work(steps=["data", step.name(stage)])
+    if work.context.is_main:
+        terminal.print_cams(work.context, "cams" if weights is not None else step.name(stage))
+    work.close()
 
 
 def label(
@@ -165,7 +165,7 @@ def label(
     threshold: float | None = None,
     class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
     select: Literal["auto", "fixed", "ground-truth"] | None = None,
-    method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
+    method: str | None = None,
     review: int | None = None,
     cams: Path | None = None,
     data: Annotated[Path | None, Parameter(name="--data")] = None,
@@ -189,7 +189,7 @@ def label(
         (pixel masks).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
-        proposals; regions+crf: both.
+        proposals; regions+crf: both; or another name of `semples methods`.
     review
         list this many photos that are most worth a human look, the least certain first.
     cams
@@ -221,14 +221,14 @@ def label(
         settings = ["labels.select=fixed", *settings]
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
-    context = _context(out, data, None, settings)
+    context = _run_in(out, data, None, settings).context
     if class_thresholds:
         if threshold is None or cams is not None:
             raise UserError(
                 "--class-threshold: give --threshold for the other classes, and a run's folder (not --cams)"
             )
         own = thresholds_of_classes(class_thresholds, context.listing.classes.names, other=threshold)
-        context = _context(out, data, None, [*settings, f"labels.class_thresholds={own}"])
+        context = _run_in(out, data, None, [*settings, f"labels.class_thresholds={own}"]).context
     if cams is not None:
         broken = pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         terminal.print_set_aside(broken)
@@ -246,7 +246,8 @@ def label(
         if json is not None:
             write_json(json, found)
         terminal.print_review(context, found)
-    _leave(context)
+    if context.processes > 1:
+        context.engine.stop()
 
 
 def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
@@ -263,11 +264,12 @@ def regions(out: Path, *, run: RunOptions = RunOptions()) -> None:
     from semples import terminal
     from semples.run import pipeline
 
-    context = _context(out, run.data, run.recipe, run.settings)
+    context = _run_in(out, run.data, run.recipe, run.settings).context
     pipeline.run(context, steps=["data", "regions"], tell=terminal.tell)
     if context.is_main:
         terminal.print_regions(context)
-    _leave(context)
+    if context.processes > 1:
+        context.engine.stop()
 
 
 def score(
@@ -305,7 +307,7 @@ def score(
     from semples.core.files import write_json
     from semples.run import pipeline
 
-    context = _context(out, data, None, settings)
+    context = _run_in(out, data, None, settings).context
     figures = pipeline.score(context, cams=cams, labels=labels, stage=stage, tell=terminal.tell)
     if json is not None:
         write_json(json, figures.as_json())
@@ -329,12 +331,10 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     json
         file that gets them too.
     """
-    from semples import terminal
+    from semples import Run, terminal
     from semples.core.files import write_json
-    from semples.inspect.words import nearest_words
-    from semples.run import pipeline
 
-    found = nearest_words(pipeline.open_run(out), words=words, count=count)
+    found = Run(out).words(words=words, count=count)
     if json is not None:
         write_json(json, found)
     terminal.print_words(found)
@@ -348,31 +348,14 @@ def status(out: Path) -> None:
     out
         folder of the run.
     """
-    from semples import terminal
-    from semples.run import pipeline
+    from semples import Run, terminal
 
-    context = pipeline.open_run(out)
-    terminal.print_status(context, pipeline.status(context))
+    work = Run(out)
+    terminal.print_status(work.context, work.status())
 
 
-def _context(out: Path, data: Path | None, recipe: str | None, settings: list[str]) -> Any:
+def _run_in(out: Path, data: Path | None, recipe: str | None, settings: Sequence[str]) -> Run:
     """The run in `out`, with changes; or a new one where photos are named."""
-    from semples.recipe import Recipe, load_recipe, override
-    from semples.run import pipeline
-    from semples.run.context import Context, Source
+    from semples import Run, terminal
 
-    if (out / pipeline.RUN).is_file():
-        context = pipeline.open_run(out)
-        chosen = context.recipe if recipe is None else load_recipe(recipe)
-        source = context.source if data is None else Source(data)
-    elif data is None:
-        raise UserError(f"{out}: no run here; name the photos with --data (and settings with --recipe)")
-    else:
-        chosen, source = load_recipe(recipe) if recipe is not None else Recipe(), Source(data)
-    return Context(override(chosen, settings), source, out)
-
-
-def _leave(context: Any) -> None:
-    """Close the process group, where one was opened."""
-    if context.processes > 1:
-        context.engine.stop()
+    return Run(out, data=data, recipe=recipe, settings=settings, tell=terminal.tell)

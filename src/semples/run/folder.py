@@ -105,7 +105,7 @@ def _check(manifest: dict[str, Any]) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished step; None where it is not finished. One that is lost or damaged is read from its copy.
+    """The manifest of a finished step; None where it is not finished. A lost or damaged one is read from its copy.
 
     Raises UserError for one of another version of this program.
     """
