@@ -27,14 +27,14 @@ from semples.data.dataset import Item
 from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
 from semples.inspect.review import certainty
 from semples.labels.base import LabelInput
+from semples.labels.make import make_label_method
 from semples.labels.regions import Regions
 from semples.labels.scored import Labelled
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context
-from semples.run.steps import labels as label_steps
-from semples.run.steps.regions import proposer
-from semples.run.threshold import CURVE_FILE
+from semples.run.label_maps import proposer
+from semples.run.threshold import CURVE_FILE, curve_name
 
 Method = Literal["threshold", "crf", "regions", "regions+crf"]
 METHODS: tuple[Method, ...] = ("threshold", "crf", "regions", "regions+crf")
@@ -63,14 +63,14 @@ class World:
     @property
     def best_threshold(self) -> float:
         """The best for plain labels by the masks."""
-        return float(read_json(self.context.folder(label_steps.curve_name()) / CURVE_FILE)["best"]["threshold"])
+        return float(read_json(self.context.folder(curve_name()) / CURVE_FILE)["best"]["threshold"])
 
 
 def open_world(folder: Path, recipe: Recipe) -> World:
     """Read a demo folder and propose the regions of its photos."""
     context = pipeline.open_run(folder / "run")
     store = CamStore(context.folder("cams"))
-    propose, photos, seconds = proposer(recipe.regions), [], 0.0
+    propose, photos, seconds = proposer(recipe.regions, lambda: context.engine.device), [], 0.0
     for item in context.listing.items:
         pixels, truth = context.listing.photo(item), context.listing.mask(item)
         assert truth is not None
@@ -83,7 +83,9 @@ def open_world(folder: Path, recipe: Recipe) -> World:
 
 def labelled(world: World, recipe: Recipe, threshold: float) -> Iterator[tuple[Photo, Labelled]]:
     """Every photo's labels and confidences by the recipe."""
-    method = label_steps.method_of(recipe, num_classes=len(world.context.listing.classes))
+    method = make_label_method(
+        recipe.labels, regions=recipe.regions, crf=recipe.crf, num_classes=len(world.context.listing.classes)
+    )
     for photo in world.photos:
         shape = (photo.truth.shape[0], photo.truth.shape[1])
         given = LabelInput(

@@ -21,16 +21,14 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.data.dataset import Item
+from semples.data.dataset import Item, drawn
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.selection import (
     Grid,
@@ -47,11 +45,13 @@ from semples.labels.threshold import winner_map
 from semples.recipe import LabelSettings
 from semples.run import pipeline
 from semples.run.epochs import SCORES, Epochs
-from semples.run.steps import train
-from semples.run.steps.labels import method_of, read_cams
-from semples.run.steps.regions import stored_regions
-from semples.run.steps.selection import drawn, estimate, label_input, make_judge
-from semples.stages.recognition import Judge
+from semples.run.folder import result_of
+from semples.run.models import RunParts
+from semples.run.steps.labels import label_inputs, label_method
+from semples.run.steps.selection import Later, estimate
+from semples.run.work import Work
+from semples.settings.kinds import STAGES
+from semples.stages.recognition import Recognition
 
 STEP = Grid(reach=4)
 THRESHOLDS = STEP.maps  # the finest grid that every criterion can be read off
@@ -91,26 +91,24 @@ def main() -> None:
 def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> dict[str, Any]:
     """Losses of every criterion on one run, for every way to make label maps."""
     context = pipeline.open_run(run)
-    recipe, dataset = context.recipe, context.dataset
-    K = len(dataset.classes)
+    recipe, dataset = context.recipe, context.scored_dataset
     judged = drawn(dataset, count=min(photos, recipe.selection.photos), seed=recipe.run.seed)
     rest = [item for item in dataset.items if item not in judged][: max(0, photos - len(judged))]
-    store = CamStore(context.folder("cams"), format=recipe.cams.format)
-    judge = make_judge(context)
+    judge = Later(Work.outside(context))()
     found: dict[str, Any] = {}
     for method in methods:
         begin = time.monotonic()
-        labels = LabelSettings(method=method)
-        labeller = method_of(replace(recipe, labels=labels), num_classes=K)
+        chosen = replace(context, recipe=replace(recipe, labels=LabelSettings(method=method)))
+        work = Work.outside(chosen, "cams", "regions")
+        labeller, inputs = label_method(work), label_inputs(work)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            cams, shape = read_cams(store, item, photo.shape[:2])
-            winner, value = winner_map(cams, shape)
+            given = inputs.shown(item, photo)
+            winner, value = winner_map(given.cams, given.shape)
             plain = [np.where(value > np.float32(threshold), winner, np.uint8(0)) for threshold in THRESHOLDS]
-            given = label_input(store, item, photo, regions=partial(stored_regions, context, item))
             maps = labeller.sweep(given, THRESHOLDS)
             own = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
             confusion += np.stack(own)
@@ -123,8 +121,7 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
-            given = label_input(store, item, photo, regions=partial(stored_regions, context, item))
-            labelled = labeller.label(given, limits)
+            labelled = labeller.label(inputs.shown(item, photo), limits)
             counts += confusion_matrix(truth, labelled.labels, num_classes=len(dataset.classes))
         lost = found[method]["best"]["miou"] - scores_from_confusion(counts).miou
         found[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
@@ -138,9 +135,10 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
     context = pipeline.open_run(run)
     recipe = context.recipe
     context = replace(context, recipe=replace(recipe, selection=replace(recipe.selection, photos=photos)))
-    task, _ = train._build_refinement(context)
-    folder = context.folder("refinement")
-    epochs = Epochs(context, "refinement", folder, task.generator)  # type: ignore[arg-type]
+    settings, folder = recipe.refinement, context.folder("refinement")
+    work = Work(context, "refinement", folder, needs=("data", *type(settings).NEEDS))
+    task = STAGES.load(settings.kind).of_run(RunParts(work), settings)
+    epochs = Epochs(work, settings, task.generator)
     score = epochs._miou()
     task.eval()
     miou = []
@@ -148,7 +146,7 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
         epochs._load(epoch)
         miou.append(round(score(), 3))
     agreement = read_json(folder / SCORES)["scores"]
-    chosen = int(read_json(folder / "manifest.json")["result"]["kept_epoch"])
+    chosen = int(result_of(folder)["kept_epoch"])
     return {
         "miou": miou,
         "agreement": [agreement[str(epoch)] for epoch in range(1, len(miou) + 1)],
@@ -158,7 +156,7 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
 
 
 def _signs(
-    judge: Judge,
+    judge: Recognition,
     photo: np.ndarray,
     item: Item,
     plain: list[np.ndarray],
@@ -175,16 +173,17 @@ def _signs(
     different = dict(zip(keys, masks, strict=True))
     again = [list(different).index(key) for key in keys]
     with torch.no_grad():
-        shown = (judge._features(photo, list(different.values())) @ judge.class_features_KE.t())[again]
+        targets_EK, scale = judge.judge.targets.t(), judge.judge.scale
+        shown = (judge._features(photo, list(different.values())) @ targets_EK)[again]
         hidden = torch.full_like(shown, torch.nan)
         if every:
-            hidden = judge._features(photo, [~mask for mask in masks]) @ judge.class_features_KE.t()
+            hidden = judge._features(photo, [~mask for mask in masks]) @ targets_EK
     classes = np.repeat(item.tags, len(TRIED))
     rows = np.arange(len(masks))
     front, back = shown.double().numpy(), hidden.double().numpy()
     others = front.copy()
     others[rows, classes] = -np.inf
-    share = np.exp(judge.scale * front - (judge.scale * front).max(axis=1, keepdims=True))
+    share = np.exp(scale * front - (scale * front).max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     same = [
         [

@@ -12,6 +12,7 @@ from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
 from semples.commands.baseline import baseline
 from semples.commands.data import data_app
+from semples.commands.methods import methods
 from semples.commands.segment import segment_app
 from semples.core.errors import UserError
 
@@ -28,6 +29,7 @@ app.command(predict.predict)
 app.command(page.app)
 app.command(results.export)
 app.command(results.report)
+app.command(methods)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
 app.command(data_app)

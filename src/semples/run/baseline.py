@@ -12,11 +12,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semples.baselines.base import Baseline, make_baseline
-from semples.core.errors import UnusableFile, UserError
+from semples.core.errors import UserError
 from semples.core.files import is_unfinished, read_json, write_json
 from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import track
@@ -25,10 +26,13 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.evaluation.confusion import Scores
 from semples.networks.weights import source_digest
 from semples.run.context import Context
+from semples.run.label_maps import CONFIDENCE, attempt, check_names
+from semples.run.scoring import score_labels
+from semples.run.work import weight_sources
 from semples.settings.baselines import BaselineSettings
 from semples.settings.kinds import BASELINES
 
-DESCRIBED, SCORES, CONFIDENCE = "baseline.json", "scores.json", "confidence"
+DESCRIBED, SCORES = "baseline.json", "scores.json"
 
 
 def baseline_settings(model: str, overrides: Sequence[str] = ()) -> BaselineSettings:
@@ -56,8 +60,6 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
     Returns a line a photo or mask of no use, and the scores. Maps that are there and were made from the same are kept.
     Raises UserError where `folder` holds something else, or no photo can be labelled.
     """
-    from semples.run.steps.labels import score_labels
-
     dataset = context.scored_dataset
     if context.is_main:
         prepare(folder, described(settings, dataset), dataset.items)
@@ -86,10 +88,8 @@ def write_maps(dataset: TaggedDataset, items: Sequence[Item], baseline: Baseline
     """
     problems: list[str] = []
     for item in track(items, label="baseline"):
-        try:
-            photo = dataset.photo(item)
-        except UnusableFile as error:
-            problems.append(str(error))
+        photo = attempt(partial(dataset.photo, item), problems)
+        if photo is None:
             continue
         labelled = baseline.labels(photo, dataset.classes.names, item.tags)
         write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
@@ -102,7 +102,7 @@ def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, A
     photos = json.dumps([[item.id, list(item.tags)] for item in dataset.items])
     return {
         "baseline": to_dict(settings),
-        "weights": source_digest(settings.model) if settings.model else None,
+        "weights": {source: source_digest(source) for source in weight_sources(settings)},
         "classes": list(dataset.classes.names),
         "photos": hashlib.sha256(photos.encode()).hexdigest(),
     }
@@ -110,8 +110,6 @@ def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, A
 
 def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item]) -> None:
     """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused."""
-    from semples.run.steps.labels import check_names
-
     check_names(items)
     file = folder / DESCRIBED
     if not file.is_file():

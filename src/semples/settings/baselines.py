@@ -12,7 +12,7 @@ class BaselineSettings:
     """A baseline: what every one has."""
 
     kind: str = setting("clipseg", "name of the baseline; `semples methods` lists them, module:Name is any other")
-    model: str = setting("", "hub id or folder in transformers format")
+    model: str = setting("", "hub id or folder in transformers format", weights=True)
     threshold: float = setting(
         0.4,
         "a class counts where its score is above this; elsewhere is background",
@@ -26,7 +26,9 @@ class BaselineSettings:
 class ClipSegSettings(BaselineSettings):
     """CLIPSeg: a mask for every class name."""
 
-    model: str = setting("CIDAS/clipseg-rd64-refined", "hub id or folder in transformers format", source="CLIPSeg")
+    model: str = setting(
+        "CIDAS/clipseg-rd64-refined", "hub id or folder in transformers format", source="CLIPSeg", weights=True
+    )
     template: str = setting("a photo of a {name}.", "text of a class; {name} is its name", source="CLIPSeg, CLIP")
     side: int = setting(
         352, "side of the square that a photo is resized to", unit="pixels", low=32, source="CLIPSeg: 352"

@@ -36,14 +36,18 @@ class ClipFeatureSettings(FeatureSettings):
         low=1,
         source="own choice: twice the size that CLIP was trained with",
     )
-    model: str = setting("openai/clip-vit-base-patch16", "hub id or folder in transformers format", source="CLIP")
+    model: str = setting(
+        "openai/clip-vit-base-patch16", "hub id or folder in transformers format", source="CLIP", weights=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisionFeatureSettings(FeatureSettings):
     """Patches, or the last feature map, of any vision model of transformers (DINOv2, DINOv3, ViT, ConvNeXt ...)."""
 
-    model: str = setting("facebook/dinov2-base", "hub id or folder in transformers format", source="DINOv2")
+    model: str = setting(
+        "facebook/dinov2-base", "hub id or folder in transformers format", source="DINOv2", weights=True
+    )
     mean: tuple[float, float, float] = setting(
         (0.485, 0.456, 0.406),
         "mean of red, green, blue in 0..1; a preprocessor_config.json beside the weights wins",

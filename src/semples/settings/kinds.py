@@ -104,6 +104,17 @@ LABEL_METHODS: Registry[Any] = Registry(
 )
 
 
+REGISTRIES: dict[str, Registry[Any]] = {
+    "generator.kind": GENERATORS,
+    "judge.kind": JUDGES,
+    "STAGE.kind": STAGES,
+    "regions.proposals": PROPOSALS,
+    "features.kind": FEATURES,
+    "labels.method": LABEL_METHODS,
+    "baseline --model": BASELINES,
+}  # by what chooses one: a setting, or a command's option
+
+
 def label_method(method: str) -> tuple[str, bool]:
     """Name in `LABEL_METHODS` and whether a dense CRF follows, of a setting such as `regions+crf`; `crf` alone refines
     the plain threshold."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.data.dataset import TaggedDataset
-from semples.labels.base import REGIONS, LabelMethod
+from semples.data.dataset import Item, TaggedDataset
+from semples.labels.base import FEATURES, REGIONS, LabelMethod, nothing_given
 from semples.labels.make import make_label_method
-from semples.labels.regions import read_regions
+from semples.labels.regions import Regions, read_regions
 from semples.recipe import CrfSettings, RegionSettings
 from semples.run.folder import result_of
 from semples.run.label_maps import FreshFeatures, Inputs, write_labels
@@ -69,18 +74,24 @@ def label_method(work: Work) -> LabelMethod:
 
 def label_inputs(work: Work) -> Inputs:
     """What the label method is told of the run's photos."""
-    dataset = work.dataset
+    dataset, needs = work.dataset, label_needs(work.setting("labels.method"))
+    regions: Callable[[Item], Regions] = _not_needed
+    features: Callable[[Item], NDArray[np.float32]] = _not_needed
+    # Read here, not when a photo is first asked for: where all photos are done already, the step depends on them too.
+    if REGIONS in needs:
+        regions = partial(_stored_regions, work.step("regions"))
+    if FEATURES in needs:
+        features = FreshFeatures(dataset, work.settings("features"), lambda: work.device)
+    cams = CamStore(work.step("cams"), format=work.setting("cams.format"))
+    return Inputs(dataset, cams, regions=regions, features=features)
 
-    @cache
-    def features() -> FreshFeatures:
-        return FreshFeatures(dataset, work.settings("features"), lambda: work.device)
 
-    return Inputs(
-        dataset,
-        CamStore(work.step("cams"), format=work.setting("cams.format")),
-        regions=lambda item: read_regions(work.step("regions"), item.id),
-        features=lambda item: features()(item),
-    )
+def _stored_regions(folder: Path, item: Item) -> Regions:
+    return read_regions(folder, item.id)
+
+
+def _not_needed(item: Item) -> NoReturn:
+    nothing_given()
 
 
 def _run_labels(work: Work) -> dict[str, Any]:
