@@ -50,8 +50,8 @@ def save_siglip(folder: Path, *, image_size: int = 32, width: int = 32, **text: 
     return folder
 
 
-def save_tokenizer(folder: Path) -> None:
-    """Pieces of words in tokenizer.json, as SigLIP's repositories have it; the end token is also the padding."""
+def save_tokenizer(folder: Path, *, pad: str = "</s>") -> None:
+    """Pieces of words in tokenizer.json, as SigLIP's repositories have it; there the end token is also the padding."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     letters = [(chr(code), -9.0) for code in range(ord("a"), ord("z") + 1)]
@@ -60,10 +60,10 @@ def save_tokenizer(folder: Path) -> None:
     made = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=False))
     made.pre_tokenizer = pre_tokenizers.Metaspace()
     made.decoder = decoders.Metaspace()
-    made.add_special_tokens(["</s>", "<unk>"])
+    made.add_special_tokens(["<pad>", "</s>", "<unk>"])
     made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     made.enable_truncation(8)  # what a file says of lengths counts for nothing
     made.enable_padding(length=16)
     made.save(str(folder / "tokenizer.json"))
-    special = {"eos_token": {"content": "</s>"}, "pad_token": "</s>", "tokenizer_class": "SiglipTokenizer"}
+    special = {"eos_token": {"content": "</s>"}, "pad_token": pad, "tokenizer_class": "SiglipTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(special))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,43 @@ def test_padding_is_attended(judge: Any) -> None:
     assert not torch.allclose(usual, other, atol=1e-3)
 
 
+def test_padding_is_what_the_folder_says(copied: Path, reference: Any) -> None:
+    """SigLIP 2 has a padding token beside the end token."""
+    save_tokenizer(copied, pad="<pad>")
+    made: Any = build_judge(SiglipSettings(model=str(copied)), classes=CLASSES)
+    ids = made.tokens.padded("a photo of cat")
+    assert ids[4:] == [1] + [0] * 59
+    with torch.no_grad():
+        expected = reference.get_text_features(input_ids=torch.tensor([ids])).pooler_output
+    torch.testing.assert_close(made.targets[:1], unit(expected), atol=1e-5, rtol=0)
+
+
+def test_tokens_of_a_hub_repository(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
+    """tokenizer.json is asked for first, then sentencepiece's file; where there is neither, the first is named."""
+    from semples.judges import siglip
+
+    def hub(*names: str) -> None:
+        def fetch(repo: str, name: str) -> Path:
+            if name not in names:
+                raise UserError(f"{repo}: the hub has no {name}")
+            return (folder if name.endswith("json") else tmp_path) / name
+
+        monkeypatch.setattr(siglip, "download", fetch)
+
+    config = type("Config", (), {"vocab_size": 300, "max_position_embeddings": 64, "pad_token_id": 1})
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    for names in (("tokenizer.json",), ("tokenizer.json", "tokenizer_config.json")):
+        hub(*names)
+        assert siglip.SiglipTokens.of("some/model", config).end == (1,)
+    (tmp_path / "spiece.model").write_bytes(b"pieces")
+    hub("spiece.model")
+    with pytest.raises(UserError, match="pip install sentencepiece"):
+        siglip.SiglipTokens.of("some/model", config)
+    hub()
+    with pytest.raises(UserError, match=r"some/model: the hub has no tokenizer.json"):
+        siglip.SiglipTokens.of("some/model", config)
+
+
 def test_normalisation(folder: Path, judge: Any) -> None:
     assert (judge.mean, judge.std) == (OWN_MEAN, OWN_STD)
     other = build_judge(SiglipSettings(model=str(folder), normalisation="generator"), classes=CLASSES)
@@ -257,7 +295,7 @@ def test_features_that_cannot_be_compared(tmp_path: Path) -> None:
 
 
 def test_tokenizers_that_are_of_no_use(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
     (copied / "tokenizer.json").write_text("{}")
     assert "cannot be read as a tokenizer" in says(copied)
     (copied / "tokenizer.json").write_text("no JSON")

@@ -206,14 +206,10 @@ class Siglip(TextJudge):
     def lean(self) -> Judge:
         """Without the text tower."""
         model = copy.copy(self.model)
-        model._modules = dict(self.model._modules)
-        model.text_model = None
-        made = type(self)(
-            model, self.tokens, self.targets, template=self.template, slope=self.slope, shift=self.shift,
-            mean=self.mean, std=self.std,
-        )  # fmt: skip
-        made.classes = self.classes
-        return made
+        model._modules = self.model._modules | {"text_model": None}
+        lean = copy.copy(self)
+        lean._modules = self._modules | {"model": model}
+        return lean
 
 
 def softened(model: Any, settings: SiglipSettings) -> tuple[float, float]:
@@ -275,9 +271,7 @@ class SiglipTokens:
         """The tokenizer of a folder or hub id; `config` is the text tower's. Raises UserError."""
         folder = local_source(source)
         if folder is None:
-            folder = download(source, TOKENS).parent
-            with contextlib.suppress(UserError):  # not every repository has one
-                download(source, SPECIAL)
+            folder = _downloaded(source)
         if (folder / TOKENS).is_file():
             made = cls._from_json(folder, config)
         elif (folder / PIECES).is_file():
@@ -351,6 +345,20 @@ class SiglipTokens:
         if len(ids) > self.positions:
             raise UserError(f"text of {len(ids)} tokens, at most {self.positions} fit: {text[:60]!r}")
         return ids + [self.pad] * (self.positions - len(ids))
+
+
+def _downloaded(repo: str) -> Path:
+    """The folder with the tokenizer files of a hub repository, which has either form, and perhaps a configuration."""
+    try:
+        folder = download(repo, TOKENS).parent
+    except UserError as error:
+        try:
+            return download(repo, PIECES).parent
+        except UserError:
+            raise error from None
+    with contextlib.suppress(UserError):
+        download(repo, SPECIAL)
+    return folder
 
 
 def clean(text: str) -> str:

@@ -45,9 +45,7 @@ class Hues(Judge):
         angle_E = torch.arange(bins) * (2 * math.pi / bins)
         self.register_buffer("direction_E2", torch.stack([angle_E.cos(), angle_E.sin()], dim=1))
         angle_K = hue_K * (2 * math.pi)
-        self.register_buffer(
-            "targets", self._histogram(torch.stack([angle_K.cos(), angle_K.sin()])[None].movedim(2, 0))
-        )
+        self.register_buffer("targets", self._histogram(torch.stack([angle_K.cos(), angle_K.sin()], dim=1)[..., None]))
 
     @classmethod
     def build(cls, settings: HuesSettings, *, classes: ClassList) -> Self:
