@@ -2,7 +2,15 @@
 
     model = semples.load("folder")                     a trained segmenter, or a run
     labels = model.predict("photo.jpg")                uint8 (H, W): 0 background, k + 1 for model.classes[k]
-    semples.predict(model, ["photos"], out="labels")   many photos: label maps, overlays, areas
+
+    run = semples.Run("runs/x", data="photos", recipe="folder")     the command line's own folder
+    run(until="cams"); run.cams["beach"]; run(); run.scores().rows()
+
+    data = semples.open_dataset("photos")              own losses and networks: see docs/api.md
+    generator = semples.generator("weaktr", classes=data.classes)
+    judge = semples.judge("clip", classes=data.classes)
+    fit = semples.Trainer("runs/lab")
+    fit(semples.stages.Matching(generator, judge), data, epochs=6)
 
 Importing this package is cheap: nothing heavy is loaded before it is used.
 """
@@ -10,14 +18,56 @@ Importing this package is cheap: nothing heavy is loaded before it is used.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "predict"]
+
+if TYPE_CHECKING:
+    from semples import stages
+    from semples.api.networks import generator, judge, label, load_recipe
+    from semples.api.run import Run
+    from semples.api.trainer import Trainer
+    from semples.core.errors import UserError
+    from semples.data.dataset import open_dataset
+    from semples.prediction import load, predict
+
+__all__ = [
+    "Run",
+    "Trainer",
+    "UserError",
+    "__version__",
+    "generator",
+    "judge",
+    "label",
+    "load",
+    "load_recipe",
+    "open_dataset",
+    "predict",
+    "stages",
+]
+
+_WHERE = {
+    "Run": "semples.api.run",
+    "Trainer": "semples.api.trainer",
+    "UserError": "semples.core.errors",
+    "generator": "semples.api.networks",
+    "judge": "semples.api.networks",
+    "label": "semples.api.networks",
+    "load": "semples.prediction",
+    "load_recipe": "semples.api.networks",
+    "open_dataset": "semples.data.dataset",
+    "predict": "semples.prediction",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `predict`, once they are asked for."""
-    if name in ("load", "predict"):
-        return getattr(importlib.import_module("semples.prediction"), name)
+    """The names of the API, once they are asked for."""
+    if name == "stages":
+        return importlib.import_module("semples.stages")
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'semples' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

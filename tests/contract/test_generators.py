@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from semples.core.errors import UserError
-from semples.generators.base import GENERATORS, Generator, Pairs, build_generator, load_generator, save_generator
+from semples.data.classes import ClassList
+from semples.generators.base import Generator, build_generator, load_generator, save_generator
+from semples.networks.pairs import Pairs
 from semples.recipe import GeneratorSettings
+from semples.settings.kinds import GENERATORS
 
 PATCH, CLASSES = 8, 4
 SIZES = [(16, 16), (32, 32), (24, 40), (8, 8), (29, 17), (8, 100)]
 NAMES = ("person", "dining table", "Straße", "猫")
 
 
-@pytest.fixture(params=sorted(GENERATORS))
+SMALL = {
+    "start": "random", "image_size": 32, "patch_size": PATCH, "width": 16, "depth": 2, "heads": 2, "drop_path": 0.3,
+    "feature_reduction": 2,
+}  # fmt: skip
+"""Values of settings, where a generator has them, that make it small."""
+
+TRAINED = [name for name in GENERATORS if GENERATORS.settings_of(name).TRAINABLE]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=TRAINED)
 def settings(request: pytest.FixtureRequest) -> GeneratorSettings:
-    return GeneratorSettings(
-        kind=request.param, start="random", image_size=32, patch_size=PATCH, width=16, depth=2, heads=2, drop_path=0.3,
-        feature_reduction=2,
-    )  # fmt: skip
+    made = GENERATORS.settings_of(request.param)
+    known = {entry.name for entry in fields(made)}  # type: ignore[arg-type]
+    return made(kind=request.param, **{name: value for name, value in SMALL.items() if name in known})  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def model(settings: GeneratorSettings) -> Any:
-    return build_generator(settings, num_classes=CLASSES, seed=3)
+def model(settings: GeneratorSettings) -> Generator:
+    return build_generator(settings, classes=ClassList(NAMES), seed=3)
 
 
 def images(count: int, height: int = 32, width: int = 32, seed: int = 0) -> torch.Tensor:
@@ -40,6 +54,7 @@ def every(count: int) -> Pairs:
 
 def test_it_is_a_mask_generator(model: Any) -> None:
     assert isinstance(model, Generator)
+    assert model.classes == NAMES
     assert (model.num_classes, model.patch_size) == (CLASSES, PATCH)
     assert model.noise_size >= 0
     assert list(model.train_parameters())
@@ -135,25 +150,27 @@ def test_noise_is_all_the_randomness_there_is(model: Any) -> None:
 
 
 def test_start_weights_follow_the_seed(settings: GeneratorSettings) -> None:
-    one, same, other = (build_generator(settings, num_classes=CLASSES, seed=seed).state_dict() for seed in (3, 3, 4))
+    one, same, other = (
+        build_generator(settings, classes=ClassList(NAMES), seed=seed).state_dict() for seed in (3, 3, 4)
+    )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    build_generator(settings, num_classes=CLASSES, seed=3)
+    build_generator(settings, classes=ClassList(NAMES), seed=3)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_saved_and_loaded_it_is_the_same(model: Any, tmp_path: Path) -> None:
-    save_generator(model, tmp_path / "g.safetensors", classes=NAMES)
-    loaded, classes = load_generator(tmp_path / "g.safetensors")
-    assert classes == NAMES
+    save_generator(model, tmp_path / "g.safetensors")
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert (loaded.classes, loaded.kind, loaded.mean, loaded.std) == (NAMES, model.kind, model.mean, model.std)
     assert type(loaded) is type(model)
     for size in ((32, 32), (24, 40)):
         photos = images(2, *size)
-        one, other = model.eval().cams(photos, every(2)), loaded.eval().cams(photos, every(2))  # type: ignore[operator]
+        one, other = model.eval().cams(photos, every(2)), loaded.eval().cams(photos, every(2))
         assert torch.equal(one, other)
-    save_generator(loaded, tmp_path / "again.safetensors", classes=classes)  # type: ignore[arg-type]
+    save_generator(loaded, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "g.safetensors").read_bytes()
 
 
@@ -189,11 +206,34 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, model: Any) -> None:
     for name in ("other.safetensors", "text"):
         with pytest.raises(UserError, match="not a mask generator saved by this program"):
             load_generator(tmp_path / name)
-    save_generator(model, tmp_path / "g.safetensors", classes=NAMES[:3])  # fewer classes than the network has
+    model.classes = NAMES[:3]  # fewer classes than the network has
+    save_generator(model, tmp_path / "g.safetensors")
     with pytest.raises(UserError, match="weights do not fit the model"):
         load_generator(tmp_path / "g.safetensors")
 
 
 def test_unknown_kinds_are_named() -> None:
     with pytest.raises(UserError, match="there are weaktr"):
-        build_generator(GeneratorSettings(kind="none"), num_classes=2, seed=0)
+        build_generator(GeneratorSettings(kind="none"), classes=ClassList(NAMES), seed=0)
+
+
+def test_a_file_that_asks_for_an_unknown_module_runs_nothing(tmp_path: Path, model: Generator) -> None:
+    model.kind = "antigravity:Generator"
+    save_generator(model, tmp_path / "g.safetensors")
+    with pytest.raises(UserError, match="import antigravity first"):
+        load_generator(tmp_path / "g.safetensors")
+    assert "antigravity" not in sys.modules
+
+
+def test_cams_of_one_photo(model: Generator) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    maps = model.cams_of(photo, [NAMES[2], NAMES[0]], scales=(1, 1.5))
+    assert list(maps) == [NAMES[0], NAMES[2]]
+    for values in maps.values():
+        assert values.shape == (40, 56)
+        assert values.dtype == np.float32
+        assert values.min() >= 0
+        assert values.max() <= 1
+    assert model.cams_of(photo, []) == {}
+    with pytest.raises(UserError, match="'fish' is none of"):
+        model.cams_of(photo, ["fish"])

@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 
 from semples.data.transforms import image_to_tensor
-from semples.networks.pairs import Pairs
 from semples.generators.weaktr import WeakTr
+from semples.judges.clip import Clip
+from semples.judges.losses import cosine
 from semples.networks.clip import FrozenClip
+from semples.networks.pairs import Pairs
 from semples.recipe import GeneratorSettings, PromptSettings, load_recipe
-from semples.stages.background_prompts import BackgroundPrompts
-from semples.stages.losses import cosine
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
-from semples.stages.views import ViewMaker
-from semples.training.task import Batch, Task, Total
+from semples.training.task import TaggedBatch, Task, Total
 from tests.golden.models import golden_clip, golden_weaktr
 
 LOSS, GRADIENT, PROMPT_GRADIENT, OTHER, STEP1, STEP2 = 2e-6, 2e-4, 1e-5, 5e-6, 5e-6, 1e-5
@@ -38,46 +37,40 @@ class Case:
     summary: dict[str, Any]
     clip: FrozenClip
     generator: WeakTr
-    batch: Batch
+    batch: TaggedBatch
     total: Total
     texts: Tensor
     all_summaries: dict[str, Any]
 
-    def task(self, stage: str, **changes: float) -> Task:
+    def task(self, stage: str, **changes: float) -> Task[TaggedBatch]:
         """The stage as the published VOC settings define it, with loss weights changed by name."""
-        maker = {
-            "a": ViewMaker(self.clip.image_size, RECIPE.matching.cam_epsilon),
-            "b": ViewMaker(self.clip.image_size, RECIPE.prompting.cam_epsilon),
-            "c": ViewMaker(self.clip.image_size, RECIPE.refinement.cam_epsilon),
-        }[stage]
         vectors = torch.from_numpy(self.io["btp"])
+        judge = Clip(self.clip, self.texts, template="a photo of {name}.")
         if stage == "a":
             weight = changes.get("lambda_background", RECIPE.matching.lambda_background)
-            return Matching(self.generator, self.clip, self.texts, view_maker=maker, lambda_background=weight)
+            epsilon = RECIPE.matching.cam_epsilon
+            return Matching(self.generator, judge, lambda_background=weight, cam_epsilon=epsilon)
         if stage == "c":
             with torch.no_grad():
-                prompts = self.clip.encode_prompts(vectors)
+                backgrounds = judge.encode_backgrounds(vectors, PromptSettings())
             return Refinement(
                 self.generator,
-                self.clip,
-                self.texts,
-                prompts,
-                view_maker=maker,
+                judge,
+                backgrounds,
                 lambda_background=changes.get("lambda_background", RECIPE.refinement.lambda_background),
                 lambda_refinement=changes.get("lambda_refinement", RECIPE.refinement.lambda_refinement),
+                cam_epsilon=RECIPE.refinement.cam_epsilon,
             )
-        prompts = BackgroundPrompts(num_classes=len(vectors), length=vectors.shape[1], width=vectors.shape[2], seed=0)
-        with torch.no_grad():
-            prompts.vectors.copy_(vectors)
-        return Prompting(
-            prompts,
+        task = Prompting(
             self.generator,
-            self.clip,
-            self.texts,
-            view_maker=maker,
-            settings=PromptSettings(),
+            judge,
+            prompts=PromptSettings(length=vectors.shape[1]),
             lambda_prompt=RECIPE.prompting.lambda_prompt,
+            cam_epsilon=RECIPE.prompting.cam_epsilon,
         )
+        with torch.no_grad():
+            task.prompts.vectors.copy_(vectors)
+        return task
 
 
 @pytest.fixture(params=CASES)
@@ -90,7 +83,8 @@ def case(request: pytest.FixtureRequest, golden: Path) -> Case:
     settings = GeneratorSettings()
     images = torch.stack([image_to_tensor(photo, settings.mean, settings.std) for photo in io["image_u8"]])
     tags = torch.from_numpy(io["targets"]) > 0
-    batch = Batch(images, tags, torch.ones(len(images), generator.noise_size))
+    noise = torch.ones(len(images), generator.noise_size)
+    batch = TaggedBatch(image=images, tags=tags, noise=noise)
     total = Total(photos=len(images), pairs=int(tags.sum()))
     names = json.loads((golden / "g1_tokenizer.json").read_text())["texts"]
     names = (
@@ -104,7 +98,7 @@ def case(request: pytest.FixtureRequest, golden: Path) -> Case:
     return Case(name, io, summaries[name], clip, generator, batch, total, texts, summaries)
 
 
-def gradients(task: Task, case: Case) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def gradients(task: Task[TaggedBatch], case: Case) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses and gradients of the trained parameters, by their checkpoint name."""
     task.train()
     for parameter in task.parameters():
@@ -172,7 +166,7 @@ def test_cosines_and_masks(case: Case, stage: str) -> None:
             "sim_bg": cosine(case.clip.encode_images(background), case.texts[pairs.label]),
         }
         if isinstance(task, Refinement):
-            found["sim_fg_btp"] = cosine(features, task.prompt_features[pairs.label])
+            found["sim_fg_btp"] = cosine(features, task.background_features[pairs.label])
     for key, value in found.items():
         np.testing.assert_allclose(value.numpy(), case.io[f"{stage}/{key}"], rtol=0, atol=OTHER)
     if f"{stage}/mask" in case.io:

@@ -11,22 +11,22 @@ from torch import Tensor
 
 from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.networks.pairs import Pairs
 from semples.generators.weaktr import WeakTr
-from semples.networks.clip import FrozenClip
-from semples.networks.tokenizer import FULL_VOCABULARY
+from semples.judges.clip import Clip
 from semples.labels.threshold import winner_map
+from semples.networks.clip import FrozenClip
+from semples.networks.pairs import Pairs
+from semples.networks.tokenizer import FULL_VOCABULARY
 from semples.networks.vit import VitConfig
 from semples.networks.weights import load_strictly
-from semples.recipe import CamSettings, GeneratorSettings, PromptSettings, load_recipe
-from semples.stages.background_prompts import BackgroundPrompts
+from semples.recipe import CamSettings, PromptSettings, load_recipe
+from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
-from semples.stages.views import ViewMaker
 from semples.stages.warmup import Warmup
 from semples.training.schedule import learning_rate
-from semples.training.task import Batch, Task, Total
+from semples.training.task import TaggedBatch, Total
 from tests.golden_own import material as m
 
 RECIPE = load_recipe("voc")
@@ -54,32 +54,31 @@ def clip() -> FrozenClip:
     return FrozenClip.from_openai(state | {"token_embedding.weight": table})
 
 
-def batch() -> Batch:
-    return Batch(torch.from_numpy(m.batch()), torch.from_numpy(m.TAGS) > 0, torch.full((2, 2 * m.L), 0.5))
+def batch() -> TaggedBatch:
+    tags, noise = torch.from_numpy(m.TAGS) > 0, torch.full((2, 2 * m.L), 0.5)
+    return TaggedBatch(image=torch.from_numpy(m.batch()), tags=tags, noise=noise)
 
 
-def task(stage: str, clip: FrozenClip) -> Task:
+def task(stage: str, clip: FrozenClip) -> Stage:
     model = generator()
     if stage == "warmup":
         return Warmup(model)
     settings = getattr(RECIPE, stage)
-    maker = ViewMaker(m.CLIP_SIDE, settings.cam_epsilon)
     vectors = torch.from_numpy(m.prompts())
     with torch.no_grad():
-        texts, backgrounds = clip.encode_texts(list(m.TEXTS)), clip.encode_prompts(vectors)
-    weight = settings.lambda_background
-    if stage == "matching":
-        return Matching(model, clip, texts, view_maker=maker, lambda_background=weight)
-    if stage == "refinement":
-        return Refinement(
-            model, clip, texts, backgrounds, view_maker=maker, lambda_background=weight,
-            lambda_refinement=settings.lambda_refinement,
+        judge = Clip(clip, clip.encode_texts(list(m.TEXTS)), template="a photo of {name}.")
+        backgrounds = judge.encode_backgrounds(vectors, PromptSettings())
+    if stage == "prompting":
+        prompting = Prompting(
+            model, judge, prompts=PromptSettings(length=m.PROMPT), lambda_prompt=settings.lambda_prompt,
+            cam_epsilon=settings.cam_epsilon,
         )  # fmt: skip
-    prompts = BackgroundPrompts(num_classes=m.K, length=m.PROMPT, width=m.W, seed=0)
-    prompts.vectors.data.copy_(vectors)
-    return Prompting(
-        prompts, model, clip, texts, view_maker=maker, settings=PromptSettings(), lambda_prompt=settings.lambda_prompt
-    )
+        prompting.prompts.vectors.data.copy_(vectors)
+        return prompting
+    common = {"lambda_background": settings.lambda_background, "cam_epsilon": settings.cam_epsilon}
+    if stage == "matching":
+        return Matching(model, judge, **common)
+    return Refinement(model, judge, backgrounds, lambda_refinement=settings.lambda_refinement, **common)
 
 
 def test_texts_are_the_tokens_that_were_used(clip: FrozenClip) -> None:
@@ -144,7 +143,6 @@ def test_multi_scale_cams(golden: dict[str, np.ndarray]) -> None:
         [m.photo("photo", 19, 23)],
         [(0, 2)],
         settings=settings,
-        generator=GeneratorSettings(patch_size=m.PATCH),
     )
     assert list(found) == [0, 2]
     np.testing.assert_allclose(np.stack(list(found.values())), golden["photo_cams"], rtol=0, atol=1e-5)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import torch
 
+from semples.core.schema import to_dict
+from semples.generators.base import build_generator, save_generator
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
+from semples.run.folder import finish
+from semples.run.models import GENERATOR
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Card, Figure, write_package
 from semples.settings.kinds import label_needs
@@ -45,7 +49,8 @@ def segmenter(path: Path, family: str = "semples_vit") -> Segmenter:
 
 def package(folder: Path, family: str = "semples_vit") -> Path:
     """The package of such a segmenter."""
-    write_package(segmenter(folder.with_name(f"{folder.name}-config"), family), folder, recipe=Recipe(), card=CARD)
+    made = segmenter(folder.with_name(f"{folder.name}-config"), family)
+    write_package(made, folder, recipe=to_dict(Recipe()), card=CARD)
     return folder
 
 
@@ -54,6 +59,12 @@ def run(folder: Path, photos: Path, *, settings: tuple[str, ...] = ()) -> Path:
     small = ("start=random", "width=16", "depth=1", "heads=2", "patch_size=8", "image_size=16")
     chosen = [*(f"generator.{entry}" for entry in small), "data.workers=0", "cams.format=npy", "labels.select=fixed"]
     context = Context(load_recipe("folder", [*chosen, *settings]), Source(photos), folder)
+    pipeline.run(context, steps=["data"])
+    refinement = context.folder("refinement")
+    refinement.mkdir()
+    generator = build_generator(context.recipe.generator, classes=context.dataset.classes, seed=0)
+    save_generator(generator, refinement / GENERATOR)
+    finish(refinement, {"fingerprint": "made", "reads": {}, "seconds": 1}, {})
     regions = ["regions"] if "regions" in label_needs(context.recipe.labels.method) else []
     pipeline.run(context, steps=["cams", *regions, "labels"])
     return folder

@@ -12,6 +12,7 @@ import pytest
 import semples
 from semples.core.errors import UserError
 from semples.core.palette import read_label_png
+from semples.core.schema import to_dict
 from semples.data.dataset import open_dataset
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import confusion_matrix
@@ -56,7 +57,7 @@ def test_a_segmenters_recipe_says_how_it_segments(photos: Path, tmp_path: Path) 
     chosen = ["segmenter.predict.scales=[0.5,1.5]", "segmenter.predict.mirror=true", "segmenter.predict.crf=true"]
     folder = tmp_path / "own"
     segmenter = material.segmenter(tmp_path / "config")
-    write_package(segmenter, folder, recipe=load_recipe("folder", chosen), card=material.CARD)
+    write_package(segmenter, folder, recipe=to_dict(load_recipe("folder", chosen)), card=material.CARD)
     dataset = open_dataset(photos)
     own = evaluate(semples.load(folder), dataset).confusion
     said = evaluate(semples.load(folder, scales=[0.5, 1.5], mirror=True, crf=True), dataset).confusion

@@ -13,7 +13,9 @@ import yaml
 
 import semples
 from semples.core.palette import read_label_png
+from semples.core.schema import to_dict
 from semples.recipe import Recipe, load_recipe
+from semples.run.folder import finish
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Figure, licence_of, model_card, open_package, write_package
 from tests import tiny
@@ -25,7 +27,7 @@ def test_the_folder_has_everything(tmp_path: Path) -> None:
     made = segmenters.tiny(tmp_path / "config", "segformer").eval()
     recipe = replace(Recipe(), name="mine")
     for name in ("one", "two"):
-        write_package(made, tmp_path / name, recipe=recipe, card=material.CARD)
+        write_package(made, tmp_path / name, recipe=to_dict(recipe), card=material.CARD)
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     names = {"README.md", "classes.json", "config.json", "model.safetensors", "recipe.yaml", "segmenter.json"}
@@ -105,14 +107,14 @@ def test_the_cards_figures_and_claims_are_those_of_its_label_maps(tmp_path: Path
     labels = json.loads((run / "labels" / "manifest.json").read_text())
 
     def card(*, of: str, select: str, seed: int, select_epoch: str = "last") -> str:
-        for step, needs, result in (
-            ("labels", labels["needs"], labels["result"] | {"select": select}),
-            ("scores", {"labels": of}, {"miou": 71.25, "photos": 4}),
+        for step, reads, result in (
+            ("labels", labels["reads"], labels["result"] | {"select": select}),
+            ("scores", {"step:labels": of}, {"miou": 71.25, "photos": 4}),
             ("refinement", {}, {"select_epoch": select_epoch}),
         ):
-            described = labels | {"step": step, "needs": needs, "result": result}
             (run / step).mkdir(exist_ok=True)
-            (run / step / "manifest.json").write_text(json.dumps(described), encoding="utf-8")
+            fingerprint = labels["fingerprint"] if step == "labels" else "made"
+            finish(run / step, {"step": step, "fingerprint": fingerprint, "reads": reads, "seconds": 1}, result)
         tiny.invoke("segment", "train", run, *settings, f"--set=run.seed={seed}")
         return (run / "segmenter" / "model" / "README.md").read_text(encoding="utf-8")
 

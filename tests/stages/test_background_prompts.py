@@ -9,27 +9,32 @@ import torch
 from safetensors.torch import save_file
 
 from semples.core.errors import UserError
+from semples.judges.clip import Clip
+from semples.networks.clip import FrozenClip
+from semples.recipe import PromptSettings
 from semples.stages.background_prompts import BackgroundPrompts, load_prompts
+from tests import tiny
 
 
-def test_uniform_start_from_the_seed() -> None:
-    prompts = BackgroundPrompts(num_classes=20, length=30, width=512, seed=3)
-    vectors = prompts.vectors.detach()
-    assert vectors.shape == (20, 30, 512)
-    assert 0 <= vectors.min() < 1e-4
-    assert 0.9999 < vectors.max() < 1
-    assert vectors.mean().item() == pytest.approx(0.5, abs=0.002)
-    assert torch.equal(vectors, BackgroundPrompts(num_classes=20, length=30, width=512, seed=3).vectors)
-    assert not torch.equal(vectors, BackgroundPrompts(num_classes=20, length=30, width=512, seed=4).vectors)
+def test_uniform_start_from_the_seed(tmp_path: Path) -> None:
+    clip = FrozenClip.load(str(tiny.save_clip(tmp_path / "clip")))
+    judge = Clip(clip, torch.zeros(20, 4), template="{name}")
+    vectors = judge.start_backgrounds(PromptSettings(), seed=3)
+    assert vectors.shape == (20, 30, clip.text_width)
+    assert 0 <= vectors.min() < 1e-2
+    assert 0.99 < vectors.max() < 1
+    assert vectors.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(vectors, judge.start_backgrounds(PromptSettings(), seed=3))
+    assert not torch.equal(vectors, judge.start_backgrounds(PromptSettings(), seed=4))
 
 
 def test_lookup_by_class() -> None:
-    prompts = BackgroundPrompts(num_classes=3, length=2, width=4, seed=0)
+    prompts = BackgroundPrompts(torch.rand(3, 2, 4))
     assert torch.equal(prompts(torch.tensor([2, 0, 2])), prompts.vectors[[2, 0, 2]])
 
 
 def test_file(tmp_path: Path) -> None:
-    prompts, path = BackgroundPrompts(num_classes=2, length=2, width=4, seed=0), tmp_path / "prompts.safetensors"
+    prompts, path = BackgroundPrompts(torch.rand(2, 2, 4)), tmp_path / "prompts.safetensors"
     prompts.save(path, classes=("Hund", "猫"))
     vectors, classes = load_prompts(path)
     assert torch.equal(vectors, prompts.vectors)

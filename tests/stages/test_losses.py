@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from semples.judges.losses import attract, cosine, repel, separate
 from semples.networks.pairs import Pairs
-from semples.stages.losses import attract, cam_masks, cosine, repel, separate, views
+from semples.stages.views import cam_masks, views
 
 
 @settings(max_examples=100, deadline=None)

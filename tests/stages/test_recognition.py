@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from semples.data.transforms import image_to_tensor
+from semples.judges.clip import Clip
 from semples.networks.clip import FrozenClip
-from semples.stages.recognition import BATCH, Judge
+from semples.stages.recognition import BATCH, Recognition
 from semples.stages.views import ViewMaker
 from tests import tiny
 
@@ -16,15 +17,15 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Recognition:
     clip = FrozenClip.load(str(tiny.save_clip(tmp_path_factory.mktemp("clip"))))
     features = clip.encode_texts(["a photo of cat.", "a photo of dog.", "a photo of sky."])
-    maker = ViewMaker(clip.image_size, 0.1)
-    return Judge(clip, features, view_maker=maker, mean=MEAN, std=STD)
+    judge = Clip(clip, features, template="a photo of {name}.")
+    return Recognition(judge, view_maker=ViewMaker(clip.image_size, 0.1), mean=MEAN, std=STD)
 
 
-def test_probabilities_are_clips_own(judge: Judge) -> None:
-    side = judge.clip.image_size
+def test_probabilities_are_clips_own(judge: Recognition) -> None:
+    side = judge.judge.clip.image_size
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 256, (side, side, 3), np.uint8)
     masks = [rng.random((side, side)) > 0.5 for _ in range(4)]
@@ -34,14 +35,14 @@ def test_probabilities_are_clips_own(judge: Judge) -> None:
     for mask, index, probability in zip(masks, classes, found, strict=True):
         view = (image * torch.from_numpy(mask))[None]
         with torch.no_grad():
-            feature = judge.clip.model.get_image_features(pixel_values=view)
+            feature = judge.judge.clip.model.get_image_features(pixel_values=view)
             feature = getattr(feature, "pooler_output", feature)
             feature = feature / feature.norm(dim=-1, keepdim=True)
-            logits = judge.clip.model.logit_scale.exp() * feature @ judge.class_features_KE.t()
+            logits = judge.judge.clip.model.logit_scale.exp() * feature @ judge.judge.targets.t()
         assert probability == pytest.approx(float(logits.softmax(-1)[0, index]), abs=1e-5)
 
 
-def test_any_number_of_masks_and_any_size(judge: Judge) -> None:
+def test_any_number_of_masks_and_any_size(judge: Recognition) -> None:
     rng = np.random.default_rng(1)
     photo = rng.integers(0, 256, (21, 47, 3), np.uint8)
     masks = [rng.random((21, 47)) > 0.5 for _ in range(BATCH + 3)]
@@ -55,7 +56,7 @@ def test_any_number_of_masks_and_any_size(judge: Judge) -> None:
     assert sum(every) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_mask_that_comes_again(judge: Judge) -> None:
+def test_a_mask_that_comes_again(judge: Recognition) -> None:
     rng = np.random.default_rng(3)
     photo = rng.integers(0, 256, (20, 30, 3), np.uint8)
     masks = [rng.random((20, 30)) > 0.5 for _ in range(3)]
@@ -65,7 +66,7 @@ def test_a_mask_that_comes_again(judge: Judge) -> None:
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
-def test_nothing_in_the_mask_is_the_mean_colour(judge: Judge) -> None:
+def test_nothing_in_the_mask_is_the_mean_colour(judge: Recognition) -> None:
     """An empty mask leaves no trace of the photo."""
     rng = np.random.default_rng(2)
     empty = np.zeros((30, 30), bool)
@@ -75,8 +76,8 @@ def test_nothing_in_the_mask_is_the_mean_colour(judge: Judge) -> None:
 
 @pytest.mark.parametrize("width", [-1, 0, 1])
 @pytest.mark.parametrize("height", [-1, 0, 1])
-def test_photos_about_as_large_as_the_input(judge: Judge, height: int, width: int) -> None:
-    side = judge.clip.image_size
+def test_photos_about_as_large_as_the_input(judge: Recognition, height: int, width: int) -> None:
+    side = judge.judge.clip.image_size
     shape = (side + height, side + width)
     photo = np.random.default_rng(4).integers(0, 256, (*shape, 3), np.uint8)
     (found,) = judge.probabilities(photo, [np.ones(shape, bool)], [0])

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from semples.networks.pairs import Pairs
+from semples.judges.clip import Clip
 from semples.networks.clip import CLIP_MEAN, CLIP_STD, FrozenClip
+from semples.networks.pairs import Pairs
 from semples.recipe import PromptSettings
-from semples.stages.background_prompts import BackgroundPrompts
+from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
 from semples.stages.views import ViewMaker
 from semples.stages.warmup import Warmup
-from semples.training.task import Batch, Task, Total
+from semples.training.task import TaggedBatch, Total
 from tests import tiny
 from tests.training import toy
 
@@ -32,39 +34,43 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> FrozenClip:
     return FrozenClip.load(str(tiny.save_clip(folder / "clip", image_size=toy.SIDE, patch_size=8)))
 
 
-def task(name: str, clip: FrozenClip, *, size: int = toy.SIDE, **changes: float) -> Task:
+def judge_of(clip: FrozenClip) -> Clip:
+    with torch.no_grad():
+        texts = clip.encode_texts([f"a photo of {word}." for word in ("dog", "red car", "tall tree")])
+    return Clip(clip, texts, template="a photo of {name}.")
+
+
+def task(name: str, clip: FrozenClip, **changes: float) -> Stage:
     generator = toy.generator(CLASSES)
     generator.head.weight.data *= 20  # CAMs that are not all but zero
     if name == "warmup":
         return Warmup(generator)
+    judge = judge_of(clip)
     with torch.no_grad():
-        texts = clip.encode_texts([f"a photo of {word}." for word in ("dog", "red car", "tall tree")])
-        prompts = BackgroundPrompts(num_classes=CLASSES, length=4, width=clip.text_width, seed=0)
-        backgrounds = clip.encode_prompts(prompts.vectors)
-    common: dict[str, Any] = {"view_maker": ViewMaker(size, "relative")}
+        start = judge.start_backgrounds(PromptSettings(length=4), seed=0)
+        backgrounds = judge.encode_backgrounds(start, PromptSettings(length=4))
     if name == "prompting":
-        return Prompting(
-            prompts, generator, clip, texts, settings=PromptSettings(length=4), lambda_prompt=0.02, **common
-        )
-    common["lambda_background"] = changes.get("lambda_background", 2.4)
+        return Prompting(generator, judge, prompts=PromptSettings(length=4), lambda_prompt=0.02, cam_epsilon="relative")
+    common: dict[str, Any] = {
+        "lambda_background": changes.get("lambda_background", 2.4),
+        "cam_epsilon": "relative",
+    }
     if name == "matching":
-        return Matching(generator, clip, texts, **common)
-    return Refinement(
-        generator, clip, texts, backgrounds, lambda_refinement=changes.get("lambda_refinement", 0.05), **common
-    )
+        return Matching(generator, judge, **common)
+    return Refinement(generator, judge, backgrounds, lambda_refinement=changes.get("lambda_refinement", 0.05), **common)
 
 
-def batch(tags: list[list[int]], size: int = toy.SIDE) -> tuple[Batch, Total]:
+def batch(tags: list[list[int]], size: int = toy.SIDE) -> tuple[TaggedBatch, Total]:
     random = torch.Generator().manual_seed(7)
     image = torch.randn(len(tags), 3, size, size, generator=random)
     noise = torch.rand(len(tags), 2 * toy.GENERATOR.depth, generator=random)
-    return Batch(image, torch.tensor(tags) > 0, noise), Total(len(tags), sum(map(sum, tags)))
+    return TaggedBatch(image=image, tags=torch.tensor(tags) > 0, noise=noise), Total(len(tags), sum(map(sum, tags)))
 
 
 TAGS = [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def backward(module: Task, tags: list[list[int]]) -> dict[str, torch.Tensor]:
+def backward(module: Stage, tags: list[list[int]]) -> dict[str, torch.Tensor]:
     module.requires_grad_(False)
     for parameter in module.trained():
         parameter.requires_grad_(True)
@@ -116,7 +122,8 @@ def test_shares_add_up(name: str, clip: FrozenClip) -> None:
     together, total = batch(TAGS)
     sums: dict[str, float] = {}
     for index in range(len(TAGS)):
-        part = Batch(*(x[index : index + 1] for x in (together.image, together.tags, together.noise)))
+        rows = slice(index, index + 1)
+        part = TaggedBatch(image=together.image[rows], tags=together.tags[rows], noise=together.noise[rows])
         terms = module(part, total)
         if terms["loss"].requires_grad:
             terms["loss"].backward()
@@ -173,10 +180,10 @@ def test_frozen_parts_are_in_eval_mode(clip: FrozenClip) -> None:
     for name, random in (("prompting", False), ("matching", True)):
         module = task(name, clip).train()
         assert module.generator.training is random  # type: ignore[union-attr]
-        assert not any(part.training for part in module.clip.modules())  # type: ignore[union-attr]
+        assert not any(part.training for part in module.judge.modules())  # type: ignore[union-attr]
         given, total = batch(TAGS)
-        calm = Batch(given.image, given.tags, torch.full_like(given.noise, 0.99))
-        wild = Batch(given.image, given.tags, torch.zeros_like(given.noise))
+        calm = replace(given, noise=torch.full_like(given.noise, 0.99))
+        wild = replace(given, noise=torch.zeros_like(given.noise))
         assert (module(calm, total)["loss"].item() != module(wild, total)["loss"].item()) is random
 
 
@@ -188,21 +195,21 @@ def test_prompts_of_absent_classes_get_no_gradient(clip: FrozenClip) -> None:
     assert gradient[1:].abs().sum() == 0  # type: ignore[index]
 
 
-def test_views_in_clips_own_normalisation() -> None:
+def test_views_in_clips_own_normalisation(clip: FrozenClip) -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     colours = torch.rand(1, 3, 8, 8)
     shape = (3, 1, 1)
     photo = (colours - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
     pairs, mask = Pairs.of(torch.tensor([[True]])), torch.ones(1, 8, 8)
-    own = ViewMaker.for_clip(8, epsilon=0.1, normalisation="clip", mean=mean, std=std)
+    judge = judge_of(clip)
+    normalised = Clip(clip, judge.targets, template=judge.template, own_normalisation=True)
+    own = replace(ViewMaker.of(normalised, epsilon=0.1, mean=mean, std=std), size=8)
     expected = (colours - torch.tensor(CLIP_MEAN).view(shape)) / torch.tensor(CLIP_STD).view(shape)
     torch.testing.assert_close(own.views(photo, mask, pairs)[0], expected)
-    parity = ViewMaker.for_clip(8, epsilon=0.1, normalisation="generator", mean=mean, std=std)
+    parity = replace(ViewMaker.of(judge, epsilon=0.1, mean=mean, std=std), size=8)
     assert torch.equal(parity.views(photo, mask, pairs)[0], photo)
     assert torch.equal(parity.views(photo, mask, pairs)[1], torch.zeros(1, 3, 8, 8))
-    assert ViewMaker.for_clip(4, epsilon=0.1, normalisation="clip", mean=mean, std=std).views(
-        photo, mask[:, :4, :4], pairs
-    )[0].shape == (1, 3, 4, 4)
+    assert replace(own, size=4).views(photo, mask[:, :4, :4], pairs)[0].shape == (1, 3, 4, 4)
 
 
 @pytest.mark.parametrize("size", [12, 20, 16])

@@ -130,7 +130,7 @@ def test_what_is_logged(tmp_path: Path) -> None:
 def test_the_loss_is_the_mean_over_all_pairs(tmp_path: Path) -> None:
     """However a batch is cut, the logged loss is the plain mean over the step's pairs."""
     task, data = toy.PairTask(), toy.views()
-    plan = Plan(data.tags, epochs=1, batch=3, seed=0)
+    plan = Plan(data.pairs, epochs=1, batch=3, seed=0)
     rows = [data[(0, int(index))] for index in plan.photos(0)]
     image, tags, noise = (torch.stack(column) for column in zip(*rows, strict=True))
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_a_polite_stop_leaves_a_checkpoint(number: int, tmp_path: Path, monkeypa
 def test_a_loss_that_is_not_a_number_ends_training(tmp_path: Path) -> None:
     task = toy.PairTask()
     task.net[1].weight.data[0, 0] = float("nan")
-    with pytest.raises(UserError, match="not a number at step 2; lower base_lr"):
+    with pytest.raises(UserError, match="not a finite number at step 1; nothing after step 0 is kept"):
         run(tmp_path / "run", task=task)
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from semples.data.dataset import ClassList, Item, Problem
 from semples.generators.base import build_generator
-from semples.recipe import AugmentSettings, GeneratorSettings
+from semples.recipe import AugmentSettings, WeakTrSettings
 from semples.training.feed import Views, tag_matrix
-from semples.training.task import Batch, Task, Total, share
+from semples.training.task import TaggedBatch, Task, Total, share
 
 SIDE = 16
-GENERATOR = GeneratorSettings(
+GENERATOR = WeakTrSettings(
     start="random", image_size=SIDE, patch_size=4, width=8, depth=2, heads=2, drop_path=0.3, feature_reduction=2
 )
 
@@ -61,10 +61,10 @@ def views(dataset: MemoryDataset = DATASET, *, noise_size: int = 4, seed: int = 
 
 
 def generator(num_classes: int = 3, seed: int = 0) -> Any:
-    return build_generator(GENERATOR, num_classes=num_classes, seed=seed)
+    return build_generator(GENERATOR, classes=ClassList(tuple("abcdefgh"[:num_classes])), seed=seed)
 
 
-class PairTask(Task):
+class PairTask(Task[TaggedBatch]):
     """A loss over (photo, class) pairs with a parameter that a batch may leave unused: what a stage does, in small."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class PairTask(Task):
     def trained(self) -> Iterable[nn.Parameter]:
         return self.net.parameters()
 
-    def forward(self, batch: Batch, total: Total) -> dict[str, Tensor]:
+    def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         self.modes.append(self.training)
         self.seen.append((len(batch.image), int(batch.tags.sum())))
         if not batch.tags.any():  # no parameter in the graph, as in the stages

@@ -84,7 +84,7 @@ class TaggedDataset(Protocol):
     @property
     def problems(self) -> tuple[Problem, ...]: ...
 
-    def photo(self, item: Item) -> NDArray[np.uint8]:
+    def photo(self, item: Item | int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB, upright. Raises PhotoError."""
         ...
 
@@ -104,9 +104,10 @@ class FileDataset:
     problems: tuple[Problem, ...]
     max_megapixels: float = MAX_MEGAPIXELS
 
-    def photo(self, item: Item) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8, RGB, upright. Raises PhotoError."""
-        return read_photo(item.photo, max_megapixels=self.max_megapixels)
+    def photo(self, item: Item | int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, RGB, upright, of a photo or of that at a place among `items`. Raises PhotoError."""
+        shown = self.items[item] if isinstance(item, int) else item
+        return read_photo(shown.photo, max_megapixels=self.max_megapixels)
 
     def mask(self, item: Item) -> NDArray[np.uint8] | None:
         """(H, W) uint8 labels of the photo's size, None where there is no mask. Raises PhotoError."""
@@ -146,8 +147,8 @@ class Subset:
     def problems(self) -> tuple[Problem, ...]:
         return self.whole.problems
 
-    def photo(self, item: Item) -> NDArray[np.uint8]:
-        return self.whole.photo(item)
+    def photo(self, item: Item | int) -> NDArray[np.uint8]:
+        return self.whole.photo(self.items[item] if isinstance(item, int) else item)
 
     def mask(self, item: Item) -> NDArray[np.uint8] | None:
         return self.whole.mask(item)
