@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from semples.core.registry import Registry
 from semples.data.classes import ClassList
 from semples.data.dataset import open_dataset
 from semples.export.source import ExportSource
-from semples.generators.base import build_generator, load_generator, save_generator
-from semples.networks.pairs import Pairs
 from semples.settings import kinds
 from tests import tiny
 from tests.contract import test_label_methods
@@ -26,12 +24,12 @@ from tests.plugin.conftest import PLUGIN
 
 CLASSES = ClassList(("disc", "square"))
 PATHS = {
-    "colour-cam": "semples_example_plugin.colour_cam:ColourCam",
+    "patch-cam": "semples_example_plugin.patch_cam:PatchCam",
     "hues": "semples_example_plugin.hues:Hues",
     "otsu": "semples_example_plugin.otsu:Otsu",
 }
 REGISTRIES: dict[str, Registry[Any]] = {
-    "colour-cam": kinds.GENERATORS,
+    "patch-cam": kinds.GENERATORS,
     "hues": kinds.JUDGES,
     "otsu": kinds.LABEL_METHODS,
 }
@@ -59,58 +57,12 @@ def test_names_and_paths_are_the_same(name: str) -> None:
     assert registry.about(name).endswith(".")
 
 
-# ----------------------------------------------------------------------------------------------------------- generator
-
-
-def test_generator(tmp_path: Path) -> None:
-    settings = kinds.GENERATORS.settings_of("colour-cam")(image_size=32)
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    model, same, other = (build_generator(settings, classes=CLASSES, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(before, torch.get_rng_state())
-    state = model.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in same.state_dict().items())
-    assert any(not torch.equal(state[name], value) for name, value in other.state_dict().items())
-    tags = torch.tensor([[True, False], [True, True], [False, False]])
-    for height, width in ((32, 32), (4, 4), (17, 30)):
-        image = torch.randn(3, 3, height, width, requires_grad=True)
-        cams = model.cams(image, Pairs.of(tags))
-        assert cams.shape == (3, height // 4, width // 4)
-        assert (cams >= 0).all()
-        whole = model.cams(image, Pairs.of(torch.ones_like(tags)))
-        torch.testing.assert_close(cams, whole[[0, 2, 3]])
-    cams.square().sum().backward()
-    assert image.grad is None
-    assert all(parameter.grad is not None for parameter in model.train_parameters())
-    save_generator(model, tmp_path / "g.safetensors")
-    loaded = load_generator(tmp_path / "g.safetensors")
-    assert type(loaded) is type(model)
-    assert (loaded.classes, loaded.mean) == (CLASSES.names, model.mean)
-    assert torch.equal(loaded.cams(image, Pairs.of(tags)), model.cams(image, Pairs.of(tags)))
-
-
-def test_generator_learns_colours_from_tags() -> None:
-    settings = kinds.GENERATORS.settings_of("colour-cam")(image_size=32)
-    model = build_generator(settings, classes=CLASSES, seed=0)
-    photos = np.full((8, 32, 32, 3), 40, np.uint8)
-    tags = torch.zeros(8, 2, dtype=torch.bool)
-    for index in range(8):
-        kind = index % 2
-        photos[index, 8:16, 8 + index : 16 + index] = (220, 80, 60) if kind else (60, 200, 90)
-        tags[index, kind] = True
-    scale = torch.tensor(model.std)[:, None, None] * 255
-    image = (
-        torch.from_numpy(photos).permute(0, 3, 1, 2).float().sub(torch.tensor(model.mean)[:, None, None] * 255) / scale
-    )
-    optimizer = torch.optim.Adam(model.warmup_parameters(), lr=0.02)
-    for _ in range(120):
-        loss = model.classification_loss(image, tags).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    cam = model.cams_of(photos[0], ["disc"])["disc"]
-    assert cam[8:16, 8:16].mean() > 0.6
-    assert cam[20:].mean() < 0.2
+def test_they_are_listed(tmp_path: Path) -> None:
+    tiny.invoke("methods", "--json", tmp_path / "m.json")
+    listed = {entry["name"]: entry for entry in json.loads((tmp_path / "m.json").read_text())}
+    for name in PATHS:
+        assert listed[name]["from"] == "semples-example-plugin"
+        assert listed[name]["settings"]
 
 
 # -------------------------------------------------------------------------------------------------------- label method
@@ -188,7 +140,7 @@ def test_a_run_with_all_of_them(installed: str, tmp_path: Path, monkeypatch: pyt
         recipe, out = tmp_path / f"{way}.yaml", tmp_path / way
         chosen = {name: PATHS[name] if way == "path" else name for name in PATHS}
         recipe.write_text(
-            RECIPE.format(generator=chosen["colour-cam"], judge=chosen["hues"], labels=chosen["otsu"]), encoding="utf-8"
+            RECIPE.format(generator=chosen["patch-cam"], judge=chosen["hues"], labels=chosen["otsu"]), encoding="utf-8"
         )
         command("run", "--data", photos, "--recipe", recipe, "--out", out)
         runs[way] = {path.name: tiny.pixels(path) for path in sorted((out / "labels").glob("p*.png"))}

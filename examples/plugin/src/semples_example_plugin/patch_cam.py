@@ -1,4 +1,4 @@
-"""A mask generator: a small network on the colours of patches, trained on tags."""
+"""A mask generator: two convolutions on patches, trained on tags."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from semples.recipe import GeneratorSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColourCamSettings(GeneratorSettings):
-    """A network on the mean and spread of colours in patches."""
+class PatchCamSettings(GeneratorSettings):
+    """Two convolutions on patches."""
 
-    kind: str = setting("colour-cam", "name of the mask generator")
+    kind: str = setting("patch-cam", "name of the mask generator")
     patch_size: int = setting(4, "side of a patch", unit="pixels", low=2, source="own choice")
-    width: int = setting(32, "channels between colours and classes", low=1, source="own choice")
+    width: int = setting(32, "channels between patches and classes", low=1, source="own choice")
 
 
-class ColourCam(Generator):
-    """A small network on the mean and spread of colours in patches: CAMs in seconds, without start weights."""
+class PatchCam(Generator):
+    """Two convolutions on patches: CAMs of colours and textures in seconds, without start weights."""
 
-    Settings = ColourCamSettings
+    Settings = PatchCamSettings
 
     def __init__(self, *, patch_size: int, width: int, num_classes: int) -> None:
         super().__init__()
         self.patch_size, self.width, self.num_classes = patch_size, width, num_classes
-        self.body = nn.Conv2d(6, width, kernel_size=1)
+        self.body = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
         self.head = nn.Conv2d(width, num_classes, kernel_size=1)
 
     @classmethod
-    def build(cls, settings: ColourCamSettings, *, classes: ClassList, seed: int) -> Self:
+    def build(cls, settings: PatchCamSettings, *, classes: ClassList, seed: int) -> Self:
         with torch.random.fork_rng(devices=[]):  # the global random state stays as it is
             torch.manual_seed(seed)
             return cls(patch_size=settings.patch_size, width=settings.width, num_classes=len(classes))
@@ -52,10 +52,7 @@ class ColourCam(Generator):
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Class maps (B,K,h,w), one value a patch."""
-        mean_B3hw = F.avg_pool2d(image_B3HW, self.patch_size)
-        square_B3hw = F.avg_pool2d(image_B3HW.square(), self.patch_size)
-        spread_B3hw = (square_B3hw - mean_B3hw.square()).clamp_min(1e-6).sqrt()
-        return self.head(F.gelu(self.body(torch.cat([mean_B3hw, spread_B3hw], dim=1))))
+        return self.head(F.gelu(self.body(image_B3HW)))
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """softplus of the class maps, so that a patch that speaks against a class still learns."""
