@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from semples.core.errors import UserError
+from semples.core.schema import to_dict
 from semples.data.classes import ClassList
 from semples.judges.base import Judge, TextJudge, build_judge
-from semples.recipe import JudgeSettings, PromptSettings
+from semples.recipe import JudgeSettings, PromptSettings, load_recipe, recipe_from_dict
 from semples.settings.kinds import JUDGES
 from tests import tiny
 from tests.judges.siglip_model import save_siglip
@@ -63,6 +65,21 @@ def test_what_it_says_of_itself(judge: Judge, settings: JudgeSettings) -> None:
     assert (judge.mean is None) == (judge.std is None)
     assert judge.std is None or min(judge.std) > 0
     assert JUDGES.about(settings.kind).endswith(".")
+
+
+def test_settings_say_what_they_mean(settings: JudgeSettings) -> None:
+    hints = typing.get_type_hints(type(settings))
+    for entry in fields(settings):
+        known = entry.metadata
+        assert known["doc"], entry.name
+        assert known["source"] or known["neutral"] or entry.name == "kind", f"{entry.name} has no source"
+        if {int, float} & {hints[entry.name], *typing.get_args(hints[entry.name])}:
+            assert known["low"] is not None, f"{entry.name} has no range"
+    plain = JUDGES.settings_of(settings.kind)()
+    assert plain.kind == settings.kind  # type: ignore[attr-defined]
+    chosen = load_recipe("voc", [f"judge.kind={settings.kind}"]).judge
+    assert chosen == plain
+    assert recipe_from_dict({"judge": to_dict(chosen)}, where="test").judge == plain
 
 
 def test_targets(judge: Judge) -> None:

@@ -150,3 +150,16 @@ def test_a_run_with_all_of_them(installed: str, tmp_path: Path, monkeypatch: pyt
     again = tiny.invoke("run", "--data", photos, "--recipe", tmp_path / "name.yaml", "--out", tmp_path / "name").err
     assert again.count("up to date") == len(again.splitlines())
     assert "the judge hues knows no words" in tiny.refused("prompts", tmp_path / "name")
+    tiny.invoke("report", tmp_path / "name")
+    assert "the judge hues knows no words" in (tmp_path / "name" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_demo_with_a_judge_without_words(tmp_path: Path) -> None:
+    short = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
+    short += ["--set=segmenter.iterations=2", "--set=cams.scales=[1.0]", "--set=labels.method=otsu", "--photos", "12"]
+    out = tiny.invoke("demo", "--out", tmp_path, "--set=judge.kind=hues", "--set=generator.kind=patch-cam", *short).out
+    assert "nearest words" not in out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["prompt_words"] == {}
+    assert summary["labels"]["method"] == "otsu"

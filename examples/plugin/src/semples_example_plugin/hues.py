@@ -25,7 +25,11 @@ class HuesSettings(JudgeSettings):
 
     kind: str = setting("hues", "name of the judge")
     hues: Literal["even"] | tuple[float, ...] = setting(
-        "even", "hue of each class in their order, 0 red, 1/3 green, 2/3 blue; even: round the circle", low=0, high=1
+        "even",
+        "hue of each class in their order, 0 red, 1/3 green, 2/3 blue; even: round the circle",
+        low=0,
+        high=1,
+        source="own choice",
     )
     bins: int = setting(24, "bins of the histogram", low=3, high=360, source="own choice")
     image_size: int = setting(64, "side of a view", unit="pixels", low=8, source="own choice")
