@@ -150,6 +150,8 @@ def test_a_run_with_all_of_them(installed: str, tmp_path: Path, monkeypatch: pyt
     again = tiny.invoke("run", "--data", photos, "--recipe", tmp_path / "name.yaml", "--out", tmp_path / "name").err
     assert again.count("up to date") == len(again.splitlines())
     assert "the judge hues knows no words" in tiny.refused("prompts", tmp_path / "name")
+    tiny.invoke("label", tmp_path / "name", "--method", "otsu+crf", "--threshold", "0.4")
+    assert "did you mean otsu" in tiny.refused("label", tmp_path / "name", "--method", "otsi")
     tiny.invoke("report", tmp_path / "name")
     assert "the judge hues knows no words" in (tmp_path / "name" / "report.html").read_text(encoding="utf-8")
 

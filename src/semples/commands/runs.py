@@ -165,7 +165,7 @@ def label(
     threshold: float | None = None,
     class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
     select: Literal["auto", "fixed", "ground-truth"] | None = None,
-    method: Literal["threshold", "crf", "regions", "regions+crf"] | None = None,
+    method: str | None = None,
     review: int | None = None,
     cams: Path | None = None,
     data: Annotated[Path | None, Parameter(name="--data")] = None,
@@ -189,7 +189,7 @@ def label(
         (pixel masks).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
-        proposals; regions+crf: both.
+        proposals; regions+crf: both; another label method, or NAME+crf (`semples methods` lists them).
     review
         list this many photos that are most worth a human look, the least certain first.
     cams
