@@ -24,10 +24,11 @@ format: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt examples/plugin/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,crf]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e examples/plugin
 	touch $@
 
 clean:

@@ -102,6 +102,7 @@ def test_a_script_that_is_cut_goes_on(world: Path, tmp_path: Path, monkeypatch: 
 
 def test_mistakes_are_one_line(world: Path, tmp_path: Path) -> None:
     data = semples.open_dataset(world / "world", split="train")
+    cam, photo = np.zeros((1, 1), np.float32), np.zeros((1, 1, 3), np.uint8)
     for mistake, says in (
         (lambda: semples.generator("weakt", classes=["a"]), "did you mean weaktr"),
         (lambda: semples.generator("weaktr", classes=["a"], widht=3), "did you mean width"),
@@ -109,7 +110,7 @@ def test_mistakes_are_one_line(world: Path, tmp_path: Path) -> None:
         (lambda: semples.Run(tmp_path / "none"), "no run here"),
         (lambda: semples.Trainer(tmp_path)(stage(data), data, lambda_background=3), "give it to the stage itself"),
         (lambda: semples.label("region"), "did you mean regions"),
-        (lambda: semples.label("threshold", classes=["a"])({"b": np.zeros((1, 1), np.float32)}, np.zeros((1, 1, 3), np.uint8)), "no class 'b'"),
+        (lambda: semples.label("threshold", classes=["a"])({"b": cam}, photo), "no class 'b'"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=says) as caught:
             mistake()

@@ -18,7 +18,7 @@ from semples.core.palette import colour, read_label_png
 from semples.data.dataset import open_dataset
 from semples.data.demo.world import GROUND_KINDS, write_world
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
-from semples.inspect.words import nearest_words
+from semples.inspect.words import knows_words, nearest_words
 from semples.labels.threshold import label_map, winner_map
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
@@ -105,7 +105,7 @@ def draw_world(out: Path, settings: DemoSettings) -> Path:
 
 
 def summarise(context: Context) -> dict[str, Any]:
-    """Figures of every stage, 0..1, and the learned prompts' nearest words."""
+    """Figures of every stage, 0..1, and the learned prompts' nearest words, where the judge knows any."""
     figures: dict[str, dict[str, float]] = {"miou": {}, "fp_own": {}, "auc": {}, "threshold": {}}
     for stage in STAGES:
         best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
@@ -114,7 +114,8 @@ def summarise(context: Context) -> dict[str, Any]:
         figures["threshold"][stage] = best["threshold"]
         figures["fp_own"][stage] = round(found.mean_fp_own, 6)
         figures["auc"][stage] = round(found.mean_auc, 6)
-    words = nearest_words(context, words=Path(str(resources.files("semples"))) / "assets" / WORDS, count=5)
+    known = Path(str(resources.files("semples"))) / "assets" / WORDS
+    words = nearest_words(context, words=known, count=5) if knows_words(context) else {}
     own = read_json(context.dataset.root / "world.json")["own_background"]
     labels = read_json(context.folder("scores") / label_steps.SCORES)["labels"]
     method = context.recipe.labels.method

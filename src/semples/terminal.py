@@ -133,7 +133,8 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
     words = Table("class", "its background", "nearest words of its learned background prompt")
     for name, found in summary["prompt_words"].items():
         words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
-    console.print(words)
+    if summary["prompt_words"]:
+        console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
     found = summary["segmenter"]
     say(

@@ -189,7 +189,7 @@ def label(
         (pixel masks).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
-        proposals; regions+crf: both; or another name of `semples methods`.
+        proposals; regions+crf: both; another label method, or NAME+crf (`semples methods` lists them).
     review
         list this many photos that are most worth a human look, the least certain first.
     cams

@@ -21,16 +21,15 @@ def nearest_words(context: Context, *, words: Path | None, count: int) -> dict[s
     """
     import torch
 
-    from semples.judges.base import TextJudge
     from semples.run.models import RunParts
     from semples.run.work import Work
 
+    if not knows_words(context):
+        raise UserError(f"the judge {context.recipe.judge.kind} knows no words, so its backgrounds have none")
     listed = read_words(words)
     parts = RunParts(Work.outside(context, LEARNED))
     vectors_KMW = parts.backgrounds_after(LEARNED)
-    judge = parts.judge()
-    if not isinstance(judge, TextJudge):
-        raise UserError(f"the judge {context.recipe.judge.kind} knows no words, so its backgrounds have none")
+    judge: Any = parts.judge()
     with torch.no_grad():
         learned_KE = judge.encode_backgrounds(vectors_KMW.to(judge.device), parts.prompts)
         cosine, index = (learned_KE @ judge.encode_words(listed).t()).topk(min(count, len(listed)), dim=1)
@@ -39,6 +38,14 @@ def nearest_words(context: Context, *, words: Path | None, count: int) -> dict[s
         name: [{"word": listed[i], "cosine": round(c, 6)} for c, i in zip(row.tolist(), where.tolist(), strict=True)]
         for name, row, where in zip(names, cosine, index, strict=True)
     }
+
+
+def knows_words(context: Context) -> bool:
+    """Whether the run's judge is one of texts."""
+    from semples.judges.base import TextJudge
+    from semples.settings.kinds import JUDGES
+
+    return issubclass(JUDGES.load(context.recipe.judge.kind), TextJudge)
 
 
 def read_words(path: Path | None) -> list[str]:

@@ -61,4 +61,5 @@ class Clip(TextJudge):
     def lean(self) -> Judge:
         """Without the text tower."""
         own = self.mean is not None
-        return type(self)(self.clip.images_only(), self.targets, template=self.template, own_normalisation=own)
+        images = self.clip.images_only()
+        return type(self)(images, self.targets, template=self.template, own_normalisation=own).eval()

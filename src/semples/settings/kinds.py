@@ -25,6 +25,7 @@ JUDGES: Registry[Any] = Registry(
     "semples.judges",
     {
         "clip": "semples.judges.clip:Clip",
+        "siglip": "semples.judges.siglip:Siglip",
     },
     base="semples.judges.base:Judge",
     settings={"clip": "semples.settings.judges:ClipSettings"},

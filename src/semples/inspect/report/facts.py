@@ -19,11 +19,11 @@ from semples.run.models import PROMPTS
 from semples.run.steps import labels as label_steps
 from semples.run.steps.train import TRAINED
 from semples.run.threshold import CURVE_FILE, SELECTION, SELECTION_FILE, curve_name
+from semples.settings.kinds import label_method
 from semples.training.events import read_lines
 
 CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
 TITLES = {"warmup": "Warm-up", "matching": "(a) Matching", "prompting": "(b) Prompting", "refinement": "(c) Refinement"}
-AFTER = {"threshold": "", "crf": "dense CRF", "regions": "regions", "regions+crf": "regions and dense CRF"}
 SELECTED = {
     "auto": "chosen from photos and tags",
     "fixed": "set in the recipe",
@@ -111,7 +111,7 @@ def used_threshold(context: Context) -> dict[str, Any]:
         "pixel_labels": select == "ground-truth",
         "pixel_epochs": [stage for stage in TRAINED if _epoch_by_masks(context, stage)],
         "made": bool(result),
-        "after": AFTER[str(result.get("method", "threshold"))],
+        "after": _after(str(result.get("method", "threshold"))),
     }
 
 
@@ -215,6 +215,12 @@ def together(context: Context) -> list[list[int]]:
             for second in item.tags:
                 table[first][second] += 1
     return table
+
+
+def _after(method: str) -> str:
+    """What a label method does behind the threshold, in words."""
+    name, refines = label_method(method)
+    return " and ".join([*([name] if name != "threshold" else []), *(["dense CRF"] if refines else [])])
 
 
 def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str]:

@@ -1,0 +1,1 @@
+"""Things for semples from another package, each in one file with its settings."""
