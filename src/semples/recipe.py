@@ -127,7 +127,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    return override(merge(Recipe(), tree, where=where), overrides)
+    return override(merge(Recipe(), tree, where=where, stored=True), overrides)
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -139,7 +139,7 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 def recipe_from_dict(tree: dict[str, Any], *, where: str) -> Recipe:
     """The recipe that `to_dict` described; missing keys keep their defaults."""
-    return merge(Recipe(), tree, where=where)
+    return merge(Recipe(), tree, where=where, stored=True)
 
 
 def _recipe_text(source: str) -> tuple[str, str]:

@@ -59,7 +59,7 @@ def test_what_cannot_be_had_is_one_line(foreign: None, name: str, says: str) -> 
 
 
 def test_a_stored_name_imports_nothing() -> None:
-    with pytest.raises(UserError, match="import antigravity first"):
+    with pytest.raises(UserError, match="asks for this module"):
         SHIPPED.load("antigravity:Thing", stored=True)
     assert "antigravity" not in sys.modules
     assert SHIPPED.load("builtins:KeyError", stored=True) is KeyError
@@ -82,3 +82,24 @@ def test_the_current_folder_brings_no_code(tmp_path: Path) -> None:
     wished = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     said = subprocess.run(command, cwd=tmp_path, env=wished, capture_output=True, text=True, check=True).stdout
     assert said.strip() == "loaded"
+
+
+def test_a_recipe_file_imports_nothing_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semples.recipe import load_recipe
+
+    package = tmp_path / "site" / "trusted_here"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from semples.settings.generators import WeakTrSettings\n"
+        "from semples.generators.weaktr import WeakTr\n"
+        "class Mine(WeakTr):\n    Settings = WeakTrSettings\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("generator: {kind: 'trusted_here:Mine'}\n")
+    with pytest.raises(UserError, match="a file asks for this module; set SEMPLES_TRUST"):
+        load_recipe(recipe)
+    assert "trusted_here" not in sys.modules
+    monkeypatch.setenv("SEMPLES_TRUST", "other, trusted_here")
+    assert load_recipe(recipe).generator.kind == "trusted_here:Mine"
+    assert load_recipe("voc", ["generator.kind=trusted_here:Mine"]).generator.kind == "trusted_here:Mine"

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import Field, asdict, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import yaml
 
@@ -38,11 +38,17 @@ def setting(
     return field(default=default, metadata=known | {"neutral": neutral, "weights": weights})
 
 
-def kinded(default: Callable[[], Any], *, classes: Callable[[str], type], key: str = "kind") -> Any:
+class Classes(Protocol):
+    """Class of a group's settings by its kind. stored: the kind stands in a file (`registry.Registry.load`).
+    Raises UserError for a kind that is not known."""
+
+    def __call__(self, kind: str, /, *, stored: bool = False) -> type: ...
+
+
+def kinded(default: Callable[[], Any], *, classes: Classes, key: str = "kind") -> Any:
     """A dataclass field whose value is a group of settings that comes in kinds.
 
-    default: makes the group of the usual kind. classes: class of the group's settings by the value of its `key`;
-    raises UserError for a kind that is not known.
+    default: makes the group of the usual kind. classes: class of the group's settings by the value of its `key`.
     """
     return field(default_factory=default, metadata={"classes": classes, "key": key})
 
@@ -95,8 +101,11 @@ def parse_override(text: str) -> dict[str, Any]:
     return typing.cast(dict[str, Any], tree)
 
 
-def merge(settings: Any, tree: Any, *, where: str, path: str = "") -> Any:
-    """`settings` with the values of `tree` put in, checked against type and range."""
+def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool = False) -> Any:
+    """`settings` with the values of `tree` put in, checked against type and range.
+
+    stored: they stand in a file, which must not make this program import anything that nobody else asked for.
+    """
     if not isinstance(tree, dict):
         raise UserError(f"{where}: {path.rstrip('.')} is a group of settings; give one of its keys")
     by_name: dict[str, Field[Any]] = {entry.name: entry for entry in fields(settings)}
@@ -111,14 +120,14 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "") -> Any:
             raise UserError(f"{where}: unknown setting {path}{key}; {hint}")
         current = changes.get(key, getattr(settings, key))
         if is_dataclass(current):
-            current = _of_kind(current, value, by_name[key], where=where, path=f"{path}{key}.")
-            changes[key] = merge(current, value, where=where, path=f"{path}{key}.")
+            current = _of_kind(current, value, by_name[key], where=where, path=f"{path}{key}.", stored=stored)
+            changes[key] = merge(current, value, where=where, path=f"{path}{key}.", stored=stored)
         else:
             changes[key] = _checked(value, hints[key], by_name[key], f"{where}: {path}{key}")
     return replace(settings, **changes)
 
 
-def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: str) -> Any:
+def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: str, stored: bool) -> Any:
     """The group `current`, or one of the kind that `tree` asks for.
 
     A new kind starts with its own defaults; what the old one had set goes along only where the two share it: settings
@@ -131,7 +140,7 @@ def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: st
     if not isinstance(wanted, str):
         raise UserError(f"{where}: {path}{key} {wanted!r} is not text")
     try:
-        made = entry.metadata["classes"](wanted)
+        made = entry.metadata["classes"](wanted, stored=stored)
     except UserError as error:
         raise UserError(f"{where}: {path}{key}: {error}") from None
     if type(current) is made:

@@ -146,6 +146,6 @@ def label_needs(method: str) -> frozenset[str]:
     return needs
 
 
-def label_settings(method: str) -> type:
+def label_settings(method: str, /, *, stored: bool = False) -> type:
     """Class of the settings `labels` of a method."""
-    return LABEL_METHODS.settings_of(label_method(method)[0])
+    return LABEL_METHODS.settings_of(label_method(method)[0], stored=stored)
