@@ -77,7 +77,7 @@ def test_cams_with_affinity() -> None:
     """The option reaches the generator's attention, for every view; a generator without attention is named."""
     from semples.cams.make import photo_cams
     from semples.recipe import CamSettings
-    from tests.cams.test_make import GENERATOR, Colour, photo
+    from tests.cams.test_make import Colour, photo
     from tests.training import toy
 
     model = toy.generator(3).eval()
@@ -92,7 +92,6 @@ def test_cams_with_affinity() -> None:
             [photo(32, 24)],
             [(0, 2)],
             settings=CamSettings(**options, affinity=AffinitySettings(power=power)),  # type: ignore[arg-type]
-            generator=GENERATOR,
         )[0]
         for power in (0, 2)
     )
@@ -104,5 +103,4 @@ def test_cams_with_affinity() -> None:
             [photo(8, 8)],
             [(0,)],
             settings=CamSettings(**options, affinity=AffinitySettings(power=1)),  # type: ignore[arg-type]
-            generator=GENERATOR,
         )

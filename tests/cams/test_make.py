@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from PIL import Image
 
 from semples.cams.make import photo_cams, scaled_inputs
 from semples.networks.pairs import Pairs
-from semples.recipe import CamSettings, GeneratorSettings
+from semples.recipe import CamSettings
 from tests.training import toy
 
-GENERATOR = GeneratorSettings(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 class Colour:
@@ -27,6 +26,7 @@ class Colour:
 
     num_classes = 3
     noise_size = 0
+    mean, std = MEAN, STD
 
     def __init__(self, patch_size: int = 4) -> None:
         self.patch_size = patch_size
@@ -73,7 +73,7 @@ def expected(picture: np.ndarray, label: int, scales: tuple[float, ...], mirror:
 )  # fmt: skip
 def test_any_photo(height: int, width: int, mirror: bool, scales: tuple[float, ...], tags: set[int]) -> None:
     picture, chosen = photo(height, width), CamSettings(scales=scales, mirror=mirror)
-    (found,) = photo_cams(Colour(), [picture], [tuple(sorted(tags))], settings=chosen, generator=GENERATOR)  # type: ignore[arg-type]
+    (found,) = photo_cams(Colour(), [picture], [tuple(sorted(tags))], settings=chosen)  # type: ignore[arg-type]
     assert list(found) == sorted(tags)
     for label, cam in found.items():
         assert cam.dtype == np.float32
@@ -85,7 +85,7 @@ def test_any_photo(height: int, width: int, mirror: bool, scales: tuple[float, .
 
 def test_photos_of_a_batch_are_independent() -> None:
     pictures, tags = [photo(20, 30, seed) for seed in range(3)], [(0, 2), (), (1,)]
-    common: dict[str, Any] = {"settings": CamSettings(), "generator": GENERATOR}
+    common: dict[str, Any] = {"settings": CamSettings()}
     together = photo_cams(Colour(), pictures, tags, **common)  # type: ignore[arg-type]
     for index in range(3):
         (alone,) = photo_cams(Colour(), [pictures[index]], [tags[index]], **common)  # type: ignore[arg-type]
@@ -99,12 +99,12 @@ def test_no_tag_costs_nothing() -> None:
         def cams(self, *_: Any, **__: Any) -> torch.Tensor:
             raise AssertionError("a photo without tags needs no network")
 
-    assert photo_cams(Never(), [photo(9, 9)], [()], settings=CamSettings(), generator=GENERATOR) == [{}]  # type: ignore[arg-type]
+    assert photo_cams(Never(), [photo(9, 9)], [()], settings=CamSettings()) == [{}]  # type: ignore[arg-type]
 
 
 def test_views_are_resized_on_whole_numbers() -> None:
     picture = photo(21, 33)
-    ((view, scale),) = scaled_inputs(picture, (1.2,), GENERATOR)
+    ((view, scale),) = scaled_inputs(picture, (1.2,), mean=MEAN, std=STD)
     resized = np.asarray(
         Image.fromarray(picture).resize((round(33 * scale), round(21 * scale)), Image.Resampling.BICUBIC)
     )
@@ -113,8 +113,5 @@ def test_views_are_resized_on_whole_numbers() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (7, 5)])
 def test_the_real_generator_takes_any_photo(size: tuple[int, int]) -> None:
-    generator = replace(toy.GENERATOR, mean=GENERATOR.mean)
-    (found,) = photo_cams(
-        toy.generator().eval(), [photo(*size)], [(0, 1, 2)], settings=CamSettings(), generator=generator
-    )
+    (found,) = photo_cams(toy.generator().eval(), [photo(*size)], [(0, 1, 2)], settings=CamSettings())
     assert all(cam.shape == size and np.isfinite(cam).all() for cam in found.values())

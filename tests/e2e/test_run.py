@@ -211,10 +211,10 @@ def test_from_and_until(material: Material, copy: Path) -> None:
     assert "no such step" in tiny.refused(*command, "--from", "lables")
 
 
-def test_damaged_run_folders_are_named(material: Material, copy: Path) -> None:
-    (copy / "matching/manifest.json").write_text("{}")
+def test_foreign_run_folders_are_named(material: Material, copy: Path) -> None:
     command = ("run", material.recipe, "--data", material.photos, "--out", copy)
-    assert "matching" in tiny.refused(*command)
+    (copy / "matching/manifest.json").write_text('{"fingerprint": "f", "seconds": 1, "result": {}, "semples": "0.0.9"}')
+    assert "matching/manifest.json: made by semples 0.0.9" in tiny.refused(*command)
     shutil.rmtree(copy / "matching")
     (copy / "matching").mkdir()
     (copy / "matching/notes.txt").write_text("mine")

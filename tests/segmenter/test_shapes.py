@@ -122,9 +122,7 @@ def test_batch_normalisation_of_one_photo_is_one_line(tmp_path: Path) -> None:
 
     def batch(count: int) -> MaskedBatch:
         known = torch.full_like(labels[:count], 255)
-        return MaskedBatch(
-            images[:count], torch.zeros(count, 1, dtype=torch.bool), torch.zeros(count, 1), labels[:count], known
-        )
+        return MaskedBatch(image=images[:count], labels=labels[:count], weight=known)
 
     assert torch.isfinite(task(batch(2), Total(photos=2, pairs=0))["loss"])
     with pytest.raises(UserError, match=r"one at a time; raise segmenter\.batch"):

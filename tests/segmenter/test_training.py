@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semples.recipe import NoiseSettings, RunSettings, SegmentAugmentSettings, SegmenterSettings
-from semples.run.steps.segmenter import paired_dataset
+from semples.run.paired import paired_dataset
 from semples.segmenter.build import Segmenter, SegmenterConfig, build_segmenter
 from semples.segmenter.task import Segmentation
 from semples.segmenter.views import LabelFolder, MaskedViews
@@ -74,18 +74,18 @@ def test_cut_and_resumed_is_identical(
 ) -> None:
     """Dropout, sampled points, running statistics, averaged weights and all."""
     whole = state(segment(photos, tmp_path / "whole", family=family).finish())
-    original = loop._step
+    original = loop._Work.step
     for cut in (2, 4):
 
         def step(*arguments: Any, cut: int = cut, **named: Any) -> Any:
-            if arguments[3] == cut:
+            if arguments[3] == cut:  # work, pieces, plan, step
                 raise Cut
             return original(*arguments, **named)
 
-        monkeypatch.setattr(loop, "_step", step)
+        monkeypatch.setattr(loop._Work, "step", step)
         with pytest.raises(Cut):
             segment(photos, tmp_path / "broken", family=family)
-    monkeypatch.setattr(loop, "_step", original)
+    monkeypatch.setattr(loop._Work, "step", original)
     assert_equal(state(segment(photos, tmp_path / "broken", family=family).finish()), whole)
     assert any("running_mean" in name for name in whole) == (family == "segformer")
 

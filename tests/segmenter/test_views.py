@@ -12,7 +12,7 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.recipe import NoiseSettings, SegmentAugmentSettings, SegmenterSettings
-from semples.run.steps.segmenter import paired_dataset
+from semples.run.paired import paired_dataset
 from semples.segmenter.views import LabelFolder, MaskedViews, labelled, segment_view
 from tests import tiny
 
@@ -90,11 +90,11 @@ def test_confidences_leave_out_or_weigh(folder: Path, tmp_path: Path) -> None:
         Image.fromarray(confidence).save(labels / "confidence" / path.name)
     (labels / "classes.txt").write_text("disc\nsquare\n")
     left_out = replace(SETTINGS, noise=NoiseSettings(ignore_below=0.5))
-    _, _, _, cut, weight = views(folder, left_out, labels)[(0, 0)]
+    _, _, cut, weight = views(folder, left_out, labels)[(0, 0)]
     assert {int(value) for value in cut.unique()} == {1, 255}
     assert {int(value) for value in weight.unique()} == {255}
     weighed = replace(SETTINGS, noise=NoiseSettings(weigh=True))
-    _, _, _, cut, weight = views(folder, weighed, labels)[(0, 0)]
+    _, _, cut, weight = views(folder, weighed, labels)[(0, 0)]
     assert {int(value) for value in cut.unique()} == {1}
     assert {int(value) for value in weight.unique()} == {100, 200}
 

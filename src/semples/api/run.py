@@ -57,9 +57,10 @@ class Run:
             pipeline.open_run(self.folder) if (self.folder / pipeline.RUN).is_file() and not (data and recipe) else None
         )
         if known is None and data is None:
-            if recipe is None and not settings:
-                pipeline.open_run(self.folder)  # says what is missing
-            raise UserError(f"{folder}: no run here; name the photos with --data (and settings with --recipe)")
+            raise UserError(
+                f"{folder}: no run here ({pipeline.RUN} is missing); name the photos with --data, or start one with "
+                f"`semples run RECIPE --data DIR --out {folder}`"
+            )
         source = known.source if known is not None and data is None else _source(data, tags, classes)
         self.context = Context(override(_recipe(recipe, known), settings), source, self.folder)
 

@@ -98,7 +98,7 @@ class Trainer:
         weights = hashlib.sha256()
         for name, value in stage.state_dict().items():
             weights.update(name.encode())
-            weights.update(value.detach().to("cpu").contiguous().view(torch.uint8).numpy().tobytes())
+            weights.update(value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         options = {
             key: value
             for key, value in vars(stage).items()

@@ -66,7 +66,8 @@ class Registry(Generic[T]):
             module = name.partition(":")[0]
             if stored and module not in sys.modules and module.partition(".")[0] not in _trusted():
                 raise UserError(
-                    f"{self.kind} {name}: a file asks for this module; set SEMPLES_TRUST to its package, or import it first, if you trust it"
+                    f"{self.kind} {name}: a file asks for this module; set SEMPLES_TRUST to its package, or import it "
+                    "first, if you trust it"
                 )
             return self._checked(name, self._imported(name, name))
         near = difflib.get_close_matches(name, self.names(), n=1)

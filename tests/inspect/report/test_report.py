@@ -20,9 +20,11 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.inspect.report import build_report, pictures
 from semples.inspect.report.build import mark_rows
-from semples.recipe import LabelSettings
+from semples.inspect.report.facts import DEMO_CLIP
+from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.folder import finish
 from tests.inspect.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
 
 
@@ -95,7 +97,8 @@ def test_nothing_points_outside_and_only_the_own_script_may_run(page: Page) -> N
 
 def test_tells_what_was_run_and_when(page: Page, whole_run: Context) -> None:
     assert str(whole_run.source.root) in page.text
-    assert "2026-01-02 03:04" in page.text
+    finished = json.loads((whole_run.folder("cams") / "manifest.json").read_text(encoding="utf-8"))["finished"]
+    assert finished[:16].replace("T", " ") in page.text
     for step in ("data", "warmup", "cams", "labels", "scores"):
         assert step in page.text
     assert "matching:" in page.text  # the settings
@@ -132,10 +135,10 @@ def test_pictures_hold_the_cams_the_labels_and_the_truth(page: Page, whole_run: 
     from semples.cams.store import CamStore
     from semples.inspect.report.levels import cam_bytes
 
-    items = {item.id: item for item in whole_run.dataset.items}
+    items = {item.id: item for item in whole_run.scored_dataset.items}
     for photo in page.data["photos"]:
         item = items[photo["id"]]
-        truth = whole_run.dataset.mask(item)
+        truth = whole_run.scored_dataset.mask(item)
         np.testing.assert_array_equal(picture(photo["truth"])[..., 0], truth)
         assert len(photo["cams"]) == 3
         for cam, folder in zip(photo["cams"], ("cams-warmup", "cams-matching", "cams"), strict=True):
@@ -281,7 +284,7 @@ def test_when_the_photo_folder_has_gone(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_is_not_at_hand(tmp_path: Path, whole_run: Context) -> None:
-    absent = replace(whole_run.recipe, clip=replace(whole_run.recipe.clip, model="nobody/no-such-clip"))
+    absent = replace(whole_run.recipe, judge=ClipSettings(model="nobody/no-such-clip"))
     page = report(Context(absent, whole_run.source, whole_run.out), tmp_path)
     assert "nobody/no-such-clip is not on this machine" in page.text
 
@@ -289,9 +292,9 @@ def test_a_clip_that_is_not_at_hand(tmp_path: Path, whole_run: Context) -> None:
 def test_prompts_of_another_clip(tmp_path: Path, whole_run: Context) -> None:
     out = tmp_path / "run"
     shutil.copytree(whole_run.out, out)
-    manifest = out / "prompting" / "manifest.json"
-    stored = json.loads(manifest.read_text(encoding="utf-8"))
-    manifest.write_text(json.dumps(stored | {"inputs": {"clip_model": "another"}}), encoding="utf-8")
+    reads = {f"weights:{DEMO_CLIP}": "another"}
+    described = {"step": "prompting", "version": 1, "fingerprint": "f", "reads": reads, "seconds": 1}
+    finish(out / "prompting", described, {})
     page = report(Context(whole_run.recipe, whole_run.source, out), tmp_path)
     assert "not the model any more that the prompts were learned with" in page.text
 

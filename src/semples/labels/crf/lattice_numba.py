@@ -1,10 +1,7 @@
 """Mean field of the dense CRF, compiled by numba. Use it through `semples.labels.crf.dense.DenseCrf`.
 
-The same lattice and the same steps as `permutohedral` and `_crf_torch`, which explain them; here loops take the place
-of sparse matrices. Functions release the interpreter lock, so threads can handle several photos at once. They are
-compiled once and kept on disk. Labels are handled in blocks of four, one vector register: values have shape
-(blocks, points, 4).
-"""
+The lattice and steps of `permutohedral` and `lattice_torch`, which explain them, as loops in place of sparse matrices.
+Functions release the interpreter lock, are"""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
 from __future__ import annotations
