@@ -1,15 +1,21 @@
 # make demo: the whole method on the embedded demo world.   make test: everything that must pass.
+# make test-slow: checks of more than ten seconds each.      make test-all: both.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format benchmark clean
+.PHONY: demo test test-slow test-all lint format benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/semples demo --out runs/demo
 
 test: $(VENV)/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+
+test-all: test test-slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

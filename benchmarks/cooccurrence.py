@@ -40,7 +40,7 @@ from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
 from semples.run.models import PROMPTS
-from semples.run.threshold import CURVE_FILE, curve_name
+from semples.run.names import CURVE_FILE, curve_name
 
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)

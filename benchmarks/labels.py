@@ -34,7 +34,7 @@ from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.label_maps import proposer
-from semples.run.threshold import CURVE_FILE, curve_name
+from semples.run.names import CURVE_FILE, curve_name
 
 Method = Literal["threshold", "crf", "regions", "regions+crf"]
 METHODS: tuple[Method, ...] = ("threshold", "crf", "regions", "regions+crf")

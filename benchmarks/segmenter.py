@@ -27,8 +27,8 @@ from semples.prediction.evaluate import evaluate
 from semples.recipe import load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
+from semples.run.names import MODEL, SEGMENTER
 from semples.run.steps.labels import SCORES
-from semples.run.steps.segmenter import MODEL, NAME
 
 RESULTS = Path(__file__).parent / "results" / "segmenter"
 PLAIN = [f"segmenter.noise.{name}" for name in ("clip=no", "ema=0", "ignore_below=0", "weigh=false")]
@@ -68,12 +68,12 @@ def measure(runs: Path, work: Path, seed: int, variant: str) -> dict[str, Any]:
     train = {item.id for item in open_dataset(world, split="train").items}
     chosen = link_maps(labels, train, context.out.with_name(f"{context.out.name}-labels"))
     pipeline.segmenter_of_folders(context, world / "JPEGImages", chosen, world / "classes.txt")
-    manifest = read_json(context.folder(NAME) / pipeline.MANIFEST)
+    manifest = read_json(context.folder(SEGMENTER) / pipeline.MANIFEST)
     return {
         "seed": seed,
         "variant": variant,
         "labels_miou": read_json(home / "run" / "scores" / SCORES)["labels"]["miou"],
-        "val": score(context.folder(NAME) / MODEL, world),
+        "val": score(context.folder(SEGMENTER) / MODEL, world),
         "seconds": manifest["seconds"],
         "iterations": recipe.segmenter.iterations,
     }

@@ -45,9 +45,9 @@ from semples.labels.threshold import winner_map
 from semples.recipe import LabelSettings
 from semples.run import pipeline
 from semples.run.epochs import SCORES, Epochs
-from semples.run.folder import result_of
+from semples.run.labelling import label_inputs, label_method
 from semples.run.models import RunParts
-from semples.run.steps.labels import label_inputs, label_method
+from semples.run.records import result_of
 from semples.run.steps.selection import Later, estimate
 from semples.run.work import Work
 from semples.settings.kinds import STAGES

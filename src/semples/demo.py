@@ -23,10 +23,8 @@ from semples.labels.threshold import label_map, winner_map
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.steps import cams as cam_steps
+from semples.run.names import CURVE_FILE, MODEL, SEGMENTER, cams_name, curve_name
 from semples.run.steps import labels as label_steps
-from semples.run.steps import segmenter as segmenter_steps
-from semples.run.threshold import CURVE_FILE, curve_name
 
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
@@ -59,7 +57,7 @@ def run_demo(
     world = draw_world(out, settings)
     recipe = load_recipe("demo", [f"run.seed={settings.seed}", *overrides])
     context = Context(recipe, Source(world), out / "run")
-    outcomes = pipeline.run(context, steps=[*all_steps(recipe), segmenter_steps.NAME], tell=tell)
+    outcomes = pipeline.run(context, steps=[*all_steps(recipe), SEGMENTER], tell=tell)
     summary = summarise(context) | {
         "segmenter": score_segmenter(context, out / CONFUSION),
         "seconds": {outcome.step: outcome.seconds for outcome in outcomes},
@@ -77,7 +75,7 @@ def all_steps(recipe: Recipe | None = None) -> list[str]:
     for step in pipeline.run_steps(recipe):
         names.append(step.name)
         if step.name in STAGES[:-1]:
-            names += [cam_steps.name(step.name), curve_name(step.name)]
+            names += [cams_name(step.name), curve_name(step.name)]
     return names
 
 
@@ -134,7 +132,7 @@ def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
     from semples.prediction import load
     from semples.prediction.evaluate import draw_confusion, evaluate
 
-    model = load(context.folder(segmenter_steps.NAME) / segmenter_steps.MODEL, workers=context.recipe.data.workers)
+    model = load(context.folder(SEGMENTER) / MODEL, workers=context.recipe.data.workers)
     found = evaluate(model, open_dataset(context.source.root, split="val"))
     draw_confusion(found.confusion, found.classes, picture)
     return {"miou": round(found.scores.miou / 100, 6), "boundary_iou": round(found.mean_boundary / 100, 6)}
@@ -146,7 +144,7 @@ def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurre
     own = read_json(dataset.root / "world.json")["own_background"]
     values = [GROUND_KINDS.index(own[name]) + 1 for name in dataset.classes.names]
     accumulator = CooccurrenceAccumulator(values)
-    store = CamStore(context.folder(cam_steps.name(stage)), format=context.recipe.cams.format)
+    store = CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format)
     for item in dataset.items:
         truth = dataset.mask(item)
         assert truth is not None
@@ -164,7 +162,7 @@ def draw_rows(context: Context, path: Path, *, count: int = 14) -> None:
     """A picture with a column per photo: photo, CAM after warm-up, after (a), after (c), label map, truth."""
     dataset = context.scored_dataset
     items = [item for item in dataset.items if item.tags][:count]
-    stores = [CamStore(context.folder(cam_steps.name(stage)), format=context.recipe.cams.format) for stage in STAGES]
+    stores = [CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format) for stage in STAGES]
     columns = []
     for item in items:
         photo, truth = dataset.photo(item), dataset.mask(item)

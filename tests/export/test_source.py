@@ -17,7 +17,7 @@ from semples.export import export_labels, source_of_photos, source_of_run
 from semples.recipe import Recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.folder import finish
+from semples.run.records import finish
 from tests.tiny import draw_photos
 
 

@@ -11,8 +11,8 @@ from semples.generators.base import build_generator, save_generator
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.folder import finish
 from semples.run.models import GENERATOR
+from semples.run.records import finish
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Card, Figure, write_package
 from semples.settings.kinds import label_needs

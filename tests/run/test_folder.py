@@ -12,7 +12,8 @@ import pytest
 from semples.core.errors import UserError
 from semples.core.files import write_json
 from semples.run import folder as run_folder
-from semples.run.folder import (
+from semples.run.outputs import OUTPUTS, damaged
+from semples.run.records import (
     MANIFEST,
     STARTED,
     empty,
@@ -24,7 +25,6 @@ from semples.run.folder import (
     started_reads,
     sweep,
 )
-from semples.run.outputs import OUTPUTS, damaged
 
 READS = {"setting:a.b": 1}
 DESCRIBED = {"step": "a", "version": 1, "fingerprint": "f", "reads": READS, "seconds": 1}

@@ -14,7 +14,7 @@ from semples.core.schema import describe, leaves, merge, parse_override
 from semples.recipe import Recipe, override
 from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.folder import read_manifest
+from semples.run.records import read_manifest
 from semples.settings.kinds import STAGES
 from tests import tiny
 from tests.e2e.conftest import material  # noqa: F401 (a fixture)

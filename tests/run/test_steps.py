@@ -22,8 +22,8 @@ from semples.labels.regions import Regions
 from semples.recipe import CamSettings, LabelSettings, Recipe
 from semples.run import photos, pipeline, threshold
 from semples.run.context import Context, Source
-from semples.run.folder import finish
 from semples.run.label_maps import Inputs, write_labels
+from semples.run.records import finish
 from semples.run.steps import cams, selection
 from semples.run.work import Work
 from tests import tiny

@@ -15,7 +15,7 @@ import semples
 from semples.core.palette import read_label_png
 from semples.core.schema import to_dict
 from semples.recipe import Recipe, load_recipe
-from semples.run.folder import finish
+from semples.run.records import finish
 from semples.segmenter.build import Segmenter
 from semples.segmenter.package import Figure, licence_of, model_card, open_package, write_package
 from tests import tiny

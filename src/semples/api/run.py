@@ -18,9 +18,9 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.names import LAST, cams_name
 from semples.run.photos import Source
 from semples.run.pipeline import Figures, Outcome, StepStatus
-from semples.run.threshold import LAST
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -109,9 +109,8 @@ class Run:
 
     def cams_after(self, stage: str) -> Mapping[str, Arrays]:
         """CAMs of a stage's generator by photo (`warmup` and `matching` need the steps `cams-warmup`, ...)."""
-        from semples.run.steps.cams import name
 
-        store = CamStore(self.context.folder(name(stage)), format=self.recipe.cams.format)
+        store = CamStore(self.context.folder(cams_name(stage)), format=self.recipe.cams.format)
         names = self.context.dataset.classes.names
         return _ByPhoto(self._ids, lambda id: {names[index]: values for index, values in store.read(id).items()})
 

@@ -146,16 +146,16 @@ def cams(
     """
     from semples import terminal
     from semples.run import pipeline
-    from semples.run.steps import cams as step
+    from semples.run.names import cams_name
 
     more = [] if format_ is None else [f"cams.format={format_}"]
     work = _run_in(out, run.data, run.recipe, [*run.settings, *more])
     if weights is not None:
         pipeline.cams_of_weights(work.context, weights, tell=terminal.tell)
     else:
-        work(steps=["data", step.name(stage)])
+        work(steps=["data", cams_name(stage)])
     if work.context.is_main:
-        terminal.print_cams(work.context, "cams" if weights is not None else step.name(stage))
+        terminal.print_cams(work.context, "cams" if weights is not None else cams_name(stage))
     work.close()
 
 

@@ -50,7 +50,8 @@ def train(
     from semples.recipe import load_recipe, override
     from semples.run import pipeline
     from semples.run.context import Context, Source
-    from semples.run.steps.segmenter import MODEL, NAME, set_aside, trained_on
+    from semples.run.names import MODEL, SEGMENTER
+    from semples.run.steps.segmenter import set_aside, trained_on
 
     if (run is None) == (photos is None):
         raise UserError("name either the folder of a run, or --photos with --labels and --out")
@@ -58,16 +59,16 @@ def train(
         context = pipeline.open_run(run)
         chosen = override(context.recipe if recipe is None else load_recipe(recipe), settings)
         context = Context(chosen, context.source, run)
-        pipeline.run(context, steps=["data", NAME], tell=terminal.tell)
+        pipeline.run(context, steps=["data", SEGMENTER], tell=terminal.tell)
     else:
         if labels is None or out is None or photos is None:
             raise UserError("--photos needs --labels (folder with label maps) and --out (folder for the segmenter)")
         context = Context(load_recipe(recipe or "folder", settings), Source(photos), out)
         pipeline.segmenter_of_folders(context, photos, labels, classes, tell=terminal.tell)
     if context.is_main:
-        model = context.folder(NAME) / MODEL
-        terminal.say(f"segmenter: {model}, {trained_on(context.folder(NAME))}")
-        terminal.print_set_aside(set_aside(context.folder(NAME)))
+        model = context.folder(SEGMENTER) / MODEL
+        terminal.say(f"segmenter: {model}, {trained_on(context.folder(SEGMENTER))}")
+        terminal.print_set_aside(set_aside(context.folder(SEGMENTER)))
         terminal.say(f"next: semples segment eval {model} --data DIR (photos with masks)")
     if context.processes > 1:
         context.engine.stop()

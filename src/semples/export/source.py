@@ -123,7 +123,7 @@ def source_of_photos(photos: Mapping[str, Path], labels: Path, *, classes: Class
 
 def _threshold(context: Context) -> float:
     """The background threshold that the label maps were made with; the recipe's where there are none yet."""
-    from semples.run.folder import result_of
+    from semples.run.records import result_of
 
     threshold = result_of(context.folder("labels")).get("threshold")
     return float(threshold) if isinstance(threshold, int | float) else context.recipe.labels.threshold

@@ -9,10 +9,11 @@ from semples.core.errors import UserError
 from semples.core.files import sha256_file
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
-from semples.run import pipeline
+from semples.run.folder import RUN, open_run
 from semples.run.models import GENERATOR
-from semples.run.steps import segmenter
-from semples.run.threshold import CURVE, LAST, SELECTION, chosen_threshold
+from semples.run.names import CURVE, LAST, MODEL, SEGMENTER, SELECTION
+from semples.run.records import MANIFEST
+from semples.run.threshold import chosen_threshold
 from semples.run.work import Work
 from semples.segmenter.package import PROGRAMS, is_package, open_package
 
@@ -42,14 +43,14 @@ def load(folder: Path | str, **settings: Any) -> Model:
             crf=recipe.crf,
             own=recipe.segmenter.predict,
         )
-    if (folder / pipeline.RUN).is_file():
+    if (folder / RUN).is_file():
         return _cam_model(folder, chosen)
     raise UserError(_nothing(folder))
 
 
 def find_segmenter(folder: Path) -> Path | None:
     """The package of a segmenter in `folder`: the folder itself, or that of a run's segmenter step."""
-    places = (folder, folder / segmenter.NAME / segmenter.MODEL, folder / segmenter.MODEL)
+    places = (folder, folder / SEGMENTER / MODEL, folder / MODEL)
     return next(filter(is_package, places), None)
 
 
@@ -57,11 +58,11 @@ def _cam_model(folder: Path, settings: Any) -> Model:
     from semples.generators.base import load_generator
     from semples.prediction.model import CamModel
 
-    context = pipeline.open_run(folder)
+    context = open_run(folder)
     weights = context.folder(LAST) / GENERATOR
     if not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
-    labelled = (context.folder("labels") / pipeline.MANIFEST).is_file()
+    labelled = (context.folder("labels") / MANIFEST).is_file()
     look = Work.outside(context, SELECTION, CURVE)
     return CamModel(
         load_generator(weights),
@@ -80,4 +81,4 @@ def _nothing(folder: Path) -> str:
     other = sorted(path.name for path in folder.iterdir() if path.suffix in PROGRAMS)
     if other:
         return f"{folder}: {other[0]} is not read: such a file may hold a program; only safetensors, JSON and YAML are"
-    return f"{folder}: neither a segmenter (segmenter.json is missing) nor a run ({pipeline.RUN} is missing)"
+    return f"{folder}: neither a segmenter (segmenter.json is missing) nor a run ({RUN} is missing)"

@@ -13,18 +13,17 @@ from semples.core.errors import UserError
 from semples.core.progress import duration
 from semples.run import outputs
 from semples.run.context import Context
-from semples.run.folder import (
+from semples.run.folder import lock, write_run
+from semples.run.records import (
     STARTED,
     empty,
     finish,
     heal_manifest,
-    lock,
     note_reads,
     read_manifest,
     reopen,
     started_reads,
     sweep,
-    write_run,
 )
 from semples.run.step import Step
 from semples.run.work import Work, changed, fingerprint

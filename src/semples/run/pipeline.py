@@ -16,17 +16,19 @@ from semples.recipe import Recipe
 from semples.run import graph
 from semples.run.context import Context
 from semples.run.epochs import check_epochs
-from semples.run.folder import MANIFEST, RECIPE, RUN, STARTED, lock, open_run, read_manifest, result_of
+from semples.run.folder import RECIPE, RUN, lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
 from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
+from semples.run.names import CURVE_FILE, LAST, curve_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
+from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
 from semples.run.steps import data, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
-from semples.run.threshold import CURVE_FILE, LAST, check_selection, curve_name
+from semples.run.threshold import check_selection
 
 __all__ = [
     "MANIFEST",

@@ -12,11 +12,9 @@ from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.recipe import Recipe
 from semples.run.context import Context
+from semples.run.names import CURVE, CURVE_FILE, SELECTION, SELECTION_FILE
 from semples.run.work import Work
 
-LAST = "refinement"  # the stage whose CAMs become label maps
-SELECTION, SELECTION_FILE = "selection", "selection.json"
-CURVE, CURVE_FILE = "curve", "curve.json"
 NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select auto or fixed"
 
 
@@ -43,11 +41,6 @@ def check_selection(context: Context) -> None:
 def step_before(recipe: Recipe) -> str | None:
     """The step that finds the threshold; None where the recipe says it."""
     return {"auto": SELECTION, "ground-truth": CURVE}.get(recipe.labels.select)
-
-
-def curve_name(stage: str = LAST) -> str:
-    """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
-    return CURVE if stage == LAST else f"{CURVE}-{stage}"
 
 
 def chosen_threshold(work: Work) -> Chosen:

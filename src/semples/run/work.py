@@ -21,8 +21,7 @@ from semples.core.schema import leaves
 from semples.data.dataset import TaggedDataset
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
-from semples.run import folder as run_folder
-from semples.run import photos
+from semples.run import photos, records
 from semples.run.context import Context
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Work:
         if name not in self.needs:
             raise ValueError(f"the step {self.name} does not say that it needs {name}")
         self._note({f"step:{name}": step_of(self.context, name)})
-        if run_folder.read_manifest(self.context.folder(name)) is None:
+        if records.read_manifest(self.context.folder(name)) is None:
             raise UserError(
                 f"{self.name} needs the step {name}, which is not finished in {self.context.out}; "
                 f"run `semples run` without --from, or `semples status {self.context.out}` to see what is there"
@@ -248,7 +247,7 @@ def setting_of(recipe: Recipe, key: str) -> Any:
 
 def step_of(context: Context, name: str) -> str:
     """The fingerprint of a finished step; `GONE` where it is not finished."""
-    manifest = run_folder.read_manifest(context.folder(name))
+    manifest = records.read_manifest(context.folder(name))
     return GONE if manifest is None else str(manifest["fingerprint"])
 
 

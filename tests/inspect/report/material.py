@@ -15,7 +15,7 @@ from semples.recipe import load_recipe
 from semples.run import folder as run_folder
 from semples.run import pipeline
 from semples.run.context import Context, Source
-from semples.run.steps import cams as cam_steps
+from semples.run.names import cams_name
 from tests import tiny
 
 HOSTILE = "<script>window.hacked=1</script>"
@@ -75,7 +75,7 @@ def rename(photos: Path, old: str, new: str) -> None:
 def draw_cams(context: Context, stage: str, drawn: dict[str, np.ndarray]) -> None:
     """CAMs that look like the masks, blurred and noisy, some values exactly on a threshold."""
     rng = np.random.default_rng(len(stage))
-    store = CamStore(context.folder(cam_steps.name(stage)))
+    store = CamStore(context.folder(cams_name(stage)))
     for item in context.dataset.items:
         truth = drawn[item.id]
         cams = {index: _draw_cam(truth == index + 1, rng) for index in item.tags}
@@ -84,7 +84,7 @@ def draw_cams(context: Context, stage: str, drawn: dict[str, np.ndarray]) -> Non
             cams[1][equal] = cams[0][equal]
             cams[1][near] = np.minimum(1, cams[0][near] + np.float32(5e-4))
         store.write(item.id, cams, (truth.shape[0], truth.shape[1]))
-    finish(context, cam_steps.name(stage))
+    finish(context, cams_name(stage))
     context.folder(stage).mkdir(parents=True, exist_ok=True)
     events = [{"step": n, "epoch": n / 2, "lr": 0.1, "loss": 2 / n, "foreground": 1 / n} for n in range(1, 5)]
     lines = "".join(json.dumps(event) + "\n" for event in events)

@@ -24,7 +24,7 @@ from semples.inspect.report.facts import DEMO_CLIP
 from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline
 from semples.run.context import Context
-from semples.run.folder import finish
+from semples.run.records import finish
 from tests.inspect.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
 
 

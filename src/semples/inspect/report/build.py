@@ -23,8 +23,8 @@ from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
 from semples.run.context import Context
+from semples.run.names import cams_name
 from semples.run.photos import DATASET
-from semples.run.steps import cams as cam_steps
 
 TEMPLATE, STYLE = "template.html.j2", "report.css"
 SCRIPTS = ("maps.js", "gallery.js", "page.js")  # one script in the page, in this order
@@ -98,7 +98,7 @@ def stages_with_cams(context: Context) -> dict[str, CamStore]:
     """The CAMs of every stage that has left some, in the order of training."""
     found = {}
     for stage in facts.CAM_STAGES:
-        folder = context.folder(cam_steps.name(stage))
+        folder = context.folder(cams_name(stage))
         store = CamStore(folder, format=context.recipe.cams.format)
         if folder.is_dir() and store.ids():
             found[stage] = store

@@ -18,17 +18,12 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
 from semples.run.context import Context
 from semples.run.models import RunParts
+from semples.run.names import LAST, cams_name
 from semples.run.step import Step, photos_there
-from semples.run.threshold import LAST
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
-
-
-def name(stage: str = LAST) -> str:
-    """Name of the step (and folder) with the CAMs of a stage's generator."""
-    return "cams" if stage == LAST else f"cams-{stage}"
 
 
 def step(stage: str = LAST) -> Step:
@@ -39,7 +34,7 @@ def step(stage: str = LAST) -> Step:
         generator = work.settings("generator")
         return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
 
-    return Step(name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
+    return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
 
 
 def weights_step(weights: Path) -> Step:

@@ -11,8 +11,9 @@ from semples.core.files import read_json, write_json
 from semples.core.schema import to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, SegmenterSettings
-from semples.run.folder import read_manifest, result_of
+from semples.run.names import MODEL, SEGMENTER
 from semples.run.paired import Folders, readable
+from semples.run.records import read_manifest, result_of
 from semples.run.step import Step
 from semples.run.steps.train import TRAINED, checkpoint_share
 from semples.run.work import Work
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from semples.segmenter.package import Card
     from semples.segmenter.views import LabelFolder
 
-NAME = "segmenter"
-MODEL = "model"  # folder of the finished segmenter in the step's folder
 HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
 SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 ABOUT = "the segmenter learns from the label maps"
@@ -36,7 +35,7 @@ def step() -> Step:
     def run(work: Work) -> dict[str, Any]:
         return _train(work, work.dataset, work.step("labels"), of_run=True)
 
-    return Step(NAME, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
+    return Step(SEGMENTER, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
 
 
 def folder_step(folders: Folders) -> Step:
@@ -52,7 +51,7 @@ def folder_step(folders: Folders) -> Step:
         return made | {"set_aside": len(dataset.problems), "unlabelled": folders.unlabelled}
 
     facts = {"files": lambda context: folders.digest()}
-    return Step(NAME, ABOUT, (), run, partial=checkpoint_share, notes=NOTES, facts=facts)
+    return Step(SEGMENTER, ABOUT, (), run, partial=checkpoint_share, notes=NOTES, facts=facts)
 
 
 def set_aside(folder: Path) -> list[str]:
@@ -115,7 +114,7 @@ def _learn(
         workers=work.speed("data.workers"),
         folder=work.folder,
         fingerprint=work.fingerprint,
-        label=NAME,
+        label=SEGMENTER,
     )
     return task.finish()
 

@@ -17,10 +17,10 @@ from semples.evaluation.selection import Choice, Grid, Signs, at, choose, steadi
 from semples.labels.base import Calibration
 from semples.labels.make import calibration_of
 from semples.run.context import Context
+from semples.run.labelling import label_inputs, label_method
 from semples.run.models import RunParts
+from semples.run.names import SELECTION, SELECTION_FILE
 from semples.run.step import Step
-from semples.run.steps.labels import label_inputs, label_method
-from semples.run.threshold import SELECTION, SELECTION_FILE
 from semples.run.work import Work
 
 if TYPE_CHECKING:

@@ -1,0 +1,19 @@
+"""Names of steps and of the files in their folders that others look for."""
+
+from __future__ import annotations
+
+LAST = "refinement"  # the stage whose CAMs become label maps
+LEARNED = "prompting"  # the stage that learns backgrounds
+SELECTION, SELECTION_FILE = "selection", "selection.json"
+CURVE, CURVE_FILE = "curve", "curve.json"
+SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
+
+
+def cams_name(stage: str = LAST) -> str:
+    """Name of the step (and folder) with the CAMs of a stage's generator."""
+    return "cams" if stage == LAST else f"cams-{stage}"
+
+
+def curve_name(stage: str = LAST) -> str:
+    """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
+    return CURVE if stage == LAST else f"{CURVE}-{stage}"
