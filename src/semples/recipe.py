@@ -20,7 +20,7 @@ from semples.settings.data import DataSettings
 from semples.settings.features import FeatureSettings, VisionFeatureSettings
 from semples.settings.generators import GeneratorSettings, WeakTrSettings
 from semples.settings.judges import ClipSettings, JudgeSettings, PromptSettings
-from semples.settings.kinds import FEATURES, GENERATORS, JUDGES, PROPOSALS, STAGES, label_settings
+from semples.settings.kinds import FEATURES, GENERATORS, JUDGES, PROPOSALS, SEGMENTERS, STAGES, label_settings
 from semples.settings.labels import (
     CrfSettings,
     LabelSettings,
@@ -102,7 +102,7 @@ class Recipe:
     features: FeatureSettings = kinded(VisionFeatureSettings, classes=FEATURES.settings_of)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
-    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    segmenter: SegmenterSettings = kinded(SegmenterSettings, classes=SEGMENTERS.settings_of)
     run: RunSettings = field(default_factory=RunSettings)
 
 

@@ -83,3 +83,13 @@ def batch(count: int = 2, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
     labels[:, 44:60, 20:60] = 2
     labels[:, :6] = 255
     return torch.randn(count, 3, SIZE, SIZE, generator=rng), labels
+
+
+def backbone(folder: Path) -> Path:
+    """A tiny Swin in transformers format, for a head to stand on."""
+    from transformers import SwinBackbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        SwinBackbone(swin()).save_pretrained(folder)
+    return folder

@@ -1,6 +1,6 @@
 """One object for every segmenter that transformers knows: build it, load it, save it, train it, ask it.
 
-Which networks, and from which weights: `semples.segmenter.network`.
+Which networks, and from which weights: `semples.segmenter.shipped`.
 
 Shape suffixes: B images, C = K + 1 values (0 background, class k is k + 1), Q queries, h x w the network's own output.
 """
@@ -20,16 +20,17 @@ from torch import Tensor, nn
 from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
 from semples.networks.pretrained import NETWORK, WEIGHTS, few, quiet
+from semples.segmenter.base import AUTO, kind_of
 from semples.segmenter.network import (
     BACKBONES,
     BACKGROUND,
     FIXED_SIZE,
     IGNORE,
-    build_network,
     is_mask_classifier,
     pretrained,
     read_network_config,
 )
+from semples.settings.kinds import SEGMENTERS
 
 __all__ = ["BACKGROUND", "CONFIG", "Segmenter", "SegmenterConfig", "build_segmenter", "semantic_scores"]
 
@@ -148,15 +149,19 @@ class Segmenter(nn.Module):
         return cls(network, config).eval()
 
 
-def build_segmenter(source: str, *, config: SegmenterConfig, seed: int, view: int | None = None) -> Segmenter:
+def build_segmenter(
+    source: str, *, config: SegmenterConfig, seed: int, view: int | None = None, kind: str = AUTO
+) -> Segmenter:
     """A segmenter for the classes of `config` with the start weights of `source`; what is new is drawn from `seed`.
 
-    view: side of the training views in pixels, default `config.size`; position embeddings are made for it.
+    source, kind: `segmenter.model` and `segmenter.kind`, see `segmenter.base.kind_of`. view: side of the training views
+    in pixels, default `config.size`; position embeddings are made for it.
     Raises UserError: unknown source or family, missing weights, a size that the network cannot take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(source, config.classes, view or config.size)
+        name, rest = kind_of(source, kind)
+        network = SEGMENTERS.load(name)().network(rest, config.classes, view=view or config.size)
     segmenter = Segmenter(network, config)
     if segmenter.fixed_size not in (None, view or config.size):
         raise UserError(

@@ -1,12 +1,6 @@
-"""Networks of transformers for semantic segmentation, from the word that says where their weights come from.
+"""Networks of transformers for semantic segmentation: whole ones, new heads on backbones, from scratch.
 
-This word, the *source*, is one of
-
-    owner/name or a folder        a whole segmenter in transformers format; its head is made anew for other classes
-    FAMILY:SOURCE                 a new head of that family (mask2former, upernet, vit) on the backbone
-                                  SOURCE: a hub id, a folder, for vit also a weight file or shipped:demo_vit
-    scratch:FAMILY                random weights, the family's own default size
-    scratch:FOLDER                random weights, the architecture of a folder's config.json
+Which of these a recipe asks for: `segmenter.shipped`.
 """
 
 from __future__ import annotations
@@ -21,13 +15,11 @@ import torch
 
 from semples.core.errors import UserError
 from semples.networks.pretrained import NETWORK, few, place, quiet, reading
-from semples.networks.weights import SHIPPED, find_weights, local_source
+from semples.networks.weights import find_weights, local_source
 
 IGNORE = 255  # label of pixels that teach nothing
 BACKGROUND = "background"
-SCRATCH = "scratch"
 VIT = "vit"
-NEW_HEADS = ("mask2former", "upernet", VIT)  # on a backbone; transformers has its own, older Swin in maskformer
 # Where a family keeps its backbone.
 BACKBONES = {
     "mask2former": "model.pixel_level_module.encoder",
@@ -38,24 +30,7 @@ BACKBONES = {
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
 
 
-def build_network(source: str, classes: Sequence[str], view: int) -> Any:
-    """The network of `source` with a head for background and `classes`, for views of `view` pixels a side.
-
-    What is new is drawn from torch's generator. Raises UserError: unknown source or family, missing weights.
-    """
-    kind, colon, rest = source.partition(":")
-    if colon and kind == SCRATCH:
-        return _from_config(_resized_head(_scratch_config(rest, view), classes))
-    if colon and kind == VIT:
-        return _vit(rest, classes, view)
-    if colon and kind in NEW_HEADS:
-        return _on_backbone(kind, rest, classes)
-    if colon and f"{kind}:" != SHIPPED:
-        raise UserError(f"{source}: {kind} is not known; write scratch:FAMILY or one of {', '.join(NEW_HEADS)}:SOURCE")
-    return _whole(source, classes)
-
-
-def _whole(source: str, classes: Sequence[str]) -> Any:
+def whole(source: str, classes: Sequence[str]) -> Any:
     """A whole segmenter with its head made anew where the number of classes differs."""
     network_config = _resized_head(read_network_config(source), classes)
     folder = local_source(source)
@@ -81,7 +56,7 @@ def _check_loaded(source: str, network: Any, missing: list[str]) -> None:
         raise UserError(f"{source}: not the weights of a {network.config.model_type}: missing {few(names)}")
 
 
-def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
+def on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
     """A new head of `family` on a pretrained backbone, which gives features at four resolutions."""
     import transformers
 
@@ -105,13 +80,19 @@ def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
     return network
 
 
-def _vit(source: str, classes: Sequence[str], view: int) -> Any:
+def light_vit(source: str, classes: Sequence[str], view: int) -> Any:
+    """A light head on the ViT weights of `source`, for views of `view` pixels."""
     from semples.segmenter.vit import VitSegmenter, config_for, start_from
 
     weights = find_weights(source)
     network = VitSegmenter(_resized_head(config_for(weights, size=view), classes))
     start_from(network, weights)
     return network
+
+
+def from_scratch(what: str, classes: Sequence[str], view: int) -> Any:
+    """Random weights: of a family, or of the architecture in a folder's config.json."""
+    return _from_config(_resized_head(_scratch_config(what, view), classes))
 
 
 def _scratch_config(what: str, size: int) -> Any:

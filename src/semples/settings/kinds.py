@@ -89,6 +89,23 @@ BASELINES: Registry[Any] = Registry(
     settings={"clipseg": "semples.settings.baselines:ClipSegSettings"},
 )
 
+SEGMENTERS: Registry[Any] = Registry(
+    "kind of segmenter",
+    "semples.segmenters",
+    {
+        "transformers": "semples.segmenter.shipped:Whole",
+        "mask2former": "semples.segmenter.shipped:Mask2Former",
+        "upernet": "semples.segmenter.shipped:UperNet",
+        "vit": "semples.segmenter.shipped:Vit",
+        "scratch": "semples.segmenter.shipped:Scratch",
+    },
+    base="semples.segmenter.base:SegmenterKind",
+    settings=dict.fromkeys(
+        ("auto", "transformers", "mask2former", "upernet", "vit", "scratch"),
+        "semples.settings.segmenter:SegmenterSettings",
+    ),
+)
+
 LABEL_METHODS: Registry[Any] = Registry(
     "label method",
     "semples.label_methods",
@@ -111,6 +128,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "regions.proposals": PROPOSALS,
     "features.kind": FEATURES,
     "labels.method": LABEL_METHODS,
+    "segmenter.kind": SEGMENTERS,
     "baseline --model": BASELINES,
 }  # by what chooses one: a setting, or a command's option
 

@@ -62,6 +62,11 @@ class SegmentPredictSettings:
 class SegmenterSettings:
     """The final segmenter, trained on label maps."""
 
+    kind: str = setting(
+        "auto",
+        "where its network comes from; auto: a word before a colon in `model`, else a whole segmenter of transformers",
+        source="own choice",
+    )
     model: str = setting(
         "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
         "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit); scratch:FAMILY",

@@ -102,7 +102,9 @@ def _learn(
         mean=settings.mean,
         std=settings.std,
     )
-    segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=settings.image_size)
+    segmenter = build_segmenter(
+        settings.model, config=config, seed=run.seed, view=settings.image_size, kind=settings.kind
+    )
     check_view(segmenter, settings.image_size)
     task = Segmentation(segmenter, settings)
     train(
