@@ -185,14 +185,15 @@ class WeakTr(VisionTransformer):
         self, layers: list[tuple[Tensor, Tensor, Tensor]], labels_p: Tensor, patch_cam_pN: Tensor
     ) -> Tensor:
         """(p,N) of one photo's present classes; layers: queries, keys (H,T,D) and weights (H,1,1) of every block."""
-        K = self.num_classes
+        K, N = self.num_classes, patch_cam_pN.shape[1]
         cam_pN = patch_cam_pN
         if self.attention != "patchcam":
-            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0)[:, K:] for q, k, w in layers]
-            cam_pN = self._combine(torch.stack(rows).sum(dim=0), patch_cam_pN)
+            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0) for q, k, w in layers]
+            cam_pN = self._combine(torch.stack(rows).sum(dim=0)[:, K : K + N], patch_cam_pN)
         if not self.refine:
             return cam_pN
-        value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
+        registers = self.config.registers
+        value_Tp = F.pad(cam_pN.t(), (0, 0, K, registers))
         return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
 
     @torch.no_grad()
