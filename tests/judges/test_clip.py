@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from semples.core.errors import UserError
-from semples.judges.clip import BLOCK_NAMES, OPENAI_NAMES, FrozenClip
+from semples.judges.clip import FrozenClip
+from semples.judges.clip_files import BLOCK_NAMES, OPENAI_NAMES
 from tests import tiny
 
 TEXTS = ["a photo of a dog.", "a photo of an armchair behind the potted plant.", "", "naïve café"]

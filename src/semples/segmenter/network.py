@@ -21,7 +21,8 @@ import torch
 from safetensors import SafetensorError
 
 from semples.core.errors import UserError
-from semples.networks.weights import SHIPPED, find_weights, local_source, offline_hint
+from semples.networks.hub import CONFIG, download, snapshot
+from semples.networks.weights import SHIPPED, find_weights, local_source
 
 WEIGHTS = "model.safetensors"
 NETWORK = "config.json"
@@ -179,14 +180,15 @@ def _auto_config(source: str) -> Any:
 
     import semples.segmenter.vit  # noqa: F401 (makes its family known)
 
+    path = local_source(source) or download(source, CONFIG).parent
     with quiet():
-        return AutoConfig.from_pretrained(_place(source), trust_remote_code=False)
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=False)
 
 
 def _place(source: str) -> str:
-    """A local path, or the hub id."""
-    path = local_source(source)
-    return source if path is None else str(path)
+    """The folder with configuration and weights, that of the cache for a hub id."""
+    path = local_source(source) or snapshot(source, required=(CONFIG,))
+    return str(path)
 
 
 def is_mask_classifier(network_config: Any) -> bool:
@@ -229,8 +231,6 @@ def _reading(source: str) -> Iterator[None]:
     except UserError:
         raise
     except _BAD_FILES as error:
-        if isinstance(error, OSError) and local_source(source) is None:
-            raise UserError(offline_hint(source, WEIGHTS)) from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{source}: cannot be read as a segmenter or backbone ({reason})") from None
 
