@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.generators.base import Pairs
+from semples.generators.weaktr_files import is_weaktr, start_of
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import GeneratorSettings
@@ -280,9 +281,10 @@ def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr
         "heads": settings.heads,
         "image_size": settings.image_size,
     }
+    state: dict[str, Tensor] = {}
     if weights is not None:
-        known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
-        architecture |= {key: weights.config[key] for key in known if key in weights.config}
+        fixed, state = start_of(weights, settings, num_classes=num_classes)
+        architecture |= fixed
     width, heads = architecture["width"], architecture["heads"]
     if width % heads:
         raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
@@ -300,8 +302,7 @@ def build(settings: GeneratorSettings, *, num_classes: int, seed: int) -> WeakTr
         )
         initialise(model)
     if weights is not None:
-        state = weights.state
-        if not any(name.startswith("adaptive_attention_fusion.") for name in state):
+        if not is_weaktr(state):
             state = from_classifier(state, model)
         load_strictly(model, state, where=settings.start)
     return model

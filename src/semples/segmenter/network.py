@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from semples.core.errors import UserError
+from semples.core.errors import UserError, note
 from semples.networks.hub import CONFIG, download, snapshot
+from semples.networks.vit import VitConfig
+from semples.networks.vit_files import IMAGENET, read_vit
 from semples.networks.weights import SHIPPED, find_weights, local_source
 
 WEIGHTS = "model.safetensors"
@@ -112,9 +114,16 @@ def _on_backbone(family: str, source: str, classes: Sequence[str]) -> Any:
 def _vit(source: str, classes: Sequence[str], view: int) -> Any:
     from semples.segmenter.vit import VitSegmenter, config_for, start_from
 
-    weights = find_weights(source)
-    network = VitSegmenter(_resized_head(config_for(weights, size=view), classes))
-    start_from(network, weights)
+    small = VitConfig()  # what a file that tells nothing is taken for, where its width is this
+    file = read_vit(find_weights(source), where=source, width=small.width, heads=small.heads)
+    for doubt in file.doubts:
+        note(doubt)
+    if file.mean is not None and (file.mean, file.std) != IMAGENET:
+        note(
+            f"{source}: its photos had mean {file.mean} and std {file.std}; give them as segmenter.mean, segmenter.std"
+        )
+    network = VitSegmenter(_resized_head(config_for(file, size=view), classes))
+    start_from(network, file, where=source)
     return network
 
 
