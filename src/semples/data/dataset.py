@@ -42,6 +42,7 @@ IGNORE = 255  # label of pixels that are not scored
 READERS: dict[str, str] = {
     "voc": "semples.data.readers.voc",
     "folder": "semples.data.readers.folder",
+    "published": "semples.data.readers.published",
 }
 
 
