@@ -60,6 +60,11 @@ class ClipSettings:
 class PromptSettings:
     """The learned background prompts, one per class."""
 
+    start: str = setting(
+        "",
+        "prompts learned elsewhere, .pth or prompts.safetensors; with prompting.epochs=0 they are used as they are; "
+        "empty: random",
+    )
     length: int = setting(30, "learned vectors M per class", low=1, high=71, source="SemPLeS sec. 4.1")
     context: str = setting("a photo of", "words before the learned vectors", source="SemPLeS")
     full_stop: Literal["in-word", "word"] = setting(

@@ -105,8 +105,8 @@ def fetch(
         addresses = weak
     told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
     raise UserError(
-        f"{remote.name}: no address gave it ({told}); try again later (what has arrived is kept), name another mirror, or "
-        f"put the file into {folder} yourself"
+        f"{remote.name}: no address gave it ({told}); try again later (what has arrived is kept), name another "
+        f"mirror, or put the file into {folder} yourself"
     )
 
 

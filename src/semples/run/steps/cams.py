@@ -51,13 +51,14 @@ def weights_step(weights: Path) -> Step:
         return _inputs(context) | {"weights": source_digest(str(weights)), "generator": generator}
 
     def run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
-        model: Any = _generator_of(context, weights).to(context.engine.device)
+        model: Any = generator_of(context, weights).to(context.engine.device)
         return write_cams(context, model, CamStore(folder, format=context.recipe.cams.format))
 
     return Step("cams", f"class activation maps of {weights.name}", ("data",), inputs, run, partial=_partial)
 
 
-def _generator_of(context: Context, weights: Path) -> Any:
+def generator_of(context: Context, weights: Path) -> Any:
+    """The generator in a file of this program, or of a published checkpoint under the recipe's settings."""
     from semples.generators.base import build_generator, is_saved_generator, load_generator
 
     names = context.dataset.classes.names

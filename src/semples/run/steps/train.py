@@ -57,6 +57,8 @@ def _inputs(recipe: Recipe, stage: str) -> dict[str, Any]:
         found |= {"views": [recipe.generator.image_size, recipe.generator.mean, recipe.generator.std]}
     if stage in ("prompting", "refinement"):
         found["prompts"] = to_dict(recipe.prompts)
+        if recipe.prompts.start:
+            found["prompts_start"] = source_digest(recipe.prompts.start)
     return found
 
 
@@ -141,6 +143,7 @@ def _build_matching(context: Context) -> Built:
 
 def _build_prompting(context: Context) -> Built:
     from semples.stages.background_prompts import BackgroundPrompts
+    from semples.stages.prompt_files import start_prompts
     from semples.stages.prompting import Prompting
 
     recipe, classes = context.recipe, context.dataset.classes
@@ -148,6 +151,7 @@ def _build_prompting(context: Context) -> Built:
     prompts = BackgroundPrompts(
         num_classes=len(classes), length=recipe.prompts.length, width=clip.text_width, seed=recipe.run.seed
     )
+    start_prompts(prompts, recipe.prompts.start, classes=classes.names)
     generator: Any = trained_generator(context, "matching")
     task = Prompting(
         prompts,
