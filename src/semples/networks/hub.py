@@ -87,6 +87,22 @@ def cached(repo: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def cached_weights(repo: str, names: Sequence[str] = FORMS) -> Path | None:
+    """The weights of a hub repository in the local cache, in any of the forms `names`, all shards; else None."""
+    for name in names:
+        found = cached(repo, name)
+        if found is not None and all(cached(repo, shard) is not None for shard in _shards(found)):
+            return found
+    return None
+
+
+def _shards(weights: Path) -> list[str]:
+    """Names of the files that an index of weights names; none for the weights themselves."""
+    content = read_json(weights) if weights.name.endswith(".index.json") else {}
+    listed = content.get("weight_map", {}) if isinstance(content, dict) else {}
+    return sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+
+
 def snapshot(
     repo: str, *, names: Sequence[str] = (), required: Sequence[str] = (), optional: Sequence[str] = ()
 ) -> Path:
@@ -98,13 +114,10 @@ def snapshot(
     names = names or FORMS
     for name in required:
         download(repo, name)
-    ready = next((path for path in (cached(repo, name) for name in names) if path is not None), None)
+    ready = cached_weights(repo, names)
     weights = ready or _first(repo, names)
-    if weights.name.endswith(".index.json"):
-        content = read_json(weights)
-        listed = content.get("weight_map", {}) if isinstance(content, dict) else {}
-        for shard in sorted({str(name) for name in listed.values()} if isinstance(listed, dict) else ()):
-            download(repo, shard)
+    for shard in _shards(weights):
+        download(repo, shard)
     for name in optional:
         _may_have(repo, name, offline=ready is not None)
     return weights.parent
@@ -188,7 +201,8 @@ def _trouble(repo: str, error: BaseException) -> str:
 
 def offline_hint(repo: str, name: str) -> str:
     """What to do on a machine that cannot reach the hub."""
+    files = f"{CONFIG} and {' or '.join(NAMES)}" if name == CONFIG else f"{name} (and {CONFIG})"
     return (
-        f"{repo}: not in the local cache and the hub cannot be reached; on a machine with network download {name} "
-        f"(and config.json) of {repo}, put them into a folder and give that folder in place of {repo}"
+        f"{repo}: not in the local cache and the hub cannot be reached; on a machine with network download {files} of "
+        f"{repo}, put them into a folder and give that folder in place of {repo}"
     )

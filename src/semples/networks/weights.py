@@ -84,8 +84,8 @@ def weight_file(folder: Path, names: Sequence[str] = FORMS) -> Path:
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         there = sorted(entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES and entry.name != CONFIG)
-        hint = f"; it has {', '.join(there[:4])}: name the file itself" if there else ""
-        raise UserError(f"{folder}: holds no {' or '.join(name for name in names if 'index' not in name)}{hint}")
+        hint = f"it has {', '.join(there[:4])}: name the file itself" if there else "put the weights there"
+        raise UserError(f"{folder}: holds no {' or '.join(name for name in names if 'index' not in name)}; {hint}")
     return path
 
 
