@@ -234,3 +234,23 @@ def test_published_names() -> None:
     shapes = {name: tuple(value.shape) for name, value in generator(head_reduction=4, heads=3).state_dict().items()}
     assert shapes["adaptive_attention_fusion.attn_head_ffn.0.weight"] == (6 // 4, 6)
     assert shapes["adaptive_attention_fusion.attn_feat_ffn.0.weight"] == (4 // 2, 4)
+
+
+def test_what_a_checkpoint_and_the_recipe_disagree_on_is_named(tmp_path: Path) -> None:
+    """COCO's published checkpoints were trained with either narrowing; heads come from the file, not the recipe."""
+    for changes, hint in (
+        ({"head_reduction": 1}, r"generator\.head_reduction=2; add --set generator\.head_reduction=1$"),
+        ({"feature_reduction": 3}, r"--set generator\.feature_reduction=3$"),
+    ):
+        torch.save({"model": generator(**changes).state_dict()}, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=hint):
+            generator(start=str(tmp_path / "a.pth"))
+        generator(start=str(tmp_path / "a.pth"), **changes)
+    torch.save({"model": generator(heads=3).state_dict()}, tmp_path / "a.pth")
+    loaded = generator(start=str(tmp_path / "a.pth"), heads=2)
+    assert loaded.config.heads == 3
+    with torch.random.fork_rng(devices=[]):
+        many = build(GeneratorSettings(**SETTINGS), num_classes=90, seed=0)
+    torch.save({"model": many.state_dict()}, tmp_path / "coco.pth")
+    with pytest.raises(UserError, match=r"trained for 90 classes, the photos have 3; COCO's .*--ids published"):
+        generator(start=str(tmp_path / "coco.pth"))

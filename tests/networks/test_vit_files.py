@@ -19,6 +19,7 @@ from semples.networks.vit import VisionTransformer, VitConfig
 from semples.networks.vit_files import HALF, IMAGENET, VitFile, for_photos_of, read_vit
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import GeneratorSettings
+from tests import tiny
 
 SIDE, PATCH = 28, 7
 
@@ -300,3 +301,16 @@ def test_cams_with_layer_scale_and_registers(tmp_path: Path, monkeypatch: pytest
     torch.testing.assert_close(cams[0], cams[1], atol=1e-5, rtol=1e-4)
     assert model.patch_attention(image).shape == (2, 20, 20)
     weaktr.from_config(model.config_dict(), num_classes=3).load_state_dict(model.state_dict())
+
+
+def test_the_command_says_what_was_assumed(tmp_path: Path) -> None:
+    """A note is one line of its own on standard error, without file and line."""
+    photos = tiny.draw_photos(tmp_path / "photos", count=4)
+    torch.save(timm_state(width=32, depth=1, patch=8), tmp_path / "start.pth")
+    recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tmp_path / "clip")
+    command = ["run", recipe, "--data", photos, "--out", tmp_path / "run", "--until", "warmup"]
+    said = tiny.invoke(*command, "--set", "warmup.epochs=0", "--set", f"generator.start={tmp_path / 'start.pth'}")
+    notes = [line for line in said.err.splitlines() if "note" in line]
+    assert [line.startswith("semples: note: ") for line in notes] == [True, True]
+    assert "2 are taken, as generator.heads says" in notes[0]
+    assert "generator.mean=[0.5,0.5,0.5]" in notes[1]

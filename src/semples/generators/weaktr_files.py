@@ -59,7 +59,7 @@ def _weaktr_sizes(weights: Weights, settings: GeneratorSettings, *, num_classes:
     narrow, head_dim = (int(length) for length in state[f"{FUSION}attn_feat_ffn.0.weight"].shape)
     classes = int(state["cls_token"].shape[1])
     if classes != num_classes:
-        hint = "; COCO's published checkpoints know 90 (semples data coco --ids published)" * (classes == COCO_90)
+        hint = "; COCO's published checkpoints know 90 (semples data coco DIR --ids published)" * (classes == COCO_90)
         raise UserError(f"{where}: trained for {classes} classes, the photos have {num_classes}{hint}")
     heads = maps // max(1, depth)
     if maps != heads * depth or width != heads * head_dim:
