@@ -54,14 +54,14 @@ class ClassLabels:
         alone = {name: rows[0] for name, rows in short.items() if all(np.array_equal(rows[0], row) for row in rows)}
         names = alone | whole
         numbers = {int(name): row for name, row in alone.items() if name.isdecimal()}
-        meant = Counter(number for photo in set(photos) for number in set(_numbers(photo)))
+        meant = Counter(number for photo in set(photos) for number in set(numbers_of(photo)))
         return cls(path, names, numbers, frozenset(number for number, count in meant.items() if count > 1))
 
     @property
     def width(self) -> int:
         """How many numbers a row has. Raises UserError where the first row is none of numbers."""
         key, row = next(iter(self.names.items()))
-        return len(self._numbers_of(key, row))
+        return len(self._row(key, row))
 
     def classes(self) -> ClassList | None:
         """VOC's 20 or COCO's 80 or 90 classes, by the number of numbers in a row; None for another."""
@@ -72,11 +72,11 @@ class ClassLabels:
         name = PurePosixPath(photo).name
         row = self.names.get(photo, self.names.get(name))
         if row is None:
-            known = (number for number in _numbers(photo) if number in self.numbers and number not in self.unclear)
+            known = (number for number in numbers_of(photo) if number in self.numbers and number not in self.unclear)
             row = next((self.numbers[number] for number in known), None)
         if row is None:
             return None
-        values = self._numbers_of(photo, row)
+        values = self._row(photo, row)
         if len(values) != width:
             background = "; background is no class: leave its column out" if len(values) == width + 1 else ""
             raise UserError(
@@ -89,7 +89,7 @@ class ClassLabels:
         """A key of the file, for messages."""
         return next(iter(self.names))[:80]
 
-    def _numbers_of(self, photo: str, row: Any) -> NDArray[Any]:
+    def _row(self, photo: str, row: Any) -> NDArray[Any]:
         values = np.asarray(row) if isinstance(row, np.ndarray | list | tuple) else np.zeros((), object)
         if values.ndim == 2 and values.shape[0] == 1:
             values = values[0]
@@ -111,7 +111,7 @@ def plain_name(name: str) -> str:
     return stem if dot and f".{suffix}".casefold() in PHOTO_SUFFIXES else path
 
 
-def _numbers(photo: str) -> tuple[int, ...]:
+def numbers_of(photo: str) -> tuple[int, ...]:
     """The numbers that may stand for a photo, the likelier first."""
     digits = re.findall(r"[0-9]+", PurePosixPath(photo).name)
     return (int("".join(digits)), int(digits[-1])) if digits else ()

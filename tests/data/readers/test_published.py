@@ -177,9 +177,35 @@ def test_coco_lists_and_lines(tmp_path: Path) -> None:
     assert "there are: train, val, val_5000" in complaint(lambda: open_dataset(root, split="test"))
 
 
+@pytest.mark.parametrize("place", ["masks/train2014", "SegmentationClass", "coco/mask/train2014", "annotations/x"])
+def test_where_masks_may_lie(tmp_path: Path, place: str) -> None:
+    root = build_coco(tmp_path, labels="cls_labels.npy", width=90, published=True)
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / "mask" / "train2014").rename(root / place)
+    dataset = open_dataset(root)
+    assert [item.mask for item in dataset.items] == [root / place / f"{coco_id(n)}.png" for n in (9, 25, 30)]
+
+
 def test_other_widths_need_names(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", PIXELS)
     save_labels(tmp_path / "cls_labels.npy", {"a": np.array([1, 0, 1])})
     assert "write them in classes.txt" in complaint(lambda: open_dataset(tmp_path))
     (tmp_path / "classes.txt").write_text("x\ny\nz\n")
     assert tags(tmp_path) == {"a": ("x", "z")}
+
+
+def test_masks_of_a_converter_are_named_by_number(tmp_path: Path) -> None:
+    """coco/voc_format/class_labels: label maps under COCO's numbers, in values and in names; lists of numbers."""
+    root = build_coco(tmp_path, labels="coco/cls_labels.npy", width=80, published=True, lists=())
+    masks = root / "coco" / "voc_format" / "class_labels"
+    masks.mkdir(parents=True)
+    for number in COCO_TAGS:
+        (root / "mask" / "train2014" / f"{coco_id(number)}.png").rename(masks / f"{number}.png")
+    save(root / "coco" / "voc_format" / "instance_labels" / "9.png", np.full((3, 4), 200, np.uint8))
+    (root / "coco" / "voc_format" / "train.txt").write_text("25\n9\n")
+    dataset = open_dataset(root)
+    assert [item.id[-3:] for item in dataset.items] == ["025", "009"]
+    assert dataset.classes == PUBLISHED_COCO_CLASSES
+    assert NUMBER["giraffe"] in np.unique(dataset.mask(dataset.items[0]))
+    (root / "coco" / "cls_labels.npy").unlink()
+    assert "semples data coco OUT --from" in complaint(lambda: open_dataset(root))

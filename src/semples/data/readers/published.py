@@ -3,7 +3,7 @@
     train2014/, val2014/                     the photos, here or in any folder (images/, JPEGImages/, coco/, ...)
     cls_labels.npy                           tags (`data.class_labels`); also class_labels, class_labels.npy
     train_1250_id.txt, val_5000.txt, ...     lists, one photo a line
-    mask/, masks/, SegmentationClass/, ...   masks with the photos' names, optional
+    mask/, masks/, SegmentationClass/, class_labels/, ...   masks with the photos' names or COCO's numbers, optional
     classes.txt                              optional: the classes in order, `name` or `name,prompt word` a line
 
 Labels and lists lie beside the photos, in `coco`, in `voc_format` or in `coco/voc_format`. Without classes.txt a row of
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.data.class_labels import ClassLabels, plain_name
+from semples.data.class_labels import ClassLabels, numbers_of, plain_name
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES, PUBLISHED_COCO_CLASSES, WITHOUT_INSTANCES
 from semples.data.dataset import ClassList, FileDataset, Item, PhotoError, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
@@ -31,7 +31,12 @@ from semples.data.text import nfc, read_text
 
 LABELS = ("cls_labels.npy", "class_labels.npy", "class_labels")
 BESIDE = ("", "coco", "voc_format", "coco/voc_format", "MSCOCO", "mscoco")
-MASK_FOLDERS = frozenset({"mask", "masks", "annotations", "labels", "voc_format", "segmentations"})
+MASK_FOLDERS = frozenset(
+    {"mask", "masks", "annotations", "labels", "voc_format", "segmentations", "segmentationclass", "class_labels"}
+    | {"segmentationclassaug"}
+)
+INSTANCE_FOLDERS = frozenset({"instance_labels", "segmentationobject"})  # neither photos nor masks of classes
+LEFT_OUT = ("SegmentationClassAug", "SegmentationClass", "masks")  # by `find_files`
 DEFAULT_SPLITS = ("train", "train_1250")
 LOOKED_AT = 48  # masks whose values are compared with tags
 COCO_WIDTHS = (len(COCO_CLASSES), len(PUBLISHED_COCO_CLASSES))
@@ -39,8 +44,8 @@ CONTIGUOUS = tuple(number for number in CATEGORIES if number not in WITHOUT_INST
 
 
 def recognises(root: Path) -> bool:
-    """Whether the folder holds published class labels."""
-    return _labels_file(root) is not None
+    """Whether the folder holds published class labels, or COCO's masks as converters write them."""
+    return _labels_file(root) is not None or _converted(root) is not None
 
 
 def read(
@@ -49,16 +54,21 @@ def read(
     """List the photos that a list names, without `split` those of train, else all. Raises UserError."""
     path = tags or _labels_file(root)
     if path is None:
-        raise UserError(f"{root}: no {LABELS[0]}; put it beside the photos or into {root / 'coco'}")
-    files = find_files(root)
+        raise UserError(
+            f"{root}: no tags; put {LABELS[0]} beside the photos or into {root / 'coco'}, or make them from COCO's own "
+            f"annotations: semples data coco OUT --from {root}"
+        )
+    apart = [name for name in LEFT_OUT if (root / name).is_dir()]
+    files = find_files(root) + [f"{name}/{path}" for name in apart for path in find_files(root / name)]
     photos = [name for name in files if not _is_of_masks(name)]
     index, ids = PhotoIndex.of(photos), unique_ids(photos)
     by_stem: dict[str, list[str]] = {}
     for name in photos:
-        by_stem.setdefault(_stem(name), []).append(name)
+        for key in {_stem(name), *(f"#{number}" for number in numbers_of(_stem(name))[-1:])}:
+            by_stem.setdefault(key, []).append(name)
     problems: list[Problem] = []
     chosen, split = _listed(root, split, index, by_stem, problems)
-    masks = {_stem(name): name for name in reversed(files) if _is_of_masks(name) and _suffix(name) in MASK_SUFFIXES}
+    masks = _masks(files, photos)
     labels = ClassLabels.read(path, ids.values())
     width = labels.width
     if classes is None and (root / "classes.txt").is_file():
@@ -78,7 +88,7 @@ def read(
             ids[name],
             root / name,
             tuple(int(label) for label in np.flatnonzero(row)),
-            root / masks[_stem(name)] if _stem(name) in masks else None,
+            root / masks[name] if name in masks else None,
         )
         for name, row in shown.items()
     )
@@ -92,10 +102,41 @@ def _labels_file(root: Path) -> Path | None:
     )
 
 
+def _converted(root: Path) -> Path | None:
+    """COCO's masks in a folder class_labels, as converters to VOC's form write them."""
+    return next(
+        (root / folder / "class_labels" for folder in BESIDE if (root / folder / "class_labels").is_dir()), None
+    )
+
+
+def _masks(files: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
+    """The mask of each photo: of the same name, else one whose name is COCO's number alone; the first in order."""
+    found = {
+        _stem(name): name
+        for name in reversed(files)
+        if _is_of_masks(name) and not _is_of_instances(name) and _suffix(name) in MASK_SUFFIXES
+    }
+    numbered = {int(stem): name for stem, name in found.items() if stem.isdecimal()}
+    chosen = {}
+    for photo in photos:
+        numbers = numbers_of(_stem(photo))
+        mask = found.get(_stem(photo)) or (numbered.get(numbers[-1]) if numbers else None)
+        if mask is not None:
+            chosen[photo] = mask
+    return chosen
+
+
 def _is_of_masks(path: str) -> bool:
     """Whether a file lies in a folder of masks: no photo."""
-    parts = path.split("/")[:-1]
-    return any(part.casefold() in MASK_FOLDERS or part.startswith(("SegmentationClass", "mask_")) for part in parts)
+    return not MASK_FOLDERS.isdisjoint(_folders(path)) or _is_of_instances(path)
+
+
+def _is_of_instances(path: str) -> bool:
+    return not INSTANCE_FOLDERS.isdisjoint(_folders(path))
+
+
+def _folders(path: str) -> list[str]:
+    return path.casefold().split("/")[:-1]
 
 
 def _stem(path: str) -> str:
@@ -124,7 +165,8 @@ def _listed(
             continue
         found = index.find(nfc(line.strip()))
         if not isinstance(found, str):  # `x`, `x 1`, `/train2014/x.jpg /mask/train2014/x.png`
-            stems = (posixpath.basename(plain_name(text)) for text in (line.strip(), line.split()[0]))
+            stems = [posixpath.basename(plain_name(text)) for text in (line.strip(), line.split()[0])]
+            stems += [f"#{int(stem)}" for stem in stems if stem.isdecimal()]  # COCO's number alone
             found = next((by_stem[stem][0] for stem in stems if len(by_stem.get(stem, ())) == 1), None)
         if found is None:
             problems.append(Problem(f"{file.name}, line {number}", f"{line.strip()[:120]}: no such photo"))
@@ -171,11 +213,11 @@ def masks_are_published(shown: dict[str, NDArray[np.bool_]], masks: dict[str, Pa
     `wide`: rows have 90 numbers; also the answer where masks do not tell (none there, or only classes up to 11, whose
     numbers are the same).
     """
-    named = [name for name in shown if _stem(name) in masks]
+    named = [name for name in shown if name in masks]
     votes = 0
     for name in named[:: max(1, len(named) // LOOKED_AT)]:
         try:
-            values = set(np.unique(read_mask(masks[_stem(name)])).tolist()) - {0, 255}
+            values = set(np.unique(read_mask(masks[name])).tolist()) - {0, 255}
         except PhotoError:
             continue
         own = _numbers(shown[name], wide=wide)
