@@ -452,3 +452,16 @@ class _Call:
 
     def __reduce__(self):
         return self.call
+
+
+def test_what_lies_in_the_place_of_weights(tmp_path: Path) -> None:
+    for name, content, hint in (
+        ("a.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a Git LFS pointer"),
+        ("a.pth", b"\n<!DOCTYPE html><html></html>", "a web page, not weights"),
+        ("a.pkl", pickle.dumps({"model": {"a": np.ones(2)}}, 4), "a plain pickle, not written by torch.save"),
+        ("a.pkl", pickle.dumps({"a": np.ones(2)}, 2), "a plain pickle|not a readable weight file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=hint) as caught:
+            load_state_dict(tmp_path / name)
+        assert "\n" not in str(caught.value)

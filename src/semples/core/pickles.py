@@ -12,6 +12,7 @@ from pathlib import Path
 
 MAX_PICKLES = 5  # PyTorch's older form is a row of them
 READABLE = 3  # the newest protocol that PyTorch's weights-only reader knows
+MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # with which PyTorch's older form begins
 TEXT = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 HARMLESS = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.\w+\.\w*Storage|torch\.Size|torch\.\w*(float|int|bool)\w*|"
@@ -65,7 +66,8 @@ def pickle_facts(data: bytes) -> PickleFacts:
 
 def refusal(path: Path, told: str) -> str:
     """Why PyTorch's weights-only reader refused a file, in words that say what to do; `told` is its own message."""
-    facts = pickle_facts(_pickle_of(path))
+    data = _pickle_of(path)
+    facts = pickle_facts(data)
     named = re.search(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL) (\S+)", told)
     odd = [name for name in facts.names if not HARMLESS.fullmatch(name)]
     name = named[1] if named else (odd[0] if odd else "")
@@ -73,6 +75,11 @@ def refusal(path: Path, told: str) -> str:
         return (
             f"it asks for {name[:80]!r}, which is not data; only weights are read; where you trust the file, load it "
             "in the program that wrote it and save its weights alone: torch.save(model.state_dict(), new_file)"
+        )
+    if not zipfile.is_zipfile(path) and data[:1] == b"\x80" and MAGIC not in data[:64]:
+        return (
+            "it is a plain pickle, not written by torch.save; only weights are read; where you trust the file, load it "
+            "in the program that wrote it and save its tensors by name: torch.save(tensors, new_file)"
         )
     if facts.protocol > READABLE:
         return (

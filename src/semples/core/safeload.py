@@ -88,12 +88,21 @@ def load_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with open(path, "rb") as file:
-        start = file.read(16)
+        start = file.read(64)
+    _refuse_text(path, start)
     if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path, start):
         return _without_module(_read_safetensors(path))
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     return _without_module(_tensors_in(_read_torch(path), path))
+
+
+def _refuse_text(path: Path, start: bytes) -> None:
+    """What often lies in the place of weights after a download that went wrong."""
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path}: a Git LFS pointer, not the weights themselves; get them with git lfs pull")
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise UserError(f"{path}: a web page, not weights; download the file itself (on GitHub its raw form)")
 
 
 def _looks_like_safetensors(path: Path, start: bytes) -> bool:

@@ -47,7 +47,9 @@ class GeneratorSettings:
 class ClipSettings:
     """The frozen vision-language model."""
 
-    model: str = setting("openai/clip-vit-base-patch32", "hub id or folder in transformers format", source="SemPLeS")
+    model: str = setting(
+        "openai/clip-vit-base-patch32", "hub id, folder, or file of open_clip or OpenAI", source="SemPLeS"
+    )
     normalisation: Literal["generator", "clip"] = setting(
         "generator",
         "mean and std of what CLIP sees: the generator's (parity with the published figures) or CLIP's own",
