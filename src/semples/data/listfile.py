@@ -32,18 +32,18 @@ def named_lists(folders: Iterable[Path]) -> dict[str, Path]:
 
     `train_aug_id.txt` is the list train_aug as well, and the only list that begins with `val` is also val.
     """
-    found: dict[str, Path] = {}
+    lists: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.txt")):
             if path.name != "classes.txt":
-                found.setdefault(path.stem, path)
-    for name, path in list(found.items()):
+                lists.setdefault(path.stem, path)
+    for name, path in list(lists.items()):
         if name.endswith(PUBLISHED_END):
-            found.setdefault(name.removesuffix(PUBLISHED_END), path)
-    held_out = sorted({path for name, path in found.items() if name.startswith("val")})
+            lists.setdefault(name.removesuffix(PUBLISHED_END), path)
+    held_out = sorted({path for name, path in lists.items() if name.startswith("val")})
     if len(held_out) == 1:
-        found.setdefault("val", held_out[0])
-    return found
+        lists.setdefault("val", held_out[0])
+    return lists
 
 
 def list_of(name: str, lists: dict[str, Path], *, where: Path, hidden: Iterable[str] = ()) -> Path:

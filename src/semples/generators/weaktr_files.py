@@ -64,15 +64,15 @@ def _weaktr_sizes(weights: Weights, settings: GeneratorSettings, *, num_classes:
     heads = maps // max(1, depth)
     if maps != heads * depth or width != heads * head_dim:
         raise UserError(f"{where}: its attention fusion does not fit its {depth} layers of width {width}; damaged")
-    for name, found, whole in (("head_reduction", hidden, maps), ("feature_reduction", narrow, head_dim)):
-        if found != max(1, whole // getattr(settings, name)):
+    for name, narrow_width, whole in (("head_reduction", hidden, maps), ("feature_reduction", narrow, head_dim)):
+        if narrow_width != max(1, whole // getattr(settings, name)):
             raise UserError(
                 f"{where}: trained with another narrowing than generator.{name}={getattr(settings, name)}; "
-                f"add --set generator.{name}={whole // found}"
+                f"add --set generator.{name}={whole // narrow_width}"
             )
     known = ("act", "pre_norm", "eps")
-    found_sizes: dict[str, Any] = {key: weights.config[key] for key in known if key in weights.config}
-    return found_sizes | {
+    sizes: dict[str, Any] = {key: weights.config[key] for key in known if key in weights.config}
+    return sizes | {
         "patch_size": patch,
         "width": width,
         "depth": depth,

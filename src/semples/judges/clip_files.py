@@ -86,9 +86,9 @@ def _hub_folder(repo: str) -> Path:
     except NotInRepository:
         config = None
     if config is not None and _is_clip(config):
-        own = _read_config(config).text_config.vocab_size != FULL_VOCABULARY
+        special_words = _read_config(config).text_config.vocab_size != FULL_VOCABULARY
         try:
-            return snapshot(repo, required=(CONFIG,), optional=(*FILES, "merges.txt") if own else ())
+            return snapshot(repo, required=(CONFIG,), optional=(*FILES, "merges.txt") if special_words else ())
         except NotInRepository as error:
             missing = error
     else:

@@ -81,18 +81,18 @@ def cached(repo: str, name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repo, name)
+        place = try_to_load_from_cache(repo, name)
     except HFValidationError:
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(place) if isinstance(place, str) else None
 
 
 def cached_weights(repo: str, names: Sequence[str] = FORMS) -> Path | None:
     """The weights of a hub repository in the local cache, in any of the forms `names`, all shards; else None."""
     for name in names:
-        found = cached(repo, name)
-        if found is not None and all(cached(repo, shard) is not None for shard in _shards(found)):
-            return found
+        weights = cached(repo, name)
+        if weights is not None and all(cached(repo, shard) is not None for shard in _shards(weights)):
+            return weights
     return None
 
 
@@ -146,24 +146,24 @@ def _may_have(repo: str, name: str, *, offline: bool) -> None:
 
 def _answers(endpoint: str) -> bool:
     """Whether anything at the hub's address answers within `PATIENCE`; a proxy of the environment is used."""
-    found = [False]
+    answered = [False]
 
     def ask() -> None:
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "semples"})
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE):
-                found[0] = True
+                answered[0] = True
         except urllib.error.HTTPError:
-            found[0] = True
+            answered[0] = True
         except urllib.error.URLError as error:
-            found[0] = isinstance(error.reason, ssl.SSLError)  # somebody is there; the client has its own certificates
+            answered[0] = isinstance(error.reason, ssl.SSLError)  # somebody is there
         except (OSError, ValueError):
-            found[0] = False
+            answered[0] = False
 
     thread = threading.Thread(target=ask, daemon=True)  # looking a name up cannot be given a limit
     thread.start()
     thread.join(PATIENCE + 0.2)
-    return found[0]
+    return answered[0]
 
 
 @contextmanager

@@ -96,23 +96,23 @@ def read_vit(weights: Weights, *, where: str, width: int, heads: int) -> VitFile
     C, _, patch, _ = state["patch_embed.proj.weight"].shape
     state, grid = _one_class_token(state, where=where)
     doubts: list[str] = []
-    found = told_heads or _heads_of_config(weights.config) or _heads_of_name(_names(weights), C)
-    if found is None:
+    head_count = told_heads or _heads_of_config(weights.config) or _heads_of_name(_names(weights), C)
+    if head_count is None:
         if width != C:
             raise UserError(
                 f"{where}: a ViT of width {C} whose number of heads stands nowhere; name the file as timm names it "
                 f"(deit_tiny_patch16_224.pth), or say both: --set generator.width={C} --set generator.heads=NUMBER"
             )
-        found = heads
+        head_count = heads
         doubts.append(f"{where}: its number of heads stands nowhere; {heads} are taken, as generator.heads says")
-    if C % found:
-        raise UserError(f"{where}: {found} heads do not fit its width {C}; correct generator.heads or the config")
+    if C % head_count:
+        raise UserError(f"{where}: {head_count} heads do not fit its width {C}; correct generator.heads or the config")
     pre_norm = "norm_pre.weight" in state
     config = VitConfig(
         patch_size=int(patch),
         width=int(C),
         depth=sum(re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", name) is not None for name in state),
-        heads=found,
+        heads=head_count,
         mlp_ratio=state["blocks.0.mlp.fc1.weight"].shape[0] / C,
         act=_activation(weights, where),
         pre_norm=pre_norm,
@@ -138,12 +138,12 @@ def for_photos_of(file: VitFile, *, mean: Triple, std: Triple) -> dict[str, Tens
     """
     if file.mean is None or file.std is None or (file.mean, file.std) == (mean, std):
         return file.state
-    given_mean, given_std, own_mean, own_std = (
+    given_mean, given_std, file_mean, file_std = (
         torch.tensor(values, dtype=torch.float64) for values in (mean, std, file.mean, file.std)
     )
     weight, bias = (file.state[f"patch_embed.proj.{kind}"].double() for kind in ("weight", "bias"))
-    scaled = weight * (given_std / own_std)[:, None, None]
-    moved = bias + torch.einsum("ochw,c->o", weight, (given_mean - own_mean) / own_std)
+    scaled = weight * (given_std / file_std)[:, None, None]
+    moved = bias + torch.einsum("ochw,c->o", weight, (given_mean - file_mean) / file_std)
     return file.state | {"patch_embed.proj.weight": scaled.float(), "patch_embed.proj.bias": moved.float()}
 
 
@@ -163,7 +163,7 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     heads and buffers, and with DeiT III's and DINOv2's own names for layer scale and registers."""
     marked = [name for name in state if name.endswith("patch_embed.proj.weight")]
     prefix = marked[0].removesuffix("patch_embed.proj.weight") if len(marked) == 1 else ""
-    found = {}
+    kept = {}
     for name, value in state.items():
         if not name.startswith(prefix):
             continue
@@ -171,8 +171,8 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
         plain = re.sub(r"^(blocks\.\d+)\.gamma_([12])$", r"\1.ls\2.gamma", plain)
         plain = "reg_token" if plain == "register_tokens" else plain
         if not UNUSED.match(plain):
-            found[plain] = value
-    return found
+            kept[plain] = value
+    return kept
 
 
 def _refuse_foreign(state: dict[str, Tensor], *, where: str) -> None:
@@ -239,11 +239,11 @@ def _names(weights: Weights) -> list[str]:
 
 
 def _heads_of_config(config: dict[str, Any]) -> int | None:
-    found = config.get("num_attention_heads", config.get("num_heads", config.get("heads")))
+    number = config.get("num_attention_heads", config.get("num_heads", config.get("heads")))
     args = config.get("model_args")
-    if found is None and isinstance(args, dict):  # timm
-        found = args.get("num_heads")
-    return found if isinstance(found, int) and found > 0 else None
+    if number is None and isinstance(args, dict):  # timm
+        number = args.get("num_heads")
+    return number if isinstance(number, int) and number > 0 else None
 
 
 def _heads_of_name(names: Sequence[str], width: int) -> int | None:
@@ -287,8 +287,8 @@ def _normalisation(weights: Weights) -> tuple[Triple, Triple] | None:
         (r"augreg|orig-in21k|sam-in1k|google/vit-", HALF),
         (r"deit|dino|(?<![a-z])mae(?![a-z])", IMAGENET),
     )
-    found = (values for name in _names(weights) for pattern, values in known if re.search(pattern, name))
-    return next(found, None)
+    by_name = (values for name in _names(weights) for pattern, values in known if re.search(pattern, name))
+    return next(by_name, None)
 
 
 def _triple(values: Any) -> Triple | None:

@@ -111,5 +111,5 @@ def from_flax(state: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, Ten
                 parts.setdefault(f"{start}attn.qkv.{end}", {})[three] = flat.t() if end == "weight" else flat
     if heads == 0:
         raise UserError(f"{where}: an .npz without the attention of a ViT; choose one of a plain ViT (no ResNet)")
-    found = renamed | _joined(parts, where=where)
-    return {name: value.contiguous() for name, value in found.items()}, heads
+    whole = renamed | _joined(parts, where=where)
+    return {name: value.contiguous() for name, value in whole.items()}, heads

@@ -75,8 +75,8 @@ def find_weights(source: str) -> Weights:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    found = read_json(path) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def weight_file(folder: Path, names: Sequence[str] = FORMS) -> Path:
@@ -115,10 +115,10 @@ def shards(index: Path) -> list[str]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     content = read_json(index)
-    found = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
+    mapping = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(mapping, dict) or not mapping or not all(isinstance(file, str) for file in mapping.values()):
         raise UserError(f"{index}: not an index of weights; it needs a weight_map from tensors to files")
-    return found
+    return mapping
 
 
 def load_strictly(model: torch.nn.Module, state: dict[str, Tensor], *, where: str) -> None:

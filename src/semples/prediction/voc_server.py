@@ -77,7 +77,7 @@ def _listed(source: Path) -> list[Path]:
 
 def _photo(folder: Path, id: str) -> Path:
     paths = (folder / f"{id}{suffix}" for suffix in (".jpg", *sorted(PHOTO_SUFFIXES)))
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
+    photo = next((path for path in paths if path.is_file()), None)
+    if photo is None:
         raise UserError(f"{folder / id}.jpg: no such photo, but the list {TEST} names it; unpack VOC2012test.tar there")
-    return found
+    return photo

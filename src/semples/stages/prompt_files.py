@@ -32,20 +32,20 @@ def read_prompts(source: str, *, classes: Sequence[str], length: int, width: int
             raise UserError(f"{source}: prompts of other classes ({', '.join(names[:5])} ...) than the photos have")
     else:
         state = load_state_dict(path)
-        found = state.get(KEY)
-        if found is None:
+        stored = state.get(KEY)
+        if stored is None:
             raise UserError(f"{source}: holds no entry {KEY!r} but {', '.join(list(state)[:3])}; no published prompts")
-        vectors = found
+        vectors = stored
     if vectors.ndim != 3 or not vectors.is_floating_point():
         raise UserError(f"{source}: its prompts are {tuple(vectors.shape)}; expected classes x length x width")
-    count, own_length, own_width = vectors.shape
-    for what, own, wanted, setting in (
+    count, stored_length, stored_width = vectors.shape
+    for what, has, wanted, setting in (
         ("classes", count, len(classes), "the photos' class list"),
-        ("vectors a prompt", own_length, length, f"prompts.length; add --set prompts.length={own_length}"),
-        ("numbers a vector", own_width, width, "clip.model, whose text encoder has another width"),
+        ("vectors a prompt", stored_length, length, f"prompts.length; add --set prompts.length={stored_length}"),
+        ("numbers a vector", stored_width, width, "clip.model, whose text encoder has another width"),
     ):
-        if own != wanted:
-            raise UserError(f"{source}: {own} {what}, but {wanted} are expected by {setting}")
+        if has != wanted:
+            raise UserError(f"{source}: {has} {what}, but {wanted} are expected by {setting}")
     if not torch.isfinite(vectors).all():
         raise UserError(f"{source}: its prompts hold numbers that are not finite; get another copy")
     return vectors.float()

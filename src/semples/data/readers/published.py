@@ -111,16 +111,16 @@ def _converted(root: Path) -> Path | None:
 
 def _masks(files: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
     """The mask of each photo: of the same name, else one whose name is COCO's number alone; the first in order."""
-    found = {
+    by_stem = {
         _stem(name): name
         for name in reversed(files)
         if _is_of_masks(name) and not _is_of_instances(name) and _suffix(name) in MASK_SUFFIXES
     }
-    numbered = {int(stem): name for stem, name in found.items() if stem.isdecimal()}
+    numbered = {int(stem): name for stem, name in by_stem.items() if stem.isdecimal()}
     chosen = {}
     for photo in photos:
         numbers = numbers_of(_stem(photo))
-        mask = found.get(_stem(photo)) or (numbered.get(numbers[-1]) if numbers else None)
+        mask = by_stem.get(_stem(photo)) or (numbered.get(numbers[-1]) if numbers else None)
         if mask is not None:
             chosen[photo] = mask
     return chosen
@@ -163,17 +163,17 @@ def _listed(
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
-        found = index.find(nfc(line.strip()))
-        if not isinstance(found, str):  # `x`, `x 1`, `/train2014/x.jpg /mask/train2014/x.png`
+        photo = index.find(nfc(line.strip()))
+        if not isinstance(photo, str):  # `x`, `x 1`, `/train2014/x.jpg /mask/train2014/x.png`
             stems = [posixpath.basename(plain_name(text)) for text in (line.strip(), line.split()[0])]
             stems += [f"#{int(stem)}" for stem in stems if stem.isdecimal()]  # COCO's number alone
-            found = next((by_stem[stem][0] for stem in stems if len(by_stem.get(stem, ())) == 1), None)
-        if found is None:
+            photo = next((by_stem[stem][0] for stem in stems if len(by_stem.get(stem, ())) == 1), None)
+        if photo is None:
             problems.append(Problem(f"{file.name}, line {number}", f"{line.strip()[:120]}: no such photo"))
-        elif found in chosen:
+        elif photo in chosen:
             problems.append(Problem(f"{file.name}, line {number}", f"{line.strip()[:120]}: named twice; used once"))
         else:
-            chosen[found] = None
+            chosen[photo] = None
     if not chosen and not problems:
         raise UserError(f"{file}: the list is empty")
     return list(chosen), file.stem
@@ -197,13 +197,13 @@ def _classes(
     classes = PUBLISHED_COCO_CLASSES if published else COCO_CLASSES
     if len(classes) == width:
         return classes, shown
-    own = np.array(CONTIGUOUS) - 1
+    columns = np.array(CONTIGUOUS) - 1
     if not published:
-        return classes, {name: row[own] for name, row in shown.items()}
+        return classes, {name: row[columns] for name, row in shown.items()}
     spread = {}
     for name, row in shown.items():
         spread[name] = np.zeros(len(classes), bool)
-        spread[name][own] = row
+        spread[name][columns] = row
     return classes, spread
 
 
@@ -220,10 +220,10 @@ def masks_are_published(shown: dict[str, NDArray[np.bool_]], masks: dict[str, Pa
             values = set(np.unique(read_mask(masks[name])).tolist()) - {0, 255}
         except PhotoError:
             continue
-        own = _numbers(shown[name], wide=wide)
+        classes = _numbers(shown[name], wide=wide)
         if values and max(values) > len(COCO_CLASSES):
             return True
-        votes += len(values & {CONTIGUOUS[label] for label in own}) - len(values & {label + 1 for label in own})
+        votes += len(values & {CONTIGUOUS[label] for label in classes}) - len(values & {label + 1 for label in classes})
     return votes > 0 if votes else wide
 
 
