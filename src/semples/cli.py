@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 from cyclopts import App
 
@@ -14,7 +17,7 @@ from semples.commands.baseline import baseline
 from semples.commands.data import data_app
 from semples.commands.methods import methods
 from semples.commands.segment import segment_app
-from semples.core.errors import UserError
+from semples.core.errors import Note, UserError
 
 app = App(
     name="semples",
@@ -36,10 +39,25 @@ app.command(data_app)
 app.command(segment_app)
 
 
+def _one_line(show: Callable[..., Any]) -> Callable[..., None]:
+    """`show` (of warnings), but notes of this package as one line without file and line number."""
+
+    def shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        if issubclass(category, Note):
+            print(f"semples: note: {message}", file=sys.stderr)
+        else:
+            show(message, category, *place, **more)
+
+    return shown
+
+
 def main() -> None:
     """Entry point of the `semples` command."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Note)
+            warnings.showwarning = _one_line(warnings.showwarning)
+            app()
     except UserError as error:
         print(f"semples: {error}", file=sys.stderr)
         sys.exit(error.status)

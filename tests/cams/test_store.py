@@ -258,3 +258,40 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="CAM format"):
         CamStore(tmp_path, format="zip")  # type: ignore[arg-type]
     assert not any(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------- irn's files
+
+
+def write_irn(path: Path, content: dict) -> None:
+    np.save(path, np.array(content, dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("tensors", [True, False])
+def test_irns_dictionaries(tmp_path: Path, tensors: bool) -> None:
+    """As its make_cam step saves them: keys and cam are torch tensors, high_res is an array."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    maps = rng.random((2, 20, 31), np.float32)
+    keys, small = np.array([3, 14]), rng.random((2, 5, 8), np.float32)
+    wrap = torch.from_numpy if tensors else np.asarray
+    write_irn(tmp_path / "2007_000032.npy", {"keys": wrap(keys), "cam": wrap(small), "high_res": maps})
+    found, shape = CamStore(tmp_path).read_with_shape("2007_000032")
+    assert shape == (20, 31)
+    assert list(found) == [3, 14]
+    np.testing.assert_array_equal(found[14], maps[1])
+    write_irn(tmp_path / "none.npy", {"keys": wrap(keys[:0]), "cam": wrap(small[:0]), "high_res": maps[:0]})
+    assert CamStore(tmp_path).read("none") == {}
+
+
+def test_irns_files_that_cannot_be_used(tmp_path: Path) -> None:
+    maps = np.zeros((2, 4, 5), np.float32)
+    for content, hint in (
+        ({"keys": np.array([1, 2]), "cam": maps}, "without 'high_res'"),
+        ({"keys": np.array([1]), "high_res": maps}, "do not belong together"),
+        ({"keys": np.array([0.5, 1.0]), "high_res": maps}, "do not belong together"),
+    ):
+        write_irn(tmp_path / "a.npy", content)
+        with pytest.raises(UserError, match=hint):
+            CamStore(tmp_path).read("a")

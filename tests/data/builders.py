@@ -76,6 +76,20 @@ def build_folder(root: Path, classes: Sequence[str], samples: Sequence[Sample]) 
         writer.writerows([f"images/{sample.name}.png", ";".join(sample.tags)] for sample in samples)
 
 
+def build_published(root: Path, classes: Sequence[str], samples: Sequence[Sample]) -> None:
+    """Photos in train2014, lists and labels in coco, masks in mask/train2014."""
+    write_classes(root, classes)
+    for sample in samples:
+        save(root / "train2014" / f"{sample.name}.png", sample.pixels())
+        if sample.masked:
+            save(root / "mask" / "train2014" / f"{sample.name}.png", sample.labels(classes))
+    (root / "coco").mkdir()
+    rows = {sample.name: np.array([name in sample.tags for name in classes], np.float32) for sample in samples}
+    np.save(root / "coco" / "cls_labels.npy", np.array(rows, dtype=object), allow_pickle=True)
+    listed = "".join(f"{sample.name}\n" for sample in samples)
+    (root / "coco" / "train_id.txt").write_text(listed, encoding="utf-8")
+
+
 def complaint(action: Callable[[], object]) -> str:
     """The message of the UserError that `action` raises, or nothing; any other error is passed on."""
     try:
@@ -86,4 +100,4 @@ def complaint(action: Callable[[], object]) -> str:
 
 
 Builder = Callable[[Path, Sequence[str], Sequence[Sample]], None]
-BUILDERS: dict[str, Builder] = {"voc": build_voc, "folder": build_folder}
+BUILDERS: dict[str, Builder] = {"voc": build_voc, "folder": build_folder, "published": build_published}

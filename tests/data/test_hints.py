@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semples.data import open_dataset
+from semples.data.coco_classes import CATEGORIES
 from semples.data.dataset import VOC_CLASSES
-from semples.data.fetch.coco import CATEGORIES
 from semples.data.hints import (
     confusions,
     hard_classes,

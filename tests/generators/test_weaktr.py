@@ -28,6 +28,7 @@ SETTINGS = {
     "head_reduction": 2,
 }
 CLASSES = 3
+pytestmark = pytest.mark.filterwarnings("ignore::semples.core.errors.Note")
 
 
 def build(*, classes: int, seed: int = 1, **changes: Any) -> WeakTr:
@@ -197,8 +198,9 @@ def test_start_weights_that_do_not_fit_are_named(change: Any, hint: str, tmp_pat
 
 
 def test_a_classifier_of_another_width_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="weights do not fit the model"):
+    with pytest.raises(UserError, match=r"width 16 whose number of heads stands nowhere; .*generator\.width=16"):
         start_from(classifier(width=16), tmp_path)
+    assert start_from(classifier(width=16), tmp_path, width=16, heads=4).config.heads == 4
 
 
 def test_a_config_beside_the_weights_wins(tmp_path: Path) -> None:
@@ -219,7 +221,7 @@ def test_published_checkpoints_load_strictly(tmp_path: Path) -> None:
         torch.save({"model": {key: value for key, value in state.items() if key != name}}, tmp_path / "cut.pth")
         with pytest.raises(UserError, match=f"missing {name}"):
             generator(start=str(tmp_path / "cut.pth"))
-    with pytest.raises(UserError, match="cls_token is"):
+    with pytest.raises(UserError, match="trained for 3 classes, the photos have 5"):
         build(classes=5, start=str(tmp_path / "checkpoint.pth"))
 
 
@@ -241,3 +243,24 @@ def test_published_names() -> None:
     shapes = {name: tuple(value.shape) for name, value in generator(head_reduction=4, heads=3).state_dict().items()}
     assert shapes["adaptive_attention_fusion.attn_head_ffn.0.weight"] == (6 // 4, 6)
     assert shapes["adaptive_attention_fusion.attn_feat_ffn.0.weight"] == (4 // 2, 4)
+
+
+def test_what_a_checkpoint_and_the_recipe_disagree_on_is_named(tmp_path: Path) -> None:
+    """COCO's published checkpoints were trained with either narrowing; heads come from the file, not the recipe."""
+    for changes, hint in (
+        ({"head_reduction": 1}, r"generator\.head_reduction=2; add --set generator\.head_reduction=1$"),
+        ({"feature_reduction": 3}, r"--set generator\.feature_reduction=3$"),
+    ):
+        torch.save({"model": generator(**changes).state_dict()}, tmp_path / "a.pth")
+        with pytest.raises(UserError, match=hint):
+            generator(start=str(tmp_path / "a.pth"))
+        generator(start=str(tmp_path / "a.pth"), **changes)
+    torch.save({"model": generator(heads=3).state_dict()}, tmp_path / "a.pth")
+    loaded = generator(start=str(tmp_path / "a.pth"), heads=2)
+    assert loaded.config.heads == 3
+    with torch.random.fork_rng(devices=[]):
+        names = ClassList(tuple(f"c{number}" for number in range(90)))
+        many = WeakTr.build(WeakTrSettings(**SETTINGS), classes=names, seed=0)
+    torch.save({"model": many.state_dict()}, tmp_path / "coco.pth")
+    with pytest.raises(UserError, match=r"trained for 90 classes, the photos have 3; COCO's .*--ids published"):
+        generator(start=str(tmp_path / "coco.pth"))

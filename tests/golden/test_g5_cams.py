@@ -14,7 +14,7 @@ from semples.generators import weaktr
 from semples.recipe import CamSettings, GeneratorSettings
 from tests.golden.models import golden_weaktr
 
-OTHER = 5e-6
+OTHER = 1e-5  # 6.0e-6 was seen on another processor, by rounding alone
 SETTINGS = GeneratorSettings()
 
 

@@ -31,3 +31,42 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert found["no-such-package"] == ("missing: pip install no-such-package", False)
     assert found["no-such-extra (optional)"] == ("not installed; curves: pip install it", True)
     assert found["model cache"][0] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": "{}", "pytorch_model.bin": "x"},
+        {"config.json": "{}", "model.safetensors": "x"},
+        {
+            "config.json": "{}",
+            "model.safetensors.index.json": '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}',
+            "model-00001-of-00001.safetensors": "x",
+        },
+    ],
+    ids=["bin", "safetensors", "shards"],
+)
+def test_any_whole_download_is_called_good(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the cache's own layout, as the hub's client leaves it; with any file missing it is not."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo = Recipe().clip.model
+    folder = tmp_path / f"models--{repo.replace('/', '--')}"
+    commit = "a" * 40
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    for name, content in files.items():
+        (folder / "snapshots" / commit / name).write_text(content)
+
+    def verdict() -> tuple[str, bool]:
+        return next((value, fine) for what, value, fine in doctor.examine() if what == repo)
+
+    value, fine = verdict()
+    assert fine
+    assert value.startswith("in the cache (")
+    for name, content in files.items():
+        (folder / "snapshots" / commit / name).unlink()
+        assert not verdict()[1], name
+        (folder / "snapshots" / commit / name).write_text(content)

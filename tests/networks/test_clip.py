@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from semples.core.errors import UserError
-from semples.networks.clip import BLOCK_NAMES, OPENAI_NAMES, FrozenClip
+from semples.networks.clip import FrozenClip
+from semples.networks.clip_files import BLOCK_NAMES, OPENAI_NAMES
 from tests import tiny
 
 TEXTS = ["a photo of a dog.", "a photo of an armchair behind the potted plant.", "", "naïve café"]

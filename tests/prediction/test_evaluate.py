@@ -16,7 +16,7 @@ from semples.core.schema import to_dict
 from semples.data.dataset import open_dataset
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import confusion_matrix
-from semples.prediction.evaluate import evaluate
+from semples.prediction.evaluate import evaluate, scored_photos
 from semples.recipe import load_recipe
 from semples.segmenter.package import write_package
 from tests import tiny
@@ -79,3 +79,16 @@ def test_problems_are_told_and_the_rest_is_scored(packages: dict[str, Path], pho
 def test_a_run_without_a_segmenter_is_refused(run: Path, photos: Path) -> None:
     with pytest.raises(UserError, match="no trained segmenter to score"):
         evaluate(semples.load(run), open_dataset(photos))
+
+
+def test_val_is_scored_where_there_is_one(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    assert len(scored_photos(data).items) == 10
+    (data / "train.txt").write_text("p00.png\n")
+    (data / "val.txt").write_text("p01.png\np02.png\n")
+    assert [item.id for item in scored_photos(data).items] == ["p01", "p02"]
+    assert [item.id for item in scored_photos(data, split="train").items] == ["p00"]
+    (data / "val.txt").write_text("\n")
+    with pytest.raises(UserError, match="no usable photo"):  # an empty list is not passed over
+        scored_photos(data)

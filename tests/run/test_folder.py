@@ -12,6 +12,7 @@ import pytest
 from semples.core.errors import UserError
 from semples.core.files import write_json
 from semples.run import folder as run_folder
+from semples.run import records
 from semples.run.outputs import OUTPUTS, damaged
 from semples.run.records import (
     MANIFEST,
@@ -61,7 +62,7 @@ def test_emptying_may_be_cut_at_any_moment(tmp_path: Path, monkeypatch: pytest.M
     for number in range(4):
         folder, count = filled(tmp_path / f"{number}", finished=True), [0]
         with monkeypatch.context() as patch:
-            for owner, name in ((run_folder, "write_json"), (shutil, "rmtree")):
+            for owner, name in ((records, "write_json"), (shutil, "rmtree")):
                 original = getattr(owner, name)
 
                 def cut(

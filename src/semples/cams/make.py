@@ -50,6 +50,10 @@ class MakesCams(Protocol):
 class HasPatchAttention(Protocol):
     """A generator whose patches attend to one another."""
 
+    patch_size: int
+    mean: RGB
+    std: RGB
+
     def patch_attention(self, image_B3HW: Tensor) -> Tensor:
         """Attention (B,N,N), positive, rows from, columns to, patches row by row."""
         ...

@@ -2,6 +2,7 @@
 
 "npy": the published programs' dictionaries, a NumPy object array {class index: float32 (H,W)} in `ID.npy`, written for
 tools that read them. They hold a pickle, so they are read back only through the restricted `semples.core.safeload`.
+irn's form {"keys": class indices, "cam": reduced maps, "high_res": (p,H,W)} is read as well.
 
 "compact" (default), `ID.npz`, 1/30 to 1/60 of that size at 500x375. A CAM is a sum of bilinear upsamplings of coarse
 grids, so it is linear along rows and columns except at the grids' nodes. The file keeps only those rows and columns
@@ -127,6 +128,8 @@ class CamStore:
             stored = stored.item()
         if not isinstance(stored, dict):
             raise wrong
+        if "keys" in stored:
+            stored = _from_irn(stored, path)
         cams: Cams = {}
         for index, cam in stored.items():
             if not isinstance(index, int | np.integer) or not isinstance(cam, np.ndarray) or cam.ndim != 2:
@@ -141,6 +144,19 @@ class CamStore:
             height, width = shapes.pop()
             return cams, (height, width)
         return cams, _read_size(self._size_path(id))
+
+
+def _from_irn(stored: Mapping[object, object], path: Path) -> dict[object, object]:
+    """irn's dictionary as one by class. Raises UserError where it has no maps of the photo's own size."""
+    keys, maps = np.asarray(stored["keys"]), stored.get("high_res")
+    if maps is None:
+        raise UserError(
+            f"{path}: irn's form without 'high_res', so the maps are smaller than the photo; write them with it"
+        )
+    maps = np.asarray(maps)
+    if keys.ndim != 1 or keys.dtype.kind not in "iu" or maps.ndim != 3 or len(keys) != len(maps):
+        raise UserError(f"{path}: irn's form, but its keys and maps do not belong together; make this file again")
+    return {int(key): one for key, one in zip(keys, maps, strict=True)}
 
 
 def encode_compact(cams: Mapping[int, NDArray[np.float32]], shape: tuple[int, int]) -> bytes:

@@ -14,6 +14,7 @@ def predict(
     tags: str | None = None,
     how: PredictOptions = PredictOptions(),
     max_megapixels: float | None = None,
+    voc_server: bool = False,
 ) -> None:
     """Segment new photos: label maps, overlays, and the area of every class.
 
@@ -31,14 +32,24 @@ def predict(
         classes that can be in the photos: words for all (dog,cat), or a tags file with a row for each.
     max_megapixels
         a larger photo is set aside; default 100.
+    voc_server
+        also write OUT/results.tgz, which the evaluation server of PASCAL VOC takes; of a VOC folder the photos of its
+        list test are segmented.
     """
     from semples import terminal
     from semples.core.errors import Incomplete, UserError
     from semples.prediction import predict as predict_photos
+    from semples.prediction.job import LABELS
+    from semples.prediction.voc_server import pack, photos_of_test
 
     if not photos:
         raise UserError("no photo to predict; name photos, folders or patterns after the model")
-    done = predict_photos(how.load(model, max_megapixels=max_megapixels), photos, out, tags=tags)
+
+    chosen = photos_of_test(photos) if voc_server else photos
+    done = predict_photos(how.load(model, max_megapixels=max_megapixels), chosen, out, tags=tags)
     terminal.print_predicted(done, model=model)
+    if voc_server:
+        archive = pack(done.out / LABELS, done.ids, done.out, classes=done.classes)
+        terminal.say(f"for the evaluation server: {archive}, {len(done.ids)} photos")
     if done.problems:
         raise Incomplete.of(done.problem_lines, done=f"{done.photos} photos are done")

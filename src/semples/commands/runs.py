@@ -130,6 +130,7 @@ def cams(
     weights: Path | None = None,
     run: RunOptions = RunOptions(),
     format_: Annotated[Literal["compact", "npy"] | None, Parameter(name="--format")] = None,
+    attention: Path | None = None,
 ) -> None:
     """Make the class activation maps of a run's photos, or with any WeakTr or SemPLeS weights.
 
@@ -143,9 +144,12 @@ def cams(
         weights to use in place of a run's: a file of this program, or a published .pth checkpoint.
     format_
         compact, or npy for the published float32 dictionaries.
+    attention
+        folder that gets each photo's attention between patches as well: ID.npy, float32 (patches, patches).
     """
     from semples import terminal
     from semples.run import pipeline
+    from semples.run.attention import write_attention
     from semples.run.names import cams_name
 
     more = [] if format_ is None else [f"cams.format={format_}"]
@@ -156,6 +160,9 @@ def cams(
         work(steps=["data", cams_name(stage)])
     if work.context.is_main:
         terminal.print_cams(work.context, "cams" if weights is not None else cams_name(stage))
+    if attention is not None:
+        count = write_attention(work.context, attention, stage=stage, weights=weights)
+        terminal.say(f"attention: {attention}, {count} photos")
     work.close()
 
 

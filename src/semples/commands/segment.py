@@ -96,7 +96,7 @@ def evaluate_(
     data
         folder with photos and masks.
     split
-        list of photos to score, for example val; default: the list of the training photos, or all.
+        list of photos to score, its name or a file; default: val, else the list of the training photos, or all.
     classes
         class list in place of the data's own.
     out
@@ -106,10 +106,11 @@ def evaluate_(
     """
     from semples import terminal
     from semples.core.files import write_json
-    from semples.data.dataset import open_dataset
-    from semples.prediction.evaluate import draw_confusion, evaluate
+    from semples.prediction.evaluate import draw_confusion, evaluate, scored_photos
 
-    found = evaluate(how.load(model), open_dataset(data, split=split, classes=classes))
+    dataset = scored_photos(data, split=split, classes=classes)
+    terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
+    found = evaluate(how.load(model), dataset)
     terminal.print_evaluation(found)
     if out is not None:
         write_json(out / "eval.json", found.as_json())

@@ -1,7 +1,8 @@
-"""The one exception type that is shown to the user as a single line."""
+"""The one exception type, and the one kind of remark, that are shown to the user as a single line."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 
@@ -31,3 +32,12 @@ class Incomplete(UserError):
         """The end of work that went on past `problems` (a line each, shown before); `done`: what is there."""
         others = f" (and {len(problems) - 1} more, listed above)" if len(problems) > 1 else ""
         return cls(f"{problems[0]}{others}; {done}")
+
+
+class Note(UserWarning):
+    """Something the user should know although the work goes on; the command line shows it as one line."""
+
+
+def note(message: str) -> None:
+    """Tell the user something and go on."""
+    warnings.warn(message, Note, stacklevel=3)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
+from semples.data.coco_classes import CATEGORIES, COCO_CLASSES
 from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, read_mask, read_photo
 
 __all__ = [
@@ -44,6 +45,7 @@ DRAW_KEY = 3  # of the random numbers that photos are drawn by
 READERS: dict[str, str] = {
     "voc": "semples.data.readers.voc",
     "folder": "semples.data.readers.folder",
+    "published": "semples.data.readers.published",
 }
 
 
@@ -117,9 +119,10 @@ class FileDataset:
         labels = read_mask(item.mask, size=size, max_megapixels=self.max_megapixels)
         unknown = [int(value) for value in np.unique(labels) if len(self.classes) < value < IGNORE]
         if unknown:
+            coco = len(self.classes) == len(COCO_CLASSES) and max(unknown) <= max(CATEGORIES)
             raise PhotoError(
                 f"{item.mask}: the mask holds the value {unknown[0]}, but there are {len(self.classes)} classes; "
-                "correct the mask or the class list"
+                + ("COCO's own numbers go to 90: name 90 classes" if coco else "correct the mask or the class list")
             )
         return labels
 

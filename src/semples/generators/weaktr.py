@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.generators.base import Generator
+from semples.generators.weaktr_files import is_weaktr, start_of
 from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
 from semples.networks.weights import find_weights, load_strictly
@@ -143,9 +144,10 @@ class WeakTr(Generator, VisionTransformer):
             "heads": settings.heads,
             "image_size": settings.image_size,
         }
+        state: dict[str, Tensor] = {}
         if weights is not None:
-            known = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps")
-            architecture |= {key: weights.config[key] for key in known if key in weights.config}
+            fixed, state = start_of(weights, settings, num_classes=len(classes))
+            architecture |= fixed
         width, heads = architecture["width"], architecture["heads"]
         if width % heads:
             raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
@@ -167,8 +169,7 @@ class WeakTr(Generator, VisionTransformer):
             )
             initialise(model)
         if weights is not None:
-            state = weights.state
-            if not any(name.startswith("adaptive_attention_fusion.") for name in state):
+            if not is_weaktr(state):
                 state = from_classifier(state, model)
             load_strictly(model, state, where=settings.start)
         return model
@@ -241,14 +242,15 @@ class WeakTr(Generator, VisionTransformer):
         self, layers: list[tuple[Tensor, Tensor, Tensor]], labels_p: Tensor, patch_cam_pN: Tensor
     ) -> Tensor:
         """(p,N) of one photo's present classes; layers: queries, keys (H,T,D) and weights (H,1,1) of every block."""
-        K = self.num_classes
+        K, N = self.num_classes, patch_cam_pN.shape[1]
         cam_pN = patch_cam_pN
         if self.attention != "patchcam":
-            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0)[:, K:] for q, k, w in layers]
-            cam_pN = self._combine(torch.stack(rows).sum(dim=0), patch_cam_pN)
+            rows = [((q[:, labels_p] @ k.transpose(1, 2)).softmax(dim=-1) * w).sum(dim=0) for q, k, w in layers]
+            cam_pN = self._combine(torch.stack(rows).sum(dim=0)[:, K : K + N], patch_cam_pN)
         if not self.refine:
             return cam_pN
-        value_Tp = F.pad(cam_pN.t(), (0, 0, K, 0))
+        registers = self.config.registers
+        value_Tp = F.pad(cam_pN.t(), (0, 0, K, registers))
         return sum(attend(q[:, K:], k, value_Tp, w) for q, k, w in layers).t()  # type: ignore[union-attr]
 
     @torch.no_grad()

@@ -68,13 +68,16 @@ def _models() -> list[Finding]:
     """Whether the default recipe's models can be loaded without network."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return []
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
+
+    from semples.networks.hub import CONFIG, cached, cached_weights
 
     recipe = Recipe()
     findings: list[Finding] = [("model cache", str(constants.HF_HUB_CACHE), True)]
     for repo in (getattr(recipe.judge, "model", ""), recipe.generator.start):
-        cached = [try_to_load_from_cache(repo, name) for name in ("config.json", "model.safetensors")]
-        whole = all(isinstance(path, str) for path in cached)
+        weights = cached_weights(repo)
+        whole = weights is not None and cached(repo, CONFIG) is not None
         advice = "not in the cache: downloaded at first use, or name a local folder in the recipe"
-        findings.append((repo, "in the cache" if whole else advice, whole))
+        there = "" if weights is None else f"in the cache ({weights.name})"
+        findings.append((repo, there if whole else advice, whole))
     return findings

@@ -43,8 +43,9 @@ from semples.data.classes import ClassList
 from semples.data.transforms import RGB
 from semples.judges.base import Judge, TextJudge, check_template
 from semples.judges.losses import cosine
+from semples.networks.hub import download
 from semples.networks.pretrained import load_network, normalisation, read_config
-from semples.networks.weights import download, local_source
+from semples.networks.weights import local_source
 from semples.recipe import JudgeSettings, PromptSettings
 
 OWN_MEAN: RGB = (0.5, 0.5, 0.5)

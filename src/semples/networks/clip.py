@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
-from semples.core.files import read_json
-from semples.core.safeload import load_state_dict
+from semples.networks.clip_files import ClipFile, from_openai, read_clip
 from semples.networks.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer
-from semples.networks.weights import NAMES, download, load_strictly, local_source, offline_hint
+from semples.networks.weights import load_strictly
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -116,43 +114,24 @@ class FrozenClip(nn.Module):
 
     @classmethod
     def load(cls, source: str) -> FrozenClip:
-        """CLIP by hub id or folder in transformers format, or a file with an OpenAI-format state dict."""
-        path = local_source(source)
-        if path is not None and path.is_file():
-            return cls.from_openai(load_state_dict(path), where=source)
-        if path is None:
-            path = _snapshot(source)
-        return cls._from_folder(path)
-
-    @classmethod
-    def _from_folder(cls, folder: Path) -> FrozenClip:
-        from transformers import CLIPModel
-
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: holds no config.json; give a CLIP folder in transformers format")
-        config: Any = _read_config(folder / "config.json")
-        weights = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-        if weights is None:
-            raise UserError(f"{folder}: holds no {' or '.join(NAMES)}")
-        model = _without_init(CLIPModel, config)
-        state = {name: value.float() for name, value in load_state_dict(weights).items()}
-        # Older files carry index buffers that are no weights.
-        state = {name: value for name, value in state.items() if not name.endswith("embeddings.position_ids")}
-        load_strictly(model, state, where=str(folder))
-        context = config.text_config.max_position_embeddings
-        if any((folder / name).is_file() for name in FILES):
-            return cls(model, ClipTokenizer.from_folder(folder, context=context))
-        return cls(model, _published_tokenizer(config, where=str(folder)))
+        """CLIP by hub id, folder or file, in the forms of `clip_files.read_clip`."""
+        return cls._of_file(read_clip(source))
 
     @classmethod
     def from_openai(cls, state: dict[str, Tensor], *, where: str = "state dict") -> FrozenClip:
-        """From a state dict with OpenAI's names (ViT image towers); sizes are read off the tensors."""
+        """From a state dict of OpenAI's models (ViT image towers); sizes are read off the tensors."""
+        return cls._of_file(from_openai(state, where=where))
+
+    @classmethod
+    def _of_file(cls, file: ClipFile) -> FrozenClip:
         from transformers import CLIPModel
 
-        config = _openai_config(state, where=where)
-        model = _without_init(CLIPModel, config)
-        load_strictly(model, convert_openai(state), where=where)
-        return cls(model, _published_tokenizer(config, where=where))
+        model = _without_init(CLIPModel, file.config)
+        load_strictly(model, file.state, where=file.where)
+        if file.folder is not None and any((file.folder / name).is_file() for name in FILES):
+            context = file.config.text_config.max_position_embeddings
+            return cls(model, ClipTokenizer.from_folder(file.folder, context=context))
+        return cls(model, _published_tokenizer(file.config, where=file.where))
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -202,138 +181,8 @@ def _without_init(model_class: Any, config: Any) -> Any:
         return model_class(config)
 
 
-def _read_config(path: Path) -> Any:
-    """CLIP's config.json. Raises UserError naming the file where it describes something else."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import CLIPConfig
-
-    described = read_json(path)
-    if not isinstance(described, dict):
-        raise UserError(f"{path}: not the configuration of a CLIP model")
-    try:
-        return CLIPConfig.from_dict(described)
-    except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: not the configuration of a CLIP model ({' '.join(str(error).split())[:150]})"
-        ) from None
-
-
 def _published_tokenizer(config: Any, *, where: str) -> ClipTokenizer:
     size = config.text_config.vocab_size
     if size != FULL_VOCABULARY:
         raise UserError(f"{where}: a vocabulary of {size} tokens needs its own tokenizer files ({' or '.join(FILES)})")
     return ClipTokenizer.published(context=config.text_config.max_position_embeddings)
-
-
-def _snapshot(repo: str) -> Path:
-    """Folder with config, weights and, where the repository has them, tokenizer files of a hub id."""
-    folder = download(repo, "config.json").parent
-    try:
-        folder = download(repo, NAMES[0]).parent
-    except UserError:
-        try:
-            folder = download(repo, NAMES[1]).parent
-        except UserError:
-            raise UserError(offline_hint(repo, f"{NAMES[0]} or {NAMES[1]}")) from None
-    return folder
-
-
-# ------------------------------------------------------------------------------------------------- OpenAI's format
-
-
-def convert_openai(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensor names and layouts of OpenAI's CLIP as transformers has them, float32.
-
-    Projections are stored as (width, embedding) there and as Linear weights (embedding, width) here; the fused
-    query-key-value tensor is cut in three.
-    """
-    renamed: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if name in ("input_resolution", "context_length", "vocab_size"):
-            continue
-        value = value.float()
-        if name == "visual.proj":
-            renamed["visual_projection.weight"] = value.t().contiguous()
-        elif name == "text_projection":
-            renamed["text_projection.weight"] = value.t().contiguous()
-        elif ".resblocks." in name:
-            renamed |= _convert_block(name, value)
-        else:
-            renamed[OPENAI_NAMES.get(name, name)] = value
-    return renamed
-
-
-OPENAI_NAMES = {
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
-    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
-    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.weight": "text_model.final_layer_norm.weight",
-    "ln_final.bias": "text_model.final_layer_norm.bias",
-}
-
-BLOCK_NAMES = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-
-
-def _convert_block(name: str, value: Tensor) -> dict[str, Tensor]:
-    tower, rest = name.split("resblocks.")
-    index, part = rest.split(".", 1)
-    prefix = f"{'vision_model' if tower.startswith('visual') else 'text_model'}.encoder.layers.{index}."
-    if part.startswith("attn.in_proj_"):
-        kind = part.removeprefix("attn.in_proj_")
-        thirds = value.chunk(3)
-        return {f"{prefix}self_attn.{q}_proj.{kind}": x.clone() for q, x in zip("qkv", thirds, strict=True)}
-    layer, kind = part.rsplit(".", 1)
-    return {f"{prefix}{BLOCK_NAMES.get(layer, layer)}.{kind}": value}
-
-
-def _openai_config(state: dict[str, Tensor], *, where: str) -> Any:
-    from transformers import CLIPConfig
-
-    def depth(prefix: str) -> int:
-        found = {int(name[len(prefix) :].split(".")[0]) for name in state if name.startswith(prefix)}
-        return len(found)
-
-    needed: tuple[str, ...] = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj", "text_projection")
-    needed += ("positional_embedding", "token_embedding.weight", "transformer.resblocks.0.mlp.c_fc.weight")
-    missing = [name for name in needed if name not in state]
-    if missing:
-        raise UserError(f"{where}: not an OpenAI-format CLIP with a ViT image tower: missing {missing[0]}")
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-    text_width, embedding = state["text_projection"].shape
-    vocabulary = state["token_embedding.weight"].shape[0]
-    return CLIPConfig(
-        projection_dim=embedding,
-        vision_config={
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": depth("visual.transformer.resblocks."),
-            "num_attention_heads": max(1, width // 64),
-            "image_size": side * patch,
-            "patch_size": patch,
-            "projection_dim": embedding,
-        },
-        text_config={
-            "hidden_size": text_width,
-            "intermediate_size": 4 * text_width,
-            "num_hidden_layers": depth("transformer.resblocks."),
-            "num_attention_heads": max(1, text_width // 64),
-            "vocab_size": vocabulary,
-            "max_position_embeddings": state["positional_embedding"].shape[0],
-            "projection_dim": embedding,
-            "bos_token_id": vocabulary - 2,
-            "eos_token_id": vocabulary - 1,
-        },
-    )

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 
 from semples.core.errors import UserError
 from semples.core.files import read_json
-from semples.networks.weights import download, local_source, offline_hint
+from semples.networks.hub import CONFIG, download, snapshot
+from semples.networks.weights import local_source
 
 WEIGHTS, NETWORK, PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
 RGB = tuple[float, float, float]
@@ -80,9 +81,8 @@ def normalisation(source: str) -> tuple[RGB, RGB] | None:
 
 
 def place(source: str) -> str:
-    """A local path, or the hub id."""
-    path = local_source(source)
-    return source if path is None else str(path)
+    """The folder with configuration and weights, that of the cache for a hub id."""
+    return str(local_source(source) or snapshot(source, required=(CONFIG,)))
 
 
 def few(names: Sequence[str]) -> str:
@@ -98,8 +98,6 @@ def reading(source: str, *, what: str) -> Iterator[None]:
     except UserError:
         raise
     except _BAD_FILES as error:
-        if isinstance(error, OSError) and local_source(source) is None:
-            raise UserError(offline_hint(source, WEIGHTS)) from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{source}: cannot be read as {what} ({reason})") from None
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:
-    """Architecture. The defaults are DeiT-S; `pre_norm` and `quick_gelu` cover the image towers of CLIP."""
+    """Architecture. The defaults are DeiT-S; `pre_norm` and `quick_gelu` cover the image towers of CLIP, `layer_scale`
+    DeiT III and DINOv2, `registers` (tokens that no CAM is read from) DINOv2 with registers."""
 
     patch_size: int = 16
     width: int = 384
@@ -26,6 +27,8 @@ class VitConfig:
     pre_norm: bool = False
     eps: float = 1e-6
     image_size: int = 224
+    layer_scale: bool = False
+    registers: int = 0
 
     @property
     def grid(self) -> int:
@@ -42,12 +45,14 @@ class QuickGELU(nn.Module):
 
 @dataclass
 class Tokens:
-    """What a forward pass leaves behind for CAMs, detached from the graph except `last`.
+    """What a forward pass leaves behind for CAMs, detached from the graph except `last`. T leaves registers out; only
+    `keys` have them, behind the patches, since every softmax runs over them too.
 
     last: (B,T,C) output of the last block, before any final norm.
     grid: (h, w) patches.
     pooled: L tensors (B,C), the attention branch of each block pooled over all T tokens.
-    queries, keys: L tensors (B,H,T,D), queries scaled by 1/sqrt(D); softmax(queries @ keys^T) is the attention.
+    queries, keys: L tensors (B,H,T,D) and (B,H,T+R,D), queries scaled by 1/sqrt(D); softmax(queries @ keys^T) is the
+    attention.
     attention: L tensors (B,H,T,T), where the pass was asked to keep them, else empty.
     """
 
@@ -95,6 +100,17 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
+class LayerScale(nn.Module):
+    """A factor for each channel of a branch (CaiT, arXiv 2103.17239, sec. 3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        return x_BTC * self.gamma
+
+
 class Block(nn.Module):
     """Pre-norm transformer block with stochastic depth on both branches."""
 
@@ -105,6 +121,8 @@ class Block(nn.Module):
         self.attn = Attention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
         self.mlp = Mlp(config.width, int(config.width * config.mlp_ratio), config.act)
+        self.ls1 = LayerScale(config.width) if config.layer_scale else nn.Identity()
+        self.ls2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
 
     def add(self, x_BTC: Tensor, branch_BTC: Tensor, noise_B: Tensor | None) -> Tensor:
         """Residual sum; in train mode the branch is dropped where noise < rate, else divided by the keep rate."""
@@ -138,6 +156,8 @@ class VisionTransformer(nn.Module):
         self.patch_embed = PatchEmbed(config.patch_size, config.width)
         self.cls_token = nn.Parameter(torch.zeros(1, num_tokens, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens + config.grid**2, config.width))
+        if config.registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, config.registers, config.width))
         if config.pre_norm:
             self.norm_pre = nn.LayerNorm(config.width, eps=config.eps)
         rates = torch.linspace(0, drop_path, config.depth).tolist()
@@ -174,27 +194,31 @@ class VisionTransformer(nn.Module):
         """
         x_BTC, grid = self.embed(image_B3HW)
         tokens = Tokens(last=x_BTC, grid=grid)
+        T = self.num_tokens + grid[0] * grid[1]
         block: Any
         for index, block in enumerate(self.blocks):
             noise = (None, None) if noise_BL2 is None else noise_BL2[:, index].unbind(-1)
-            branch_BTC, q, k, attention = block.attn(block.norm1(x_BTC), keep_map=keep_maps)
-            features = branch_BTC.detach()
+            mixed_BTC, q, k, attention = block.attn(block.norm1(x_BTC), keep_map=keep_maps)
+            branch_BTC = block.ls1(mixed_BTC)
+            features = branch_BTC[:, :T].detach()
             tokens.pooled.append(features.amax(dim=1) if pooling == "max" else features.mean(dim=1))
             if attention is not None:
-                tokens.attention.append(attention.detach())
+                tokens.attention.append(attention[..., :T, :T].detach())
             else:
-                tokens.queries.append(q.detach())
+                tokens.queries.append(q[:, :, :T].detach())
                 tokens.keys.append(k.detach())
             x_BTC = block.add(x_BTC, branch_BTC, noise[0])
-            x_BTC = block.add(x_BTC, block.mlp(block.norm2(x_BTC)), noise[1])
-        tokens.last = x_BTC
+            x_BTC = block.add(x_BTC, block.ls2(block.mlp(block.norm2(x_BTC))), noise[1])
+        tokens.last = x_BTC[:, :T]
         return tokens
 
     def embed(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens that enter the first block (B,T,C), and the patch grid (h, w)."""
+        """Tokens that enter the first block (B,T+R,C), registers last, and the patch grid (h, w)."""
         patches = self.patch_embed(image_B3HW)
         B, (h, w) = patches.shape[0], map(int, patches.shape[-2:])  # plain numbers also where torch traces
         x_BTC = torch.cat([self.cls_token.expand(B, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         square_input = image_B3HW.shape[-1] == image_B3HW.shape[-2]
         x_BTC = x_BTC + self.position_embedding(h, w, square_input=square_input)
+        if self.config.registers:
+            x_BTC = torch.cat([x_BTC, self.reg_token.expand(B, -1, -1)], dim=1)
         return (self.norm_pre(x_BTC) if self.config.pre_norm else x_BTC), (h, w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -11,22 +12,29 @@ from typing import TYPE_CHECKING, Any
 from semples.core.errors import UserError
 from semples.core.files import read_json, sha256_file
 from semples.core.safeload import load_state_dict
+from semples.networks.hub import CONFIG, FORMS, PREPROCESSING, snapshot
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 SHIPPED = "shipped:"
-NAMES = ("model.safetensors", "pytorch_model.bin")
+SUFFIXES = (".pth", ".pt", ".bin", ".npz", ".npy", ".pkl", ".safetensors", ".tar", ".json")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, the file they came from, and the config.json beside them, if any."""
+    """Tensors by name, the file they came from, and the config.json beside them, if any.
+
+    `name` is what the weights are called: the hub id, or the names of file and folder. `preprocessing` is the content
+    of the preprocessor_config.json beside them, if any.
+    """
 
     state: dict[str, Tensor]
     file: Path
     config: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
 
 
 def local_source(source: str) -> Path | None:
@@ -39,7 +47,7 @@ def local_source(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if source.startswith((".", "/", "~")) or source.count("/") != 1 or path.suffix in (".pth", ".pt", ".safetensors"):
+    if source.startswith((".", "/", "~")) or source.count("/") != 1 or path.suffix in SUFFIXES:
         raise UserError(f"{source}: no such file or folder, and not a hub id of the form owner/name")
     return None
 
@@ -64,42 +72,61 @@ def source_digest(source: str) -> str:
 
 
 def find_weights(source: str) -> Weights:
-    """Read weights from a hub id, a folder that holds model.safetensors, or a .safetensors/.pth file."""
+    """Read weights from a hub id, a folder that holds one of `FORMS`, or a file of any form of `load_state_dict`."""
     path = local_source(source)
     if path is None:
-        path = download(source, NAMES[0])
-    elif path.is_dir():
-        folder = path
-        path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-        if path is None:
-            raise UserError(f"{folder}: holds no {' or '.join(NAMES)}")
-    config = path.parent / "config.json"
-    found = read_json(config) if config.is_file() else {}
-    return Weights(load_state_dict(path), path, found if isinstance(found, dict) else {})
+        path, name = weight_file(snapshot(source, optional=(CONFIG, PREPROCESSING)), FORMS), source
+    else:
+        path, name = (weight_file(path) if path.is_dir() else path), f"{path.parent.name}/{path.name}"
+    config, preprocessing = (_described(path.parent / beside) for beside in (CONFIG, PREPROCESSING))
+    return Weights(read_tensors(path), path, config, name, preprocessing)
 
 
-def download(repo: str, name: str) -> Path:
-    """The cached or downloaded file `name` of a hub repository; a clear line where neither is possible."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repo, name))
-    except LocalEntryNotFoundError:
-        raise UserError(offline_hint(repo, name)) from None
-    except (EntryNotFoundError, HFValidationError) as error:
-        raise UserError(f"{repo}: the hub has no {name} under this id ({type(error).__name__})") from None
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{offline_hint(repo, name)} ({reason[:120]})") from None
+def _described(path: Path) -> dict[str, Any]:
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
-def offline_hint(repo: str, name: str) -> str:
-    """What to do on a machine that cannot reach the hub."""
-    return (
-        f"{repo}: not in the local cache and the hub cannot be reached; on a machine with network download {name} "
-        f"(and config.json) of {repo}, put them into a folder and give that folder in place of {repo}"
-    )
+def weight_file(folder: Path, names: Sequence[str] = FORMS) -> Path:
+    """The weights of a folder. Raises UserError where it has none under these names."""
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        there = sorted(entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES and entry.name != CONFIG)
+        hint = f"it has {', '.join(there[:4])}: name the file itself" if there else "put the weights there"
+        raise UserError(f"{folder}: holds no {' or '.join(name for name in names if 'index' not in name)}; {hint}")
+    return path
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weight file, or of all the files that an index (`*.index.json`) names."""
+    if not path.name.endswith(".index.json"):
+        return load_state_dict(path)
+    state: dict[str, Tensor] = {}
+    for shard in shards(path):
+        if not (path.parent / shard).is_file():
+            raise UserError(f"{path.parent / shard}: no such file, but {path.name} names it; get all shards")
+        state |= load_state_dict(path.parent / shard)
+    missing = [name for name in _weight_map(path) if name not in state]
+    if missing:
+        raise UserError(f"{path}: names the tensor {missing[0]}, but no shard holds it; get the shards again")
+    return state
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the files that an index of weights in several files names, sorted."""
+    names = sorted(set(_weight_map(index).values()))
+    odd = [name for name in names if "/" in name or "\\" in name or name.startswith(".")]
+    if odd:
+        raise UserError(f"{index}: names the file {odd[0][:80]!r}, which is not beside it; get another copy")
+    return names
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    content = read_json(index)
+    mapping = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(mapping, dict) or not mapping or not all(isinstance(file, str) for file in mapping.values()):
+        raise UserError(f"{index}: not an index of weights; it needs a weight_map from tensors to files")
+    return mapping
 
 
 def load_strictly(model: torch.nn.Module, state: dict[str, Tensor], *, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
 from semples.core.progress import counter
-from semples.data.dataset import PhotoError, Problem, TaggedDataset
+from semples.data.dataset import ClassList, PhotoError, Problem, TaggedDataset, open_dataset
+from semples.data.listfile import NoSuchList
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import Scores, confusion_matrix, mean_of_known, number_or_none, scores_from_confusion
 from semples.prediction.job import segment_photos
@@ -53,6 +55,17 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "unusable": list(self.unusable),
         }
+
+
+def scored_photos(
+    folder: Path | str, *, split: str | None = None, classes: ClassList | Path | str | None = None
+) -> TaggedDataset:
+    """The photos a segmenter is scored on: those of `split`; without one the list val, or where there is none the
+    list of the training photos, or all. Raises UserError."""
+    if split is None:
+        with suppress(NoSuchList):
+            return open_dataset(folder, split="val", classes=classes)
+    return open_dataset(folder, split=split, classes=classes)
 
 
 def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:

@@ -57,7 +57,7 @@ class Predicted:
 
     photos: how many have a label map now; before: those of them that an earlier call had made. problems: photos set
     aside. seconds: what this call took, and network_seconds: what the network took of it. found: in how many photos
-    each class was found, and share: its share of all pixels, 0..1.
+    each class was found, and share: its share of all pixels, 0..1. ids: of the photos that have a label map now.
     """
 
     out: Path
@@ -69,6 +69,7 @@ class Predicted:
     network_seconds: float
     found: tuple[int, ...]
     share: tuple[float, ...]
+    ids: tuple[str, ...] = ()
 
     @property
     def problem_lines(self) -> list[str]:
@@ -150,6 +151,7 @@ def predict(
         network_seconds=model.network_seconds - network,
         found=tuple((total[:, 1:] > 0).sum(0).tolist()),
         share=tuple((total[:, 1:].sum(0) / pixels).tolist()),
+        ids=tuple(photo.id for photo in done),
     )
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 import torch
 
-from semples.core.errors import UserError
+from semples.core.errors import UserError, note
+from semples.networks.hub import CONFIG, download
 from semples.networks.pretrained import NETWORK, few, place, quiet, reading
+from semples.networks.vit import VitConfig
+from semples.networks.vit_files import IMAGENET, read_vit
 from semples.networks.weights import find_weights, local_source
 
 IGNORE = 255  # label of pixels that teach nothing
@@ -84,9 +87,16 @@ def light_vit(source: str, classes: Sequence[str], view: int) -> Any:
     """A light head on the ViT weights of `source`, for views of `view` pixels."""
     from semples.segmenter.vit import VitSegmenter, config_for, start_from
 
-    weights = find_weights(source)
-    network = VitSegmenter(_resized_head(config_for(weights, size=view), classes))
-    start_from(network, weights)
+    small = VitConfig()  # what a file that tells nothing is taken for, where its width is this
+    file = read_vit(find_weights(source), where=source, width=small.width, heads=small.heads)
+    for doubt in file.doubts:
+        note(doubt)
+    if file.mean is not None and (file.mean, file.std) != IMAGENET:
+        note(
+            f"{source}: its photos had mean {file.mean} and std {file.std}; give them as segmenter.mean, segmenter.std"
+        )
+    network = VitSegmenter(_resized_head(config_for(file, size=view), classes))
+    start_from(network, file, where=source)
     return network
 
 
@@ -157,8 +167,9 @@ def _auto_config(source: str) -> Any:
 
     import semples.segmenter.vit  # noqa: F401 (makes its family known)
 
+    path = local_source(source) or download(source, CONFIG).parent
     with quiet():
-        return AutoConfig.from_pretrained(place(source), trust_remote_code=False)
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=False)
 
 
 def is_mask_classifier(network_config: Any) -> bool:

@@ -18,10 +18,11 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from semples.generators.weaktr import from_classifier, initialise
 from semples.networks.vit import VisionTransformer, VitConfig
-from semples.networks.weights import Weights, load_strictly
+from semples.networks.vit_files import VitFile
+from semples.networks.weights import load_strictly
 from semples.segmenter.pooling import pool_by_products
 
-ARCHITECTURE = ("patch_size", "width", "depth", "heads", "mlp_ratio", "act", "pre_norm", "eps", "image_size")
+ARCHITECTURE = tuple(VitConfig.__dataclass_fields__)
 STEM = 16  # channels of the image's own detail
 GROUPS = 8
 
@@ -40,6 +41,8 @@ class VitSegmenterConfig(PreTrainedConfig):
     pre_norm: bool = False
     eps: float = 1e-6
     image_size: int = 224
+    layer_scale: bool = False
+    registers: int = 0
     head_width: int = 64
 
     def vit(self) -> VitConfig:
@@ -105,24 +108,25 @@ class VitSegmenter(PreTrainedModel):
         middle_BTC = x_BTC
         block: Any
         for index, block in enumerate(self.vit.blocks):
-            x_BTC = x_BTC + block.attn(block.norm1(x_BTC), keep_map=False)[0]
-            x_BTC = x_BTC + block.mlp(block.norm2(x_BTC))
+            x_BTC = x_BTC + block.ls1(block.attn(block.norm1(x_BTC), keep_map=False)[0])
+            x_BTC = x_BTC + block.ls2(block.mlp(block.norm2(x_BTC)))
             if index == len(self.vit.blocks) // 2 - 1:
                 middle_BTC = x_BTC
         features_BTC = torch.cat([self.middle(middle_BTC), self.vit.norm(x_BTC)], dim=2)
-        features_BChw = features_BTC[:, 1:].transpose(1, 2).unflatten(2, grid)
+        patches_BNC = features_BTC[:, 1 : 1 + grid[0] * grid[1]]  # registers stand behind
+        features_BChw = patches_BNC.transpose(1, 2).unflatten(2, grid)
         return SemanticSegmenterOutput(logits=self.decode_head(features_BChw, pixel_values))
 
 
-def config_for(weights: Weights, *, size: int) -> VitSegmenterConfig:
-    """The architecture in the config.json beside ViT weights, DeiT-S where there is none, for views of `size`."""
-    known = {key: weights.config[key] for key in ARCHITECTURE if key in weights.config and key != "image_size"}
+def config_for(file: VitFile, *, size: int) -> VitSegmenterConfig:
+    """The architecture of published ViT weights for views of `size`."""
+    known = {key: getattr(file.config, key) for key in ARCHITECTURE if key != "image_size"}
     return VitSegmenterConfig(**known, image_size=size)
 
 
-def start_from(network: VitSegmenter, weights: Weights) -> None:
-    """Put a classifier's weights (timm naming) into the transformer; positions are resized to the network's grid."""
-    load_strictly(network.vit, from_classifier(weights.state, network.vit), where=str(weights.file))
+def start_from(network: VitSegmenter, file: VitFile, *, where: str) -> None:
+    """Put a ViT's weights into the transformer; positions are resized to the network's grid."""
+    load_strictly(network.vit, from_classifier(file.state, network.vit), where=where)
 
 
 AutoConfig.register(VitSegmenterConfig.model_type, VitSegmenterConfig)

@@ -20,7 +20,10 @@ class ClipSettings(JudgeSettings):
     """A frozen CLIP."""
 
     model: str = setting(
-        "openai/clip-vit-base-patch32", "hub id or folder in transformers format", source="SemPLeS", weights=True
+        "openai/clip-vit-base-patch32",
+        "hub id, folder, or file of open_clip or OpenAI",
+        source="SemPLeS",
+        weights=True,
     )
     normalisation: Literal["generator", "clip"] = setting(
         "generator",
@@ -34,6 +37,12 @@ class ClipSettings(JudgeSettings):
 class PromptSettings:
     """The learned background prompts, one per class."""
 
+    start: str = setting(
+        "",
+        "prompts learned elsewhere, .pth or prompts.safetensors; with prompting.epochs=0 they are used as they are; "
+        "empty: random",
+        weights=True,
+    )
     length: int = setting(30, "learned vectors M per class", low=1, high=71, source="SemPLeS sec. 4.1")
     context: str = setting("a photo of", "words before the learned vectors", source="SemPLeS")
     full_stop: Literal["in-word", "word"] = setting(

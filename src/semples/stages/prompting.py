@@ -14,6 +14,7 @@ from semples.networks.pairs import Pairs
 from semples.recipe import PromptingSettings, PromptSettings
 from semples.stages.background_prompts import BackgroundPrompts
 from semples.stages.base import Parts, Stage, stage_options
+from semples.stages.prompt_files import start_prompts
 from semples.stages.views import ViewMaker
 from semples.training.task import TaggedBatch, Total, share
 
@@ -49,7 +50,9 @@ class Prompting(Stage):
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         judge = parts.judge()
         generator = parts.generator_after("matching")
-        return cls(generator, judge, prompts=parts.prompts, seed=parts.seed, **stage_options(settings))
+        made = cls(generator, judge, prompts=parts.prompts, seed=parts.seed, **stage_options(settings))
+        start_prompts(made.prompts, parts.prompts.start, classes=parts.classes.names)
+        return made
 
     @property
     def backgrounds(self) -> BackgroundPrompts:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semples.data import open_dataset
+from semples.data.coco_classes import CATEGORIES, WITHOUT_INSTANCES
 from semples.data.fetch import coco
-from semples.data.fetch.coco import CATEGORIES, WITHOUT_INSTANCES, Part, convert_labels, get_coco, label_of
+from semples.data.fetch.coco import Part, convert_labels, get_coco, label_of
 from semples.data.fetch.download import Remote
 from tests.data.builders import complaint
 from tests.data.fetch.server import FileServer

@@ -220,3 +220,42 @@ def test_changed_since_it_was_checked(tmp_path: Path, server: FileServer) -> Non
 def test_a_file_where_the_folder_should_be(tmp_path: Path, server: FileServer) -> None:
     (tmp_path / "taken").write_text("x")
     assert "a file stands where" in complaint(lambda: get(server.add("a.bin", BODY), tmp_path / "taken"))
+
+
+def test_a_host_that_refuses_makes_way_for_the_next(server: FileServer, tmp_path: Path) -> None:
+    """Two tries, not five, while another address is left; what has arrived is taken along."""
+    remote = server.add("a.bin", BODY)
+    server.files["/refuses/a.bin"] = BODY
+    remote = replace(remote, urls=(f"{server.url}/refuses/a.bin", "http://127.0.0.1:9/a.bin", *remote.urls))
+    server.script = ["cut 700000", "status 503", "status 503"]
+    waits: list[float] = []
+    assert fetch(remote, tmp_path, wait=waits.append).read_bytes() == BODY
+    assert server.asked == [
+        ("/refuses/a.bin", None),
+        *[("/refuses/a.bin", "bytes=700000-")] * 2,
+        ("/a.bin", "bytes=700000-"),
+    ]
+    assert waits == [1.0, 2.0, 2.0]
+
+
+def test_a_slow_host_makes_way_and_is_asked_again(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = server.add("a.bin", BODY)
+    remote = replace(remote, urls=(*remote.urls, f"{server.url}/none/a.bin"))
+    monkeypatch.setattr(download, "SLOW_AFTER", 0.0)
+    monkeypatch.setattr(download, "SLOW", 10**15)
+    assert get(remote, tmp_path).read_bytes() == BODY  # the other has none: with patience it comes from the first
+    assert [path for path, _ in server.asked] == ["/a.bin", "/none/a.bin", "/a.bin"]
+    assert server.asked[2][1] is not None
+    monkeypatch.setattr(download, "SLOW", 1)
+    assert get(remote, tmp_path / "again").read_bytes() == BODY
+    assert len(server.asked) == 4
+
+
+def test_why_each_address_failed(server: FileServer, tmp_path: Path) -> None:
+    remote = server.add("a.bin", BODY)
+    remote = replace(remote, urls=(f"{server.url}/none/a.bin", "http://127.0.0.1:9/a.bin"))
+    message = complaint(lambda: get(remote, tmp_path))
+    assert f"{server.url}/none/a.bin: the server answers 404" in message
+    assert message.count("http://127.0.0.1:9/a.bin: no connection") == 1

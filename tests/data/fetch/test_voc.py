@@ -318,3 +318,31 @@ def test_grey_masks_from_aug_become_indexed(tmp_path: Path, published: Path, rem
     with Image.open(path) as image:
         assert image.mode == "P"
     np.testing.assert_array_equal(read_mask(path), sbd_mask("2008_000002"))
+
+
+def test_mirrors_of_the_published_archive() -> None:
+    assert [url.rpartition("/")[2] for url in voc.VOC_TAR.urls] == [voc.VOC_TAR.name] * 3
+    assert "d2l-data.s3-accelerate.amazonaws.com" in voc.VOC_TAR.urls[1]
+
+
+@pytest.mark.parametrize("place", ["VOCdevkit/VOC2012", "VOC2012", "data/VOC2012", ""])
+def test_what_is_unpacked_there_is_recognised(
+    tmp_path: Path, published: Path, remotes: tuple[Remote, Remote], place: str
+) -> None:
+    """No archive is asked for (its address answers nothing), with VOC's test photos unpacked among the others too."""
+    shutil.copytree(published / "unpacked" / TREE, tmp_path / place, dirs_exist_ok=True)
+    shutil.copytree(published / "sbd/benchmark_RELEASE", tmp_path / "benchmark_RELEASE")
+    Image.new("RGB", (9, 9)).save(tmp_path / place / "JPEGImages/2008_000006.jpg")
+    (tmp_path / place / "ImageSets/Segmentation/test.txt").write_text("2008_000006\n")
+    get_voc(tmp_path, files=remotes, counts=COUNTS)
+    check_result(tmp_path / TREE)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_is_unpacked_in_part_is_fetched(tmp_path: Path, published: Path, served: tuple[Remote, Remote]) -> None:
+    shutil.copytree(published / "unpacked" / TREE, tmp_path / "VOC2012")
+    (tmp_path / "VOC2012/JPEGImages/2008_000003.jpg").unlink()
+    shutil.copytree(published / "sbd/benchmark_RELEASE", tmp_path / "benchmark_RELEASE")
+    (tmp_path / "benchmark_RELEASE/dataset/cls/2008_000003.mat").unlink()
+    get_voc(tmp_path, files=served, counts=COUNTS)
+    check_result(tmp_path / TREE)

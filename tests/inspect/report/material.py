@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter
 
 from semples.cams.store import CamStore
 from semples.recipe import load_recipe
-from semples.run import folder as run_folder
 from semples.run import pipeline
+from semples.run import records as run_folder
 from semples.run.context import Context, Source
 from semples.run.names import cams_name
 from tests import tiny

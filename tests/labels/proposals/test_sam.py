@@ -187,7 +187,7 @@ def test_loading_is_strict(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"missing {dropped}"):
         SamProposer(replace(KEEP_ALL, model=str(broken)))
     (broken / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="give a SAM folder"):
+    with pytest.raises(UserError, match=r"holds no model\.safetensors or pytorch_model\.bin; put the weights there"):
         SamProposer(replace(KEEP_ALL, model=str(broken)))
     shutil.copy(folder / "model.safetensors", broken)
     (broken / "config.json").write_text('{"model_type": "clip"}')
@@ -208,3 +208,26 @@ def test_published_sam2_files_hold_the_video_model(tmp_path: Path, folder: Path)
     one, other = (SamProposer(replace(KEEP_ALL, model=str(place)))(photo(30, 30)) for place in (folder, tmp_path))
     for mine, right in zip(one.levels, other.levels, strict=True):
         np.testing.assert_array_equal(mine.start, right.start)
+
+
+@pytest.mark.parametrize(
+    ("name", "repo"),
+    [
+        ("sam_vit_h_4b8939.pth", "facebook/sam-vit-huge"),
+        ("sam_vit_b_01ec64.pth", "facebook/sam-vit-base"),
+        ("sam2.1_hiera_base_plus.pt", "facebook/sam2.1-hiera-base-plus"),
+        ("sam2_hiera_large.pt", "facebook/sam2-hiera-large"),
+    ],
+)
+def test_the_original_programs_files_are_named(tmp_path: Path, name: str, repo: str) -> None:
+    """The file, or the folder it lies in: the message names the hub id of the same weights."""
+    (tmp_path / name).write_bytes(b"PK")
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(UserError, match=rf"{name} is the original program's form; .* regions\.model={repo}"):
+            SamProposer(SamSettings(model=str(source)))
+
+
+def test_other_files_are_no_sam(tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(b"PK")
+    with pytest.raises(UserError, match="give a hub id such as facebook/sam-vit-huge"):
+        SamProposer(SamSettings(model=str(tmp_path / "x.pth")))

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json, write_text
 from semples.core.progress import track
+from semples.data.coco_classes import CATEGORIES, WITHOUT_INSTANCES
 from semples.data.fetch.archives import CHUNK, below, in_processes, member_path, place, unpack
 from semples.data.fetch.download import Remote, disk_trouble, fetch, is_genuine
 from semples.data.outlines import OutlineError, draw, require_pycocotools, write_labels
@@ -52,25 +53,6 @@ VAL = Remote(
     size=6_645_013_297,
     urls=("http://images.cocodataset.org/zips/val2014.zip",),
 )
-# Published id: name. The ten ids without instances keep the names of COCO's first list of 91 categories.
-CATEGORIES = dict(
-    enumerate(
-        (
-            "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-            "fire hydrant", "street sign", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse",
-            "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "hat", "backpack", "umbrella", "shoe",
-            "eye glasses", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-            "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "plate",
-            "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
-            "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
-            "mirror", "dining table", "window", "desk", "toilet", "door", "tv", "laptop", "mouse", "remote",
-            "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "blender", "book",
-            "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-        ),
-        start=1,
-    )
-)  # fmt: skip
-WITHOUT_INSTANCES = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 MAX_UNPACKED = 40_000_000_000
 MAX_ANNOTATIONS = 4_000_000_000
 STATE = "coco.json"

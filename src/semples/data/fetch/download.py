@@ -3,6 +3,9 @@
 A download grows as `NAME.part` beside its final place and is taken up again where it stopped, in this run or a later
 one, from the same address or a mirror: the bytes are the same wherever they come from, which the checksum proves at
 the end. Only then does the file get its name.
+
+Where a file has several addresses each gets a short try first: one that refuses, breaks off twice or is slow makes way
+for the next. If none gives the file, those that may still do so are asked again with patience.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ MEGABYTE = 1_000_000
 BLOCK = 1 << 18  # bytes read at a time
 TIMEOUT = 30.0  # seconds without a byte
 TRIES = 5  # at one address, without a single new byte
+HURRIED_TRIES = 2  # where other addresses are left
+SLOW = 150_000  # bytes a second; an address below makes way for another
+SLOW_AFTER = 60.0  # seconds before that is judged
 SLACK = 2  # a server may send this many times the size of a file, not more
 
 
@@ -44,6 +50,10 @@ class Remote:
 
 class _Failed(Exception):
     """An address does not give the file; the message is the reason."""
+
+
+class _Weak(_Failed):
+    """An address breaks off, does not answer or is slow; it may still give the file to whoever is patient."""
 
 
 class _Cut(Exception):
@@ -72,24 +82,31 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{remote.name}.part"
     _check_space(folder, remote.size - _size(part), remote.name)
-    reasons = []
-    for url in (*(f"{mirror.rstrip('/')}/{remote.name}" for mirror in mirrors), *remote.urls):
-        try:
-            _transfer(url, part, remote, wait)
-        except _Failed as reason:
-            reasons.append(f"{url}: {reason}")
-            continue
-        found = _md5(part, remote.name)
-        if found == remote.md5:
-            with disk_trouble(target):
-                os.replace(part, target)
-                _remember(target, remote.md5)
-            return target
-        part.unlink()  # nothing tells which of its bytes are wrong
-        reasons.append(f"{url}: the MD5 of its bytes is {found}, not {remote.md5}")
+    addresses = [*(f"{mirror.rstrip('/')}/{remote.name}" for mirror in mirrors), *remote.urls]
+    reasons: dict[str, str] = {}
+    for hurried in (True, False) if len(addresses) > 1 else (False,):
+        weak = []
+        for url in addresses:
+            try:
+                _transfer(url, part, remote, wait, hurried=hurried)
+            except _Failed as reason:
+                reasons[url] = str(reason)
+                if isinstance(reason, _Weak):
+                    weak.append(url)
+                continue
+            found = _md5(part, remote.name)
+            if found == remote.md5:
+                with disk_trouble(target):
+                    os.replace(part, target)
+                    _remember(target, remote.md5)
+                return target
+            part.unlink()  # nothing tells which of its bytes are wrong
+            reasons[url] = f"the MD5 of its bytes is {found}, not {remote.md5}"
+        addresses = weak
+    told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
     raise UserError(
-        f"{remote.name}: no address gave it ({'; '.join(reasons)}); try again later (what has arrived is kept), name "
-        f"another mirror, or put the file into {folder} yourself"
+        f"{remote.name}: no address gave it ({told}); try again later (what has arrived is kept), name another "
+        f"mirror, or put the file into {folder} yourself"
     )
 
 
@@ -178,26 +195,26 @@ def _check_space(folder: Path, needed: int, name: str) -> None:
 # -------------------------------------------------------------------------------------------------------- transfer
 
 
-def _transfer(url: str, part: Path, remote: Remote, wait: Callable[[float], None]) -> None:
-    """Bring `part` to its full length from `url`, taking up what is there. Raises _Failed."""
+def _transfer(url: str, part: Path, remote: Remote, wait: Callable[[float], None], *, hurried: bool) -> None:
+    """Bring `part` to its full length from `url`, taking up what is there. Raises _Failed; `hurried`: sooner."""
     if not url.startswith(("http://", "https://")):
         raise _Failed("not an http or https address")
-    tries = 0
+    tries, limit = 0, HURRIED_TRIES if hurried else TRIES
     with counter(label=f"{remote.name} (MB)", total=remote.size // MEGABYTE, done=_size(part) // MEGABYTE) as advance:
         while True:
             before = _size(part)
             try:
-                _continue(url, part, size=remote.size, beat=_Beat(advance, before))
+                _continue(url, part, size=remote.size, beat=_Beat(advance, before), hurried=hurried)
             except _Cut as cut:
                 tries = 0 if _size(part) > before else tries + 1
-                if tries >= TRIES:
-                    raise _Failed(str(cut)) from None
+                if tries >= limit:
+                    raise _Weak(str(cut)) from None
                 wait(min(30.0, 2.0**tries))
             else:
                 return
 
 
-def _continue(url: str, part: Path, *, size: int, beat: _Beat) -> None:
+def _continue(url: str, part: Path, *, size: int, beat: _Beat, hurried: bool) -> None:
     """Ask for the rest of `part` once. Raises _Cut where it breaks off and _Failed where asking again is no use.
 
     What has arrived is given up only for a file of the known `size`: a page that says "moved" must not replace it.
@@ -213,7 +230,7 @@ def _continue(url: str, part: Path, *, size: int, beat: _Beat) -> None:
                 raise _Failed(f"it offers {total} bytes, far more than the file has")
             if start < have and total != size:
                 raise _Failed("it would start over with another file; what has arrived is kept")
-            _append(answer, part, start, limit, beat)
+            _append(answer, part, start, limit, beat, hurried=hurried)
             arrived = _size(part)
             if total is not None and arrived < total:
                 raise _Cut(f"the connection broke off after {arrived} of {total} bytes")
@@ -246,7 +263,10 @@ def _place(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | None
     return 0, int(length) if length.isdecimal() else None  # the server starts over
 
 
-def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int, beat: _Beat) -> None:
+def _append(
+    answer: http.client.HTTPResponse, part: Path, start: int, limit: int, beat: _Beat, *, hurried: bool
+) -> None:
+    begun = time.monotonic()
     with disk_trouble(part), open(part, "r+b" if start else "wb") as file:
         file.seek(start)
         arrived = start
@@ -256,5 +276,8 @@ def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int
                 raise _Failed("it sends far more bytes than the file has")
             file.write(block)
             beat.add(len(block))
+            seconds = time.monotonic() - begun
+            if hurried and seconds > SLOW_AFTER and arrived - start < SLOW * seconds:
+                raise _Weak(f"slow, {(arrived - start) / seconds / 1000:.0f} kB a second")
         file.flush()
         os.fsync(file.fileno())

@@ -37,7 +37,11 @@ VOC_TAR = Remote(
     name="VOCtrainval_11-May-2012.tar",
     md5="6cd6e144f989b92b3379bac3b3de84fd",
     size=1_999_639_040,
-    urls=("http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",),
+    urls=(  # SHA-1 4e443f8a2eca6b1dac8a6c57641b67dd40621a49
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "https://d2l-data.s3-accelerate.amazonaws.com/VOCtrainval_11-May-2012.tar",
+        "https://pjreddie.com/media/files/VOCtrainval_11-May-2012.tar",
+    ),
 )
 SBD_TGZ = Remote(
     name="benchmark.tgz",
@@ -163,20 +167,33 @@ def _published_files(
         _require_genuine(archive, remote)
         _mask_source(given, tree, additional)
     else:
+        found = _unpacked(home, counts)
+        if found is not None:
+            for name in (*PUBLISHED, *OPTIONAL):
+                if (found / name).is_dir():
+                    place_tree(found / name, tree / name, label=f"linking {name}")
+            return
         archive = fetch(remote, home / "downloads", mirrors=mirrors)
     unpack(archive, home, want=below(f"{TREE.as_posix()}/"), max_bytes=MAX_UNPACKED)
 
 
+def _unpacked(home: Path, counts: Counts) -> Path | None:
+    """VOC as somebody unpacked it, in `home` itself (`home/VOC2012`, `home/VOCdevkit`, ...), if it is whole."""
+    found = _find(home, lambda path: all((path / name).is_dir() for name in PUBLISHED))
+    return found if found is not None and _is_whole(found, counts) else None
+
+
 def _is_whole(tree: Path, counts: Counts) -> bool:
-    """Whether every photo with its annotation, and every mask of VOC's own, is there."""
+    """Whether every photo with its annotation, and every mask of VOC's own, is there; the photos of VOC's test, which
+    have no annotation, may lie among them."""
     lists = [tree / f"ImageSets/Segmentation/{name}.txt" for name in ("train", "val")]
     if not all(path.is_file() for path in lists):
         return False
     masked = {name for path in lists for name in _ids(path)}
     photos = _stems(tree / "JPEGImages")
     return (
-        len(photos) >= counts.photos
-        and photos <= _stems(tree / "Annotations")
+        len(photos & _stems(tree / "Annotations")) >= counts.photos
+        and masked <= photos
         and masked <= _stems(tree / "SegmentationClass")
     )
 
@@ -235,7 +252,7 @@ def _additional(
 ) -> tuple[list[str], dict[str, Path]]:
     """The ids of train_aug in order, and the file that holds the mask of each photo VOC has none of."""
     if given is None:
-        sbd = _unpack_sbd(fetch(remote, home / "downloads", mirrors=mirrors), home)
+        sbd = _whole_sbd(home) or _unpack_sbd(fetch(remote, home / "downloads", mirrors=mirrors), home)
     else:
         found = _given_masks(given, tree, home, remote)
         if found.name == AUG:
@@ -247,11 +264,24 @@ def _additional(
     return sorted({*train, *listed} - set(val)), masks
 
 
+def _whole_sbd(home: Path) -> Path | None:
+    """SBD as somebody unpacked it in `home`, with a mask for each photo of its lists; None where there is none."""
+    found = _find(home, _is_sbd)
+    if found is None or not (found / "val.txt").is_file():
+        return None
+    listed = {name for part in ("train", "val") for name in _ids(found / f"{part}.txt")}
+    return found if listed <= _stems(found / "cls") else None
+
+
+def _is_sbd(path: Path) -> bool:
+    return (path / "cls").is_dir() and (path / "train.txt").is_file()
+
+
 def _mask_source(given: Path, tree: Path, remote: Remote) -> Path:
     """What `given` holds of additional masks: SBD unpacked or its archive, SegmentationClassAug or its zip."""
     own = (tree / AUG).resolve()  # a folder this program is itself filling holds only part of them: the last resort
     wanted: tuple[Callable[[Path], bool], ...] = (
-        lambda path: (path / "cls").is_dir() and (path / "train.txt").is_file(),
+        _is_sbd,
         lambda path: path.name == remote.name and path.is_file(),
         lambda path: path.name == AUG and path.is_dir() and path.resolve() != own,
         lambda path: path.name == AUG_ZIP and path.is_file(),

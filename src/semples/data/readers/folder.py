@@ -25,6 +25,7 @@ from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
+from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.tagfile import Row, TagTable, read_table
 from semples.data.text import nfc, read_text
@@ -71,7 +72,8 @@ def read(
         mask = _mask_of(path, ids[path], mask_index)
         found = tuple(sorted(numbers[name] for name in names))
         items.append(Item(ids[path], root / path, found, None if mask is None else mask_root / mask))
-    name = root.resolve().name + (f"/{split}" if split else "")
+    listed = given_list(split)
+    name = root.resolve().name + (f"/{split if listed is None else listed.stem}" if split else "")
     return FileDataset(name, root, class_names, tuple(items), tuple(problems), max_megapixels)
 
 
@@ -192,11 +194,7 @@ def _not_found(name: str, found: set[str] | None) -> str:
 
 
 def _listed(root: Path, split: str, index: PhotoIndex, problems: list[Problem]) -> list[str]:
-    lists = sorted({*root.glob("*.txt"), *(root / "splits").glob("*.txt")} - {root / "classes.txt"})
-    path = next((path for path in lists if path.stem == split), None)
-    if path is None:
-        have = ", ".join(path.stem for path in lists) or "none (a split is a file NAME.txt with one photo a line)"
-        raise UserError(f"{root}: no list for split {split!r}; there are: {have}")
+    path = given_list(split) or list_of(split, named_lists([root, root / "splits"]), where=root)
     chosen: dict[str, None] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():

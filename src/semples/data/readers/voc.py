@@ -3,11 +3,13 @@
     JPEGImages/                 the photos
     ImageSets/Segmentation/     lists, one photo a line (ImageSets/Main is looked into as well)
     Annotations/                one XML file a photo: its tags are the names of its objects
-    cls_labels.npy              or: tags as published with weakly supervised programs, {photo: (K,) numbers}
+    cls_labels.npy              or: tags as published with weakly supervised programs (`data.class_labels`)
     SegmentationClassAug/       masks, optional; else SegmentationClass/
     classes.txt                 optional: other classes than VOC's 20, `name` or `name,prompt word` a line
 
-The folder may be this one, its parent (VOCdevkit) or the parent of that. A line of a list is a photo's name, with or
+The folder may be this one, its parent (VOCdevkit) or the parent of that. Lists (`train_aug_id.txt`) and cls_labels.npy
+may also lie in a folder voc12 in any of these three, as published programs have them. A list may be named by its file,
+which may lie anywhere. A line of a list is a photo's name, with or
 without a second column; lists of the form `/JPEGImages/x.jpg /SegmentationClassAug/x.png` are read too.
 """
 
@@ -18,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-import numpy as np
-
 from semples.core.errors import UserError
-from semples.core.safeload import load_npy
+from semples.data.class_labels import ClassLabels
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
+from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.readers.folder import unknown_tag
 from semples.data.tagfile import read_table
@@ -31,6 +32,8 @@ from semples.data.text import nfc, read_text
 DEFAULT_SPLITS = ("train_aug", "trainaug", "train")
 LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+LABELS = "cls_labels.npy"
+COMPANION = "voc12"
 MAX_XML_BYTES = 10_000_000
 
 
@@ -46,12 +49,15 @@ def read(
     folder = _voc_folder(root)
     if folder is None:
         raise UserError(f"{root}: not the VOC layout; it needs JPEGImages with ImageSets or Annotations")
-    if classes is None:
-        classes = class_list(folder / "classes.txt") if (folder / "classes.txt").is_file() else VOC_CLASSES
+    beside = _companions(root, folder)
     problems: list[Problem] = []
     photos = _photos(folder, problems)
-    entries, split = _entries(folder, split, photos, classes)
-    tags_of = _tag_source(folder, tags, classes)
+    published = next((path / LABELS for path in (folder, *beside) if (path / LABELS).is_file()), None)
+    labels = tags if tags is not None and tags.suffix.casefold() == ".npy" else published
+    if classes is None:
+        classes = _classes(folder, labels if tags is not None else published, photos)
+    entries, split = _entries(folder, beside, split, photos, classes)
+    tags_of = _tag_source(folder, tags, published, classes, photos)
     masks = {name: _names(folder / name, MASK_SUFFIXES) for name in MASK_FOLDERS}
     index = {name: number for number, name in enumerate(classes.names)}
     items: dict[str, Item] = {}
@@ -91,11 +97,30 @@ class _Entry:
 
 
 def _voc_folder(root: Path) -> Path | None:
-    below = [path for pattern in ("VOC20*", "VOCdevkit/VOC20*") for path in sorted(root.glob(pattern), reverse=True)]
+    below = [path for pattern in ("VOC20*", "*/VOC20*") for path in sorted(root.glob(pattern), reverse=True)]
     for folder in (root, *below):
-        if (folder / "JPEGImages").is_dir() and ((folder / "ImageSets").is_dir() or (folder / "Annotations").is_dir()):
+        if (folder / "JPEGImages").is_dir() and (
+            (folder / "ImageSets").is_dir()
+            or (folder / "Annotations").is_dir()
+            or any((path / LABELS).is_file() for path in (folder, *_companions(root, folder)))
+        ):
             return folder
     return None
+
+
+def _companions(root: Path, folder: Path) -> list[Path]:
+    """Folders voc12 with lists and tags, between the VOC folder and the folder given; nearest first."""
+    between = [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
+    return [path for base in between for path in (base / COMPANION, base) if path != folder and path.is_dir()]
+
+
+def _classes(folder: Path, labels: Path | None, photos: dict[str, Path]) -> ClassList:
+    """classes.txt; else VOC's 20, or COCO's where the published tags have as many numbers and nothing else tells."""
+    if (folder / "classes.txt").is_file():
+        return class_list(folder / "classes.txt")
+    if labels is None or (folder / "Annotations").is_dir():
+        return VOC_CLASSES
+    return ClassLabels.read(labels, photos).classes() or VOC_CLASSES
 
 
 def _names(folder: Path, suffixes: frozenset[str]) -> dict[str, str]:
@@ -120,30 +145,32 @@ def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
 
 
 def _entries(
-    folder: Path, split: str | None, photos: dict[str, Path], classes: ClassList
+    folder: Path, beside: list[Path], split: str | None, photos: dict[str, Path], classes: ClassList
 ) -> tuple[list[_Entry], str | None]:
     """The photos of a split, and the split's name (None: all photos)."""
-    lists = {path.stem: path for name in reversed(LIST_FOLDERS) for path in sorted((folder / name).glob("*.txt"))}
-    if split is None:
-        split = next((name for name in DEFAULT_SPLITS if name in lists), None)
+    path = given_list(split)
+    if path is None:
+        lists = named_lists([*(folder / name for name in LIST_FOLDERS), *beside])
         if split is None:
-            return [_Entry(f"JPEGImages/{path.name}", photo_id) for photo_id, path in photos.items()], None
-    if split not in lists:
+            split = next((name for name in DEFAULT_SPLITS if name in lists), None)
+            if split is None:
+                return [_Entry(f"JPEGImages/{path.name}", photo_id) for photo_id, path in photos.items()], None
         # Main holds lists such as aeroplane_train.txt, too: one class's presence, no splits.
-        have = sorted(
+        single = (
             name
             for name, path in lists.items()
-            if path.parent.name != "Main" or name.rpartition("_")[0] not in classes.names
+            if path.parent.name == "Main" and name.rpartition("_")[0] in classes.names
         )
-        raise UserError(f"{folder}: no list for split {split!r}; there are: {', '.join(have) or 'none'}")
+        path = list_of(split, lists, where=folder, hidden=single)
+    split = path.stem
     entries = []
-    for number, line in enumerate(read_text(lists[split]).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             whole = nfc(line)  # a name may hold blanks; else the first column is the photo
             name = whole if whole in photos else nfc(_photo_id(line.split()[0]))
             entries.append(_Entry(f"{split}.txt, line {number}", name))
     if not entries:
-        raise UserError(f"{lists[split]}: the list is empty")
+        raise UserError(f"{path}: the list is empty")
     return entries, split
 
 
@@ -159,17 +186,18 @@ def _photo_id(name: str) -> str:
 # -------------------------------------------------------------------------------------------------------- tags
 
 
-def _tag_source(folder: Path, tags: Path | None, classes: ClassList) -> Callable[[str], tuple[str, ...]]:
+def _tag_source(
+    folder: Path, tags: Path | None, published: Path | None, classes: ClassList, photos: dict[str, Path]
+) -> Callable[[str], tuple[str, ...]]:
     """A function from a photo's id to its tag names: the file given, else the annotations, else cls_labels.npy."""
     if tags is not None:
-        return _from_npy(tags, classes) if tags.suffix.casefold() == ".npy" else _from_table(tags)
-    published = folder / "cls_labels.npy"
+        return _from_npy(tags, classes, photos) if tags.suffix.casefold() == ".npy" else _from_table(tags)
     if (folder / "Annotations").is_dir():
-        fallback = _from_npy(published, classes) if published.is_file() else None
+        fallback = _from_npy(published, classes, photos) if published is not None else None
         return lambda photo_id: _from_xml(folder / "Annotations" / f"{photo_id}.xml", fallback, photo_id)
-    if published.is_file():
-        return _from_npy(published, classes)
-    raise UserError(f"{folder}: no tags; it needs Annotations/*.xml or cls_labels.npy, or name a tags file")
+    if published is not None:
+        return _from_npy(published, classes, photos)
+    raise UserError(f"{folder}: no tags; it needs Annotations/*.xml or {LABELS}, or name a tags file")
 
 
 def _from_xml(path: Path, fallback: Callable[[str], tuple[str, ...]] | None, photo_id: str) -> tuple[str, ...]:
@@ -180,19 +208,14 @@ def _from_xml(path: Path, fallback: Callable[[str], tuple[str, ...]] | None, pho
     raise _Unusable(f"no tags: there is no Annotations/{path.name}")
 
 
-def _from_npy(path: Path, classes: ClassList) -> Callable[[str], tuple[str, ...]]:
-    table = load_npy(path)
-    if not isinstance(table, dict):
-        raise UserError(f"{path}: not a dictionary from photo names to tags")
-    rows = {nfc(str(key)): value for key, value in table.items()}
+def _from_npy(path: Path, classes: ClassList, photos: dict[str, Path]) -> Callable[[str], tuple[str, ...]]:
+    labels = ClassLabels.read(path, photos)
 
     def tags_of(photo_id: str) -> tuple[str, ...]:
-        if photo_id not in rows:
-            raise _Unusable(f"no tags: {path.name} does not name it")
-        row = rows[photo_id]
-        if not isinstance(row, np.ndarray) or row.dtype.kind not in "biuf" or row.shape != (len(classes),):
-            raise UserError(f"{path}: {photo_id}: expected {len(classes)} numbers, one for each class of the list")
-        return tuple(name for name, value in zip(classes.names, row, strict=True) if value > 0)
+        row = labels.of(photo_id, width=len(classes))
+        if row is None:
+            raise _Unusable(f"no tags: {path.name} does not name it (its keys look like {labels.example()!r})")
+        return tuple(name for name, shown in zip(classes.names, row, strict=True) if shown)
 
     return tags_of
 

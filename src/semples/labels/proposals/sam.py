@@ -21,10 +21,10 @@ from torch import Tensor
 
 from semples.core.errors import UserError
 from semples.core.files import read_json
-from semples.core.safeload import load_state_dict
 from semples.labels.proposals.base import Proposer
 from semples.labels.regions import Level, Regions, level_of_runs, runs_of_mask
-from semples.networks.weights import NAMES, download, load_strictly, local_source
+from semples.networks.hub import CONFIG, FORMS, snapshot
+from semples.networks.weights import load_strictly, local_source, read_tensors, weight_file
 from semples.settings.labels import SamSettings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, in 0..1
@@ -180,7 +180,7 @@ def _load(source: str) -> tuple[str, Any]:
         raise UserError(f"{config_file}: not the configuration of a SAM or SAM 2 model (model_type sam, sam2)")
     model = _empty_model(kind, described, where=str(config_file))
     own = model.state_dict()
-    state = {name: value.float() for name, value in load_state_dict(weights_file).items()}
+    state = {name: value.float() for name, value in read_tensors(weights_file).items()}
     if kind == "sam":  # one tensor under two names; files may hold either or both
         shared = state.get("shared_image_embedding.positional_embedding")
         if shared is not None:
@@ -191,15 +191,45 @@ def _load(source: str) -> tuple[str, Any]:
     return kind, model
 
 
+PUBLISHED = {  # how a published file of the original program begins, and the hub id of the same weights
+    "sam_vit_h": "facebook/sam-vit-huge",
+    "sam_vit_l": "facebook/sam-vit-large",
+    "sam_vit_b": "facebook/sam-vit-base",
+    "sam2.1_hiera_tiny": "facebook/sam2.1-hiera-tiny",
+    "sam2.1_hiera_small": "facebook/sam2.1-hiera-small",
+    "sam2.1_hiera_base_plus": "facebook/sam2.1-hiera-base-plus",
+    "sam2.1_hiera_large": "facebook/sam2.1-hiera-large",
+    "sam2_hiera_tiny": "facebook/sam2-hiera-tiny",
+    "sam2_hiera_small": "facebook/sam2-hiera-small",
+    "sam2_hiera_base_plus": "facebook/sam2-hiera-base-plus",
+    "sam2_hiera_large": "facebook/sam2-hiera-large",
+}
+
+
 def _files(source: str) -> tuple[Path, Path]:
     folder = local_source(source)
     if folder is None:
-        return download(source, "config.json"), download(source, NAMES[0])
-    config = folder / "config.json"
-    weights = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-    if weights is None or not config.is_file():
-        raise UserError(f"{source}: holds no config.json and {' or '.join(NAMES)}; give a SAM folder of transformers")
-    return config, weights
+        folder = snapshot(source, required=(CONFIG,))
+    elif folder.is_file():
+        if folder.name in FORMS and (folder.parent / CONFIG).is_file():
+            return folder.parent / CONFIG, folder
+        raise UserError(_of_the_original(folder))
+    if not (folder / CONFIG).is_file():
+        original = next((path for path in sorted(folder.iterdir()) if path.suffix in (".pth", ".pt")), None)
+        hint = f"; {_of_the_original(original)}" if original is not None else ""
+        raise UserError(f"{source}: holds no {CONFIG}; give a SAM or SAM 2 folder of transformers{hint}")
+    return folder / CONFIG, weight_file(folder)
+
+
+def _of_the_original(file: Path) -> str:
+    """What to give in place of a weight file of the SAM programs themselves."""
+    known = next((repo for start, repo in PUBLISHED.items() if file.name.startswith(start)), None)
+    if known is not None:
+        return f"{file.name} is the original program's form; the same weights for this one: regions.model={known}"
+    return (
+        f"{file}: not a SAM folder of transformers; give a hub id such as facebook/sam-vit-huge or "
+        "facebook/sam2.1-hiera-large, or a folder with config.json and model.safetensors"
+    )
 
 
 def _empty_model(kind: str, described: dict[str, Any], *, where: str) -> Any:

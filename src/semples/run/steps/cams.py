@@ -42,12 +42,13 @@ def weights_step(weights: Path) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         work.weights(str(weights))
-        return write_cams(work, _generator_of(work, weights))
+        return write_cams(work, generator_of(work, weights))
 
     return Step("cams", f"class activation maps of {weights.name}", ("data",), run, partial=_partial)
 
 
-def _generator_of(work: Work, weights: Path) -> Generator:
+def generator_of(work: Work, weights: Path) -> Generator:
+    """The generator in a file of this program, or of a published checkpoint under the recipe's settings."""
     from semples.generators.base import build_generator, is_saved_generator, load_generator
 
     classes = work.dataset.classes
