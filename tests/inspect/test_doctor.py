@@ -51,7 +51,7 @@ def test_any_whole_download_is_called_good(
 ) -> None:
     """In the cache's own layout, as the hub's client leaves it; with any file missing it is not."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    repo = Recipe().clip.model
+    repo = Recipe().judge.model
     folder = tmp_path / f"models--{repo.replace('/', '--')}"
     commit = "a" * 40
     (folder / "snapshots" / commit).mkdir(parents=True)

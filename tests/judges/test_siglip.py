@@ -326,7 +326,7 @@ def test_a_run_by_siglip(folder: Path, tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", folder)
     recipe.write_text(
-        recipe.read_text().replace(f"clip: {{model: {folder}}}", f"judge: {{kind: siglip, model: {folder}}}")
+        recipe.read_text().replace(f"judge: {{model: {folder}}}", f"judge: {{kind: siglip, model: {folder}}}")
     )
     short = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
     out = tmp_path / "run"

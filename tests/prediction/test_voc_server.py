@@ -13,6 +13,7 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.core.palette import voc_palette
+from semples.core.schema import to_dict
 from semples.data.classes import VOC_CLASSES
 from semples.prediction.voc_server import pack
 from semples.recipe import Recipe
@@ -32,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("voc")
     config = replace(segmenters.CONFIG, classes=VOC_CLASSES.names)
     made = build_segmenter(f"scratch:{segmenters.folder(folder / 'config', 'semples_vit')}", config=config, seed=0)
-    write_package(made, folder / "model", recipe=Recipe(), card=replace(material.CARD, tagged={}))
+    write_package(made, folder / "model", recipe=to_dict(Recipe()), card=replace(material.CARD, tagged={}))
     return folder / "model"
 
 

@@ -42,7 +42,7 @@ def read_prompts(source: str, *, classes: Sequence[str], length: int, width: int
     for what, has, wanted, setting in (
         ("classes", count, len(classes), "the photos' class list"),
         ("vectors a prompt", stored_length, length, f"prompts.length; add --set prompts.length={stored_length}"),
-        ("numbers a vector", stored_width, width, "judge.model, whose text encoder has another width"),
+        ("numbers a vector", stored_width, width, "judge.model, whose vectors have another width"),
     ):
         if has != wanted:
             raise UserError(f"{source}: {has} {what}, but {wanted} are expected by {setting}")

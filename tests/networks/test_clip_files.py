@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 from semples.core.errors import UserError
 from semples.networks.clip import FrozenClip
 from semples.networks.clip_files import from_openai, read_clip
-from tests.judges.test_clip import openai_state
+from tests.networks.test_clip import openai_state
 
 TEXTS = ["a photo of a dog.", "a boat on the water"]
 WIDTH, TEXT = 160, 64  # 2 heads of 80, as ViT-H-14 has, and one of 64 in the text tower
