@@ -18,11 +18,10 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.core.palette import label_png
-from semples.data.photos import probe, read_photo
-from semples.export.gallery import Options, overlay
+from semples.data.photos import probe, read_photo, reduced
+from semples.export.overlay import overlay
 from semples.prediction.job import count_labels
 from semples.prediction.model import Model
-from semples.run.steps.cams import reduced
 from semples.segmenter.build import BACKGROUND
 
 MEGABYTE = 1 << 20
@@ -160,7 +159,7 @@ def write_files(found: Answer, folder: Path) -> tuple[Path, Path, Path]:
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in Path(found.name).stem)[:60]
     labels, picture, areas = (folder / f"{stem or 'photo'}_{end}" for end in ("labels.png", "overlay.jpg", "areas.csv"))
     labels.write_bytes(label_png(found.labels))
-    drawn = overlay(found.picture, found.layer, Options(max_side=SHOWN_SIDE))
+    drawn = overlay(found.picture, found.layer, max_side=SHOWN_SIDE)
     Image.fromarray(drawn).save(picture, format="JPEG", quality=90)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -13,6 +13,8 @@ def predict(
     out: Out,
     tags: str | None = None,
     how: PredictOptions = PredictOptions(),
+    confidence: bool = False,
+    opacity: float | None = None,
     max_megapixels: float | None = None,
 ) -> None:
     """Segment new photos: label maps, overlays, and the area of every class.
@@ -29,6 +31,10 @@ def predict(
         folder that gets labels/, overlays/ and areas.csv.
     tags
         classes that can be in the photos: words for all (dog,cat), or a tags file with a row for each.
+    confidence
+        also write how sure each pixel is: confidence/, 8-bit grey, 255 for 1.
+    opacity
+        of the labels' colours in overlays, 0 to 1; default 0.5.
     max_megapixels
         a larger photo is set aside; default 100.
     """
@@ -38,7 +44,9 @@ def predict(
 
     if not photos:
         raise UserError("no photo to predict; name photos, folders or patterns after the model")
-    done = predict_photos(how.load(model, max_megapixels=max_megapixels), photos, out, tags=tags)
+    done = predict_photos(
+        how.load(model, max_megapixels=max_megapixels, confidence=confidence, opacity=opacity), photos, out, tags=tags
+    )
     terminal.print_predicted(done, model=model)
     if done.problems:
         raise Incomplete.of(done.problem_lines, done=f"{done.photos} photos are done")

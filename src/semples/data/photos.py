@@ -13,6 +13,7 @@ JPEGs are always decoded in full (no draft mode), so the same file and library g
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -73,11 +74,32 @@ class PhotoError(UnusableFile):
     """A photo or mask that cannot be used; the message names the file and the reason in one line."""
 
 
-def read_photo(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """Decode a photo in full: (H, W, 3) uint8, RGB, upright. Raises PhotoError."""
+def read_photo(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Decode a photo, a file or its bytes, in full: (H, W, 3) uint8, RGB, upright. Raises PhotoError."""
     with _opened(path, max_megapixels) as image:
         image.load()
         return np.array(_as_rgb(_upright(image)))
+
+
+def photo_of(
+    photo: NDArray[np.uint8] | Image.Image | bytes | Path | str, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> NDArray[np.uint8]:
+    """A photo however it is given (a file, its bytes, a PIL image, an array) as (H, W, 3) uint8, RGB, upright.
+
+    A PIL image is turned as its EXIF data say, as the file would be. Raises PhotoError.
+    """
+    if isinstance(photo, Path | str | bytes):
+        return read_photo(photo, max_megapixels=max_megapixels)
+    if isinstance(photo, Image.Image):
+        with _readable("the PIL image"):
+            _check_size("the PIL image", photo, max_megapixels)
+            photo.load()
+            return np.array(_as_rgb(_upright(photo)))
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+        raise PhotoError(f"a photo must be uint8 (H,W,3), RGB, not {photo.dtype} {photo.shape}")
+    if photo.shape[0] * photo.shape[1] > max_megapixels * 1e6:
+        raise PhotoError(_too_large("the array", (photo.shape[1], photo.shape[0]), max_megapixels))
+    return photo
 
 
 def probe(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
@@ -119,38 +141,63 @@ def resize_photo(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[n
     return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
 
 
+def reduced(photo: NDArray[np.uint8], *, max_side: int) -> NDArray[np.uint8]:
+    """The photo (H, W, 3) uint8, made smaller where a side is longer than `max_side` pixels."""
+    height, width = photo.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return photo
+    return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))
+
+
 @contextmanager
-def _opened(path: Path | str, max_megapixels: float) -> Iterator[Image.Image]:
+def _opened(path: Path | str | bytes, max_megapixels: float) -> Iterator[Image.Image]:
     """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError."""
+    name = "the photo" if isinstance(path, bytes) else str(path)
+    with _readable(name), io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
+        start = file.read(16)
+        if not start:
+            raise PhotoError(f"{name}: the file is empty")
+        file.seek(0)
+        try:
+            image = _open_header(file)
+        except UnidentifiedImageError:
+            raise PhotoError(f"{name}: {_unknown(start)}") from None
+        with image:
+            _check_size(name, image, max_megapixels)
+            yield image
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn whatever opening and decoding raise into a PhotoError."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(16)
-            if not start:
-                raise PhotoError(f"{path}: the file is empty")
-            file.seek(0)
-            with _open_header(file) as image:
-                megapixels = image.width * image.height / 1e6
-                if megapixels > max_megapixels:
-                    raise PhotoError(
-                        f"{path}: {image.width}x{image.height} pixels are {megapixels:.4g} megapixels, more than the "
-                        f"limit of {max_megapixels:g}; make it smaller, or raise data.max_megapixels"
-                    )
-                yield image
+        yield
     except PhotoError:
         raise
     except FileNotFoundError:
-        raise PhotoError(f"{path}: no such file") from None
+        raise PhotoError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise PhotoError(f"{path}: a folder, not a photo") from None
+        raise PhotoError(f"{name}: a folder, not a photo") from None
     except PermissionError:
-        raise PhotoError(f"{path}: no permission to read it") from None
-    except UnidentifiedImageError:
-        raise PhotoError(f"{path}: {_unknown(start)}") from None
+        raise PhotoError(f"{name}: no permission to read it") from None
     except MemoryError:
-        raise PhotoError(f"{path}: not enough memory to decode it; make it smaller") from None
+        raise PhotoError(f"{name}: not enough memory to decode it; make it smaller") from None
     except _DAMAGED as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise PhotoError(f"{path}: damaged or cut off ({reason}); replace the file") from None
+        raise PhotoError(f"{name}: damaged or cut off ({reason}); replace the file") from None
+
+
+def _check_size(name: str, image: Image.Image, max_megapixels: float) -> None:
+    if image.width * image.height > max_megapixels * 1e6:
+        raise PhotoError(_too_large(name, image.size, max_megapixels))
+
+
+def _too_large(name: str, size: tuple[int, int], max_megapixels: float) -> str:
+    return (
+        f"{name}: {size[0]}x{size[1]} pixels are {size[0] * size[1] / 1e6:.4g} megapixels, more than the limit of "
+        f"{max_megapixels:g}; make it smaller, or raise the limit (data.max_megapixels of a run, --max-megapixels)"
+    )
 
 
 def _open_header(file: object) -> Image.Image:

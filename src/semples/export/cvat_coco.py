@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from semples.core.schema import setting
+from semples.export.base import Exporter, min_area_setting, tolerance_setting
 from semples.export.coco import coco_tree, compact_json
-from semples.export.folder import check_choice, check_range, write_zip
+from semples.export.folder import write_zip
 from semples.export.source import ExportSource
 
 Shapes = Literal["polygons", "rle"]
@@ -22,23 +24,22 @@ ARCHIVE = "annotations.zip"
 
 @dataclass(frozen=True)
 class Options:
-    """shapes: polygons within `tolerance` pixels, or exact masks, which CVAT reads since 2.3; min_area: smaller regions
-    are left out, pixels."""
+    """How the shapes are written."""
 
-    shapes: Shapes = "polygons"
-    min_area: int = 1
-    tolerance: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice("shapes", self.shapes, Shapes)
-        check_range("min_area", self.min_area, low=1)
-        check_range("tolerance", self.tolerance, low=0, high=100)
+    shapes: Shapes = setting("polygons", "polygons, or rle: exact masks, which CVAT reads since 2.3")
+    min_area: int = min_area_setting()
+    tolerance: float = tolerance_setting()
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write the archive."""
-    tree = coco_tree(
-        source, source.photo_names, shapes=options.shapes, min_area=options.min_area, tolerance=options.tolerance
-    )
-    write_zip(folder / ARCHIVE, {"annotations/instances_default.json": compact_json(tree).encode()})
-    return (f"{len(tree['annotations'])} shapes; in CVAT: Upload annotations, COCO 1.0, {ARCHIVE}",)
+class CvatCoco(Exporter):
+    """CVAT, "COCO 1.0": a zip archive with polygons (default) or masks."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write the archive."""
+        tree = coco_tree(
+            source, source.photo_names, shapes=options.shapes, min_area=options.min_area, tolerance=options.tolerance
+        )
+        write_zip(folder / ARCHIVE, {"annotations/instances_default.json": compact_json(tree).encode()})
+        return (f"{len(tree['annotations'])} shapes; in CVAT: Upload annotations, COCO 1.0, {ARCHIVE}",)

@@ -20,8 +20,9 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.core.palette import colour, voc_palette
 from semples.core.progress import track
+from semples.export.base import Exporter, min_area_setting
 from semples.export.cvat_coco import ARCHIVE
-from semples.export.folder import check_range, write_zip
+from semples.export.folder import write_zip
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
 
@@ -30,29 +31,31 @@ MAX_OBJECTS = 255
 
 @dataclass(frozen=True)
 class Options:
-    """min_area: smaller regions are left out, pixels."""
+    """How the masks are written."""
 
-    min_area: int = 1
-
-    def __post_init__(self) -> None:
-        check_range("min_area", self.min_area, low=1)
+    min_area: int = min_area_setting()
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write the archive."""
-    members = {"labelmap.txt": _labelmap(source.dataset.classes.names).encode()}
-    listed = []
-    for item in track(source.dataset.items, label="export"):
-        name = source.photo_names[item.id].rpartition(".")[0] or source.photo_names[item.id]
-        classes, objects = _masks(source.label_map(item), options.min_area)
-        members[f"SegmentationClass/{name}.png"] = _png(classes)
-        members[f"SegmentationObject/{name}.png"] = _png(objects)
-        listed.append(name)
-    if len(members) < 1 + 2 * len(listed):
-        raise UserError("two photos differ in their extension only, which CVAT's masks cannot tell; use cvat-coco")
-    members["ImageSets/Segmentation/default.txt"] = "".join(f"{name}\n" for name in listed).encode()
-    write_zip(folder / ARCHIVE, members)
-    return (f"in CVAT: Upload annotations, Segmentation mask 1.1, {ARCHIVE}",)
+class CvatVoc(Exporter):
+    """CVAT, "Segmentation mask 1.1": a zip archive in the layout of VOC, exact."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write the archive."""
+        members = {"labelmap.txt": _labelmap(source.dataset.classes.names).encode()}
+        listed = []
+        for item in track(source.dataset.items, label="export"):
+            name = source.photo_names[item.id].rpartition(".")[0] or source.photo_names[item.id]
+            classes, objects = _masks(source.label_map(item), options.min_area)
+            members[f"SegmentationClass/{name}.png"] = _png(classes)
+            members[f"SegmentationObject/{name}.png"] = _png(objects)
+            listed.append(name)
+        if len(members) < 1 + 2 * len(listed):
+            raise UserError("two photos differ in their extension only, which CVAT's masks cannot tell; use cvat-coco")
+        members["ImageSets/Segmentation/default.txt"] = "".join(f"{name}\n" for name in listed).encode()
+        write_zip(folder / ARCHIVE, members)
+        return (f"in CVAT: Upload annotations, Segmentation mask 1.1, {ARCHIVE}",)
 
 
 def _labelmap(names: tuple[str, ...]) -> str:

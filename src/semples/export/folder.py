@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 
 from PIL import Image
 
@@ -20,8 +19,7 @@ from semples.core.errors import UserError
 from semples.core.files import atomic_path, write_bytes
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import ORIENTATION_TAG
-
-Photos = Literal["none", "copy", "link"]
+from semples.export.base import Photos
 
 # Formats that every program reads, and the extensions it knows them by.
 COMMON = {
@@ -108,16 +106,3 @@ def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
                 info.create_system = 3  # the same on every system
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, members[name])
-
-
-def check_choice(option: str, value: str, choices: object) -> None:
-    """Raises UserError where an option is not one of the values of a Literal."""
-    if value not in get_args(choices):
-        raise UserError(f"{option} {value!r}: choose one of {', '.join(get_args(choices))}")
-
-
-def check_range(option: str, value: float, *, low: float, high: float = float("inf")) -> None:
-    """Raises UserError where an option is out of its range."""
-    if not low <= value <= high:
-        limits = f"{low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise UserError(f"{option} {value:g}: must be {limits}")

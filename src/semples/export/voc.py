@@ -19,31 +19,34 @@ from semples.core.files import write_text
 from semples.core.palette import write_label_png
 from semples.core.progress import track
 from semples.data.classes import ClassList
-from semples.export.folder import Photos, check_choice, place_photo
+from semples.export.base import Exporter, Photos, photos_setting
+from semples.export.folder import place_photo
 from semples.export.source import ExportSource
 
 
 @dataclass(frozen=True)
 class Options:
-    """photos: put into JPEGImages, or not."""
+    """How the tree is written."""
 
-    photos: Photos = "none"
-
-    def __post_init__(self) -> None:
-        check_choice("photos", self.photos, Photos)
+    photos: Photos = photos_setting("none")
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write the tree."""
-    names = source.flat_names
-    for item in track(source.dataset.items, label="export"):
-        name = names[item.id]
-        write_label_png(folder / "SegmentationClass" / f"{name}.png", source.label_map(item))
-        if options.photos != "none":
-            place_photo(source.dataset, item, folder / "JPEGImages" / name, options.photos)
-    write_text(folder / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{name}\n" for name in names.values()))
-    write_classes(folder / "classes.txt", source.dataset.classes)
-    return ("the layout of VOC 2012, which most toolboxes read", *write_names(folder / "names.csv", names))
+class Voc(Exporter):
+    """PASCAL VOC tree: label maps as palette PNG, exact, with ignored pixels."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write the tree."""
+        names = source.flat_names
+        for item in track(source.dataset.items, label="export"):
+            name = names[item.id]
+            write_label_png(folder / "SegmentationClass" / f"{name}.png", source.label_map(item))
+            if options.photos != "none":
+                place_photo(source.dataset, item, folder / "JPEGImages" / name, options.photos)
+        write_text(folder / "ImageSets" / "Segmentation" / "train.txt", "".join(f"{name}\n" for name in names.values()))
+        write_classes(folder / "classes.txt", source.dataset.classes)
+        return ("the layout of VOC 2012, which most toolboxes read", *write_names(folder / "names.csv", names))
 
 
 def write_classes(path: Path, classes: ClassList) -> None:

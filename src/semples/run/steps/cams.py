@@ -16,7 +16,7 @@ from semples.core.errors import UserError
 from semples.core.progress import counter
 from semples.core.schema import to_dict
 from semples.data.dataset import Item, TaggedDataset
-from semples.data.photos import resize_photo
+from semples.data.photos import reduced as reduced  # other steps take it from here
 from semples.networks.weights import source_digest
 from semples.run.context import Context, Step
 
@@ -133,12 +133,3 @@ def _ahead(decode: Any, items: Sequence[Item], *, count: int = 2) -> Iterator[np
         while waiting:
             yield waiting.pop(0).result()
             waiting += [pool.submit(decode, item) for item in islice(rest, 1)]
-
-
-def reduced(photo: np.ndarray, *, max_side: int) -> np.ndarray:
-    """The photo, made smaller where a side is longer than `max_side` pixels."""
-    height, width = photo.shape[:2]
-    factor = max_side / max(height, width)
-    if factor >= 1:
-        return photo
-    return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))
