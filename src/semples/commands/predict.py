@@ -16,6 +16,7 @@ def predict(
     confidence: bool = False,
     opacity: float | None = None,
     max_megapixels: float | None = None,
+    bits: int | None = None,
 ) -> None:
     """Segment new photos: label maps, overlays, and the area of every class.
 
@@ -37,6 +38,8 @@ def predict(
         of the labels' colours in overlays, 0 to 1; default 0.5.
     max_megapixels
         a larger photo is set aside; default 100.
+    bits
+        of the greatest value in photos of 16 bits, for example 12; default: as each file says.
     """
     from semples import terminal
     from semples.core.errors import Incomplete, UserError
@@ -45,7 +48,10 @@ def predict(
     if not photos:
         raise UserError("no photo to predict; name photos, folders or patterns after the model")
     done = predict_photos(
-        how.load(model, max_megapixels=max_megapixels, confidence=confidence, opacity=opacity), photos, out, tags=tags
+        how.load(model, max_megapixels=max_megapixels, bits=bits, confidence=confidence, opacity=opacity),
+        photos,
+        out,
+        tags=tags,
     )
     terminal.print_predicted(done, model=model)
     if done.problems:

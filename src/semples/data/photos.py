@@ -4,7 +4,8 @@ The content of a file decides its format, not its name. Photos come out upright,
 
 - EXIF (and TIFF) orientation is applied; damaged EXIF data are ignored.
 - greyscale and palette become RGB; CMYK is converted without colour profiles, which are ignored everywhere.
-- 16 bits a channel are scaled from 0..65535 to 0..255; floating-point greyscale from 0..1.
+- 16 bits a channel are scaled from 0..65535 to 0..255, fewer where the file says so; floating-point greyscale from
+  0..1.
 - transparent pixels are laid over white, the page such pictures are drawn for.
 - of an animation or a TIFF with several pages the first counts.
 
@@ -13,6 +14,7 @@ JPEGs are always decoded in full (no draft mode), so the same file and library g
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -36,6 +38,7 @@ from PIL import (
 )
 
 from semples.core.errors import UnusableFile
+from semples.data.depth import DepthError, deep_image
 
 # Only formats whose decoders are part of Pillow; an EPS, for one, would start another program.
 FORMATS = (
@@ -74,22 +77,35 @@ class PhotoError(UnusableFile):
     """A photo or mask that cannot be used; the message names the file and the reason in one line."""
 
 
-def read_photo(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """Decode a photo, a file or its bytes, in full: (H, W, 3) uint8, RGB, upright. Raises PhotoError."""
-    with _opened(path, max_megapixels) as image:
+def read_photo(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS, bits: int = 0) -> NDArray[np.uint8]:
+    """Decode a photo, a file or its bytes, in full: (H, W, 3) uint8, RGB, upright. Raises PhotoError.
+
+    bits: of the greatest value in files of 16 bits; 0: as the file says (`semples.data.depth`).
+    """
+    with _opened(path, max_megapixels) as image, contextlib.ExitStack() as others:
+        orientation = 1 if image.format == "TIFF" else _orientation(image)  # Pillow turns a TIFF while loading
+        try:
+            deep = deep_image(image, lambda: others.enter_context(_opened(path, max_megapixels)), bits=bits)
+        except DepthError as reason:
+            raise PhotoError(f"{_named(path)}: {reason}") from None
+        if deep is not None:
+            return np.array(_as_rgb(_turned(deep, orientation)))
         image.load()
         return np.array(_as_rgb(_upright(image)))
 
 
 def photo_of(
-    photo: NDArray[np.uint8] | Image.Image | bytes | Path | str, *, max_megapixels: float = MAX_MEGAPIXELS
+    photo: NDArray[np.uint8] | Image.Image | bytes | Path | str,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    bits: int = 0,
 ) -> NDArray[np.uint8]:
     """A photo however it is given (a file, its bytes, a PIL image, an array) as (H, W, 3) uint8, RGB, upright.
 
-    A PIL image is turned as its EXIF data say, as the file would be. Raises PhotoError.
+    A PIL image is turned as its EXIF data say, as the file would be. bits: as `read_photo`. Raises PhotoError.
     """
     if isinstance(photo, Path | str | bytes):
-        return read_photo(photo, max_megapixels=max_megapixels)
+        return read_photo(photo, max_megapixels=max_megapixels, bits=bits)
     if isinstance(photo, Image.Image):
         with _readable("the PIL image"):
             _check_size("the PIL image", photo, max_megapixels)
@@ -107,11 +123,23 @@ def probe(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[
 
     A photo that passes can still be damaged further in; `read_photo` tells.
     """
+    return probe_turn(path, max_megapixels=max_megapixels)[0]
+
+
+def probe_turn(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[tuple[int, int], int]:
+    """(width, height) of a photo once upright, and its EXIF orientation: 1 upright, 2..8. Raises PhotoError."""
     with _opened(path, max_megapixels) as image:
+        orientation = _orientation(image)
+        orientation = orientation if orientation in _TURNS else 1
         width, height = image.size
         # Pillow already reports a turned TIFF's final size.
-        turned = image.format != "TIFF" and _orientation(image) >= 5
-        return (height, width) if turned else (width, height)
+        swapped = image.format != "TIFF" and orientation >= 5
+        return ((height, width) if swapped else (width, height)), orientation
+
+
+def turned(values: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """(H, W) uint8 as the sensor has it, upright by its EXIF orientation."""
+    return np.array(_turned(Image.fromarray(values), orientation))
 
 
 def read_mask(
@@ -153,7 +181,7 @@ def reduced(photo: NDArray[np.uint8], *, max_side: int) -> NDArray[np.uint8]:
 @contextmanager
 def _opened(path: Path | str | bytes, max_megapixels: float) -> Iterator[Image.Image]:
     """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError."""
-    name = "the photo" if isinstance(path, bytes) else str(path)
+    name = _named(path)
     with _readable(name), io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
         start = file.read(16)
         if not start:
@@ -166,6 +194,10 @@ def _opened(path: Path | str | bytes, max_megapixels: float) -> Iterator[Image.I
         with image:
             _check_size(name, image, max_megapixels)
             yield image
+
+
+def _named(path: Path | str | bytes) -> str:
+    return "the photo" if isinstance(path, bytes) else str(path)
 
 
 @contextmanager
@@ -218,6 +250,8 @@ def _open_header(file: object) -> Image.Image:
 def _unknown(start: bytes) -> str:
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheim", b"ftyphevc"):
         return "a HEIC photo; save it as JPEG"
+    if start[:4] in (b"II*\0", b"MM\0*"):
+        return "a TIFF of a kind that is not read (colours in floating point, for one); save it with 8 or 16 bits"
     if start[:5] == b"%PDF-":
         return "a PDF, not a photo; save its picture as PNG"
     return "not a photo in JPEG, PNG, WebP, TIFF, BMP or GIF, whatever its name says; convert it"
@@ -232,7 +266,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = _TURNS.get(_orientation(image))  # Pillow turns a TIFF while loading and drops the tag
+    return _turned(image, _orientation(image))  # Pillow turns a TIFF while loading and drops the tag
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
@@ -243,7 +281,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _as_grey8(image: Image.Image) -> Image.Image:

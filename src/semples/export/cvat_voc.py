@@ -2,9 +2,11 @@
 
     annotations.zip     labelmap.txt, ImageSets/Segmentation/default.txt, SegmentationClass/, SegmentationObject/
 
+    labels.json         the labels with their colours, for CVAT's constructor ("Raw")
+
 Masks are RGB pictures in the colours that labelmap.txt names. Each region is an object of its own, up to 255 a photo;
-where there are more, the smallest share one. CVAT finds its images by name: upload the photos so that they keep their
-paths below the folder that holds them all. Ignored pixels, which it does not know, are background.
+where there are more, the smallest of each class share one. CVAT finds its images by name: upload the photos so that
+they keep their paths below the folder that holds them all. Ignored pixels, which it does not know, are background.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from semples.core.errors import UserError
 from semples.core.palette import colour, voc_palette
 from semples.core.progress import track
 from semples.export.base import Exporter, min_area_setting
-from semples.export.cvat_coco import ARCHIVE
+from semples.export.cvat_coco import ARCHIVE, LABELS_REMARK, refuse_background, write_labels
 from semples.export.folder import write_zip
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
@@ -55,11 +57,13 @@ class CvatVoc(Exporter):
             raise UserError("two photos differ in their extension only, which CVAT's masks cannot tell; use cvat-coco")
         members["ImageSets/Segmentation/default.txt"] = "".join(f"{name}\n" for name in listed).encode()
         write_zip(folder / ARCHIVE, members)
-        return (f"in CVAT: Upload annotations, Segmentation mask 1.1, {ARCHIVE}",)
+        write_labels(folder, source.dataset.classes.names)
+        return (LABELS_REMARK, f"then Upload annotations, Segmentation mask 1.1, {ARCHIVE}")
 
 
 def _labelmap(names: tuple[str, ...]) -> str:
     """`name:red,green,blue:parts:actions` for background and each class, in the order of the labels."""
+    refuse_background(names)
     lines = ["# label:color_rgb:parts:actions"]
     for name, (red, green, blue) in zip(("background", *names), voc_palette().tolist(), strict=False):
         if ":" in name or name.startswith("#"):
@@ -69,12 +73,14 @@ def _labelmap(names: tuple[str, ...]) -> str:
 
 
 def _masks(labels: NDArray[np.uint8], min_area: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Two maps (H, W) uint8 of the regions kept: labels, and numbers of objects from 1."""
+    """Two maps (H, W) uint8 of the regions kept: labels, and numbers of objects from 1, each of one class."""
     classes, objects = np.zeros_like(labels), np.zeros_like(labels)
     regions = sorted(find_regions(labels, min_area=min_area), key=lambda region: -region.area)
+    present = sorted({region.index for region in regions})
+    own = MAX_OBJECTS if len(regions) <= MAX_OBJECTS else MAX_OBJECTS - len(present)  # regions with their own number
     for number, region in enumerate(regions, start=1):
         classes[region.window][region.mask] = region.index + 1
-        objects[region.window][region.mask] = min(number, MAX_OBJECTS)
+        objects[region.window][region.mask] = number if number <= own else own + 1 + present.index(region.index)
     return classes, objects
 
 

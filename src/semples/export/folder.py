@@ -9,7 +9,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -61,13 +61,15 @@ def _umask() -> int:
     return mask
 
 
-def place_photo(dataset: TaggedDataset, item: Item, stem: Path, how: Photos) -> Path:
+def place_photo(
+    dataset: TaggedDataset, item: Item, stem: Path, how: Photos, *, formats: Collection[str] = COMMON
+) -> Path:
     """Put a photo at `stem` and an extension; where it lies then.
 
-    An upright photo in a common format stays as it is: copied, or hard-linked where `how` is "link" and the disk
+    An upright photo in one of `formats` stays as it is: copied, or hard-linked where `how` is "link" and the disk
     allows it. Any other is written upright as JPEG of quality 95, since many programs ignore the turn in its EXIF data.
     """
-    if not _is_plain(item.photo):
+    if not _is_plain(item.photo, formats):
         target = stem.with_name(f"{stem.name}.jpg")
         buffer = io.BytesIO()
         Image.fromarray(dataset.photo(item)).save(buffer, format="JPEG", quality=95)
@@ -86,11 +88,11 @@ def place_photo(dataset: TaggedDataset, item: Item, stem: Path, how: Photos) -> 
     return target
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether a photo is upright, and of a common format that its extension tells."""
+def _is_plain(path: Path, formats: Collection[str]) -> bool:
+    """Whether a photo is upright, and of one of `formats`, which its extension tells."""
     try:
         with Image.open(path) as image:
-            fitting = path.suffix.casefold() in COMMON.get(image.format or "", ())
+            fitting = image.format in formats and path.suffix.casefold() in COMMON.get(image.format or "", ())
             return fitting and image.getexif().get(ORIENTATION_TAG, 1) == 1
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError):
         return False  # damaged EXIF data; whether the photo itself is readable, its decoding tells

@@ -33,7 +33,7 @@ from semples.core.files import write_bytes, write_text
 from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import counter
 from semples.data.dataset import Problem
-from semples.data.photos import PhotoError, read_photo
+from semples.data.photos import PhotoError
 from semples.export.overlay import overlay
 from semples.prediction.journal import AREAS, CONFIDENCE, LABELS, OVERLAYS, Areas, Journal, stamp_of
 from semples.prediction.load import load
@@ -168,7 +168,7 @@ def segment_photos(
 
     def prepare(photo: Photo) -> Prepared | Problem:
         try:
-            return model.prepare(read_photo(photo.path, max_megapixels=model.settings.max_megapixels))
+            return model.prepare(model.read(photo.path))
         except PhotoError as error:
             return Problem(str(photo.path), str(error).removeprefix(f"{photo.path}: "))
 

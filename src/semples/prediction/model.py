@@ -112,8 +112,12 @@ class Model(ABC):
         """Label map and, of a model loaded with `confidence` or `min_confidence`, how sure each pixel is: float32
         (H,W) in 0..1, the largest probability less the second largest. Raises UserError as `predict` does."""
         known = self.tags_of(tags)
-        prepared = self.prepare(photo_of(photo, max_megapixels=self.settings.max_megapixels))
+        prepared = self.prepare(self.read(photo))
         return self.finish(prepared, self.score([prepared], [known])[0], known)
+
+    def read(self, photo: PhotoSource) -> NDArray[np.uint8]:
+        """The photo as `prepare` takes it, decoded as the settings say. Raises UserError."""
+        return photo_of(photo, max_megapixels=self.settings.max_megapixels, bits=self.settings.bits)
 
     def tags_of(self, words: Sequence[str] | None) -> Tags:
         """Tag words as class indices. Raises UserError."""

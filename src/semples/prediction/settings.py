@@ -41,6 +41,9 @@ class PredictSettings:
     opacity: float = setting(0.5, "of the labels' colours in overlays", low=0, high=1)
     batch: int = setting(8, "photos, or windows, computed together; changes the speed only", low=1, high=1024)
     workers: int = setting(2, "threads that decode photos and write files; 0: none", low=0, high=64)
+    bits: int = setting(
+        0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
+    )
     max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
 
     def what_counts(self) -> dict[str, Any]:
@@ -52,6 +55,7 @@ class PredictSettings:
             "stride": self.stride,
             "crf": self.crf,
             "min_confidence": self.min_confidence,
+            **({"bits": self.bits} if self.bits else {}),
         }
 
 

@@ -68,7 +68,8 @@ class Context:
         """The usable photos, as the data step left them."""
         from semples.run.steps.data import relocated, stored_dataset
 
-        stored = stored_dataset(self.folder("data"), max_megapixels=self.recipe.data.max_megapixels)
+        settings = self.recipe.data
+        stored = stored_dataset(self.folder("data"), max_megapixels=settings.max_megapixels, bits=settings.bits)
         return relocated(self, stored)
 
     @cached_property

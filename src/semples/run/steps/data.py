@@ -38,6 +38,7 @@ def _inputs(context: Context) -> dict[str, Any]:
         "photos": hashlib.sha256(json.dumps(photos).encode()).hexdigest(),
         "max_megapixels": context.recipe.data.max_megapixels,
         "split": context.recipe.data.split,
+        **({"bits": context.recipe.data.bits} if context.recipe.data.bits else {}),
     }
 
 
@@ -58,6 +59,7 @@ def listed(context: Context) -> TaggedDataset:
         tags=source.tags,
         classes=source.classes,
         max_megapixels=settings.max_megapixels,
+        bits=settings.bits,
     )
 
 
@@ -99,7 +101,7 @@ def _run(context: Context, folder: Path, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
+def stored_dataset(folder: Path, *, max_megapixels: float, bits: int = 0) -> FileDataset:
     """The dataset that a data step wrote."""
     stored = _stored(folder)
     return FileDataset(
@@ -117,6 +119,7 @@ def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
         ),
         problems=tuple(Problem(**entry) for entry in stored["problems"]),
         max_megapixels=max_megapixels,
+        bits=bits,
     )
 
 
