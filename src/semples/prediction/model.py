@@ -26,7 +26,7 @@ from semples.cams.make import photo_cams
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import photo_of, reduced
-from semples.labels.crf.dense import DenseCrf, margin, unary_from_scores
+from semples.labels.crf.dense import FLOOR, DenseCrf
 from semples.labels.labelling import Labeller, nearest
 from semples.labels.regions import Regions, Thresholds
 from semples.prediction.photos import Tags
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from semples.generators.base import MaskGenerator
     from semples.segmenter.build import Segmenter
 
-PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
+PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays use, pixels
+CRF_SIDE = 1024  # and of the one that a segmenter's CRF uses, which takes about 1 kB a pixel
 HELD = 1 << 25  # scores of a photo by windows that may wait for their label map; of more it is made at once
 STEP = 32  # sides of views are whole multiples of it where the network allows: photos of like shape go together
 
@@ -236,7 +237,7 @@ class SegmenterModel(Model):
             return rows.read(0, rows.shape[1])
         if self._crf is None:
             return labels_from_scores(rows, prepared.size, values=_values(tags), confident=self.confident)
-        size = (prepared.picture.shape[0], prepared.picture.shape[1])
+        size = reduced(prepared.picture, max_side=CRF_SIDE).shape[:2]
         return torch.cat([enlarged(rows, size, *part).half() for part in strips(rows.shape[0], size)], dim=1)
 
     def _rows(self, view: View) -> WindowRows:
@@ -268,20 +269,20 @@ class SegmenterModel(Model):
         if self._crf is None:
             return labels_from_scores(scores, prepared.size, values=values, confident=self.confident)
         scores = scores.float()
-        size = (prepared.picture.shape[0], prepared.picture.shape[1])
+        picture = np.array(reduced(prepared.picture, max_side=CRF_SIDE))
+        size = (picture.shape[0], picture.shape[1])
         rough = labels_from_scores(scores, size, values=values, confident=self.confident)
         present = np.unique(rough.labels).tolist()
         if len(present) == 1:
             return _enlarged(rough, prepared.size)
         own = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[0]
         del scores
-        unary = unary_from_scores(own / own.sum(0).clamp_min(1e-12))
+        own /= own.sum(0).clamp_min_(1e-12)
+        own.clamp_(min=FLOOR, max=1).log_().neg_()  # `unary_from_scores` in place, since a large photo has much of it
+        marginals = self._crf.marginals([torch.from_numpy(picture)], [own])[0]
         del own
-        photo = torch.from_numpy(np.array(prepared.picture))
-        marginals = self._crf.marginals([photo], [unary])[0]
-        labels = np.array(present, np.uint8)[marginals.argmax(0).numpy()]
-        sure = margin(marginals).clamp(0, 1).numpy() if self.confident else None
-        return _enlarged(Segmented(labels, sure), prepared.size)
+        refined = labels_from_scores(marginals, prepared.size, confident=self.confident)
+        return Segmented(np.array(present, np.uint8)[refined.labels], refined.confidence)
 
 
 class CamModel(Model):
