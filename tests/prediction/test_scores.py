@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.prediction import scores as module
 from semples.data.photos import resize_photo
 from semples.data.transforms import image_to_tensor
+from semples.prediction import scores as module
 from semples.prediction import views as views_module
 from semples.prediction.scores import (
     AllRows,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -109,20 +108,17 @@ def decode(sent: Sent, limits: Limits) -> NDArray[np.uint8]:
     """The photo, uint8 (H,W,3). Raises UserError: one line without the file's name; its size is read before it."""
     if len(sent.data) > limits.bytes:
         raise UserError(f"this file is larger than {limits.megabytes:g} megabytes; make the photo smaller")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photo"
-        path.write_bytes(sent.data)
-        try:
-            width, height = probe(path, max_megapixels=float("inf"))
-            megapixels = width * height / 1e6
-            if megapixels > limits.megapixels:
-                raise UserError(
-                    f"{width} x {height} pixels are {megapixels:.4g} megapixels; this page takes photos of up to "
-                    f"{limits.megapixels:g}: make it smaller, or use semples predict"
-                )
-            return read_photo(path, max_megapixels=limits.megapixels)
-        except UserError as error:
-            raise UserError(str(error).removeprefix(f"{path}: ")) from None
+    try:
+        width, height = probe(sent.data, max_megapixels=float("inf"))
+        megapixels = width * height / 1e6
+        if megapixels > limits.megapixels:
+            raise UserError(
+                f"{width} x {height} pixels are {megapixels:.4g} megapixels; this page takes photos of up to "
+                f"{limits.megapixels:g}: make it smaller, or use semples predict"
+            )
+        return read_photo(sent.data, max_megapixels=limits.megapixels)
+    except UserError as error:
+        raise UserError(str(error).removeprefix("the photo: ")) from None
 
 
 def shown(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -118,7 +118,7 @@ def photo_of(
     return photo
 
 
-def probe(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
+def probe(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
     """(width, height) of a photo once upright, from its header alone. Raises PhotoError where even that is unreadable.
 
     A photo that passes can still be damaged further in; `read_photo` tells.
@@ -126,7 +126,7 @@ def probe(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[
     return probe_turn(path, max_megapixels=max_megapixels)[0]
 
 
-def probe_turn(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[tuple[int, int], int]:
+def probe_turn(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[tuple[int, int], int]:
     """(width, height) of a photo once upright, and its EXIF orientation: 1 upright, 2..8. Raises PhotoError."""
     with _opened(path, max_megapixels) as image:
         orientation = _orientation(image)
