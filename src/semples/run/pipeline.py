@@ -303,7 +303,16 @@ def score(
         names,
         read_json(found) if found.is_file() else None,
         read_json(stored)["labels"] if own and stored.is_file() else None,
+        _unusable_masks(context, curve, *(["scores"] if own else [])),
     )
+
+
+def _unusable_masks(context: Context, *steps: str) -> tuple[str, ...]:
+    """What is wrong with masks that these steps could not use, a line each."""
+    manifests = (read_manifest(context.folder(step)) for step in steps)
+    results = [manifest.get("result") for manifest in manifests if manifest]
+    lines = [line for result in results if isinstance(result, dict) for line in result.get("unusable_masks", ())]
+    return tuple(dict.fromkeys(map(str, lines)))
 
 
 def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:
