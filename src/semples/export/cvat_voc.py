@@ -76,11 +76,13 @@ def _masks(labels: NDArray[np.uint8], min_area: int) -> tuple[NDArray[np.uint8],
     """Two maps (H, W) uint8 of the regions kept: labels, and numbers of objects from 1, each of one class."""
     classes, objects = np.zeros_like(labels), np.zeros_like(labels)
     regions = sorted(find_regions(labels, min_area=min_area), key=lambda region: -region.area)
-    present = sorted({region.index for region in regions})
-    own = MAX_OBJECTS if len(regions) <= MAX_OBJECTS else MAX_OBJECTS - len(present)  # regions with their own number
+    own = MAX_OBJECTS  # regions with a number of their own
+    while own + len({region.index for region in regions[own:]}) > MAX_OBJECTS:
+        own -= 1
+    shared = sorted({region.index for region in regions[own:]})  # classes whose other regions have one together
     for number, region in enumerate(regions, start=1):
         classes[region.window][region.mask] = region.index + 1
-        objects[region.window][region.mask] = number if number <= own else own + 1 + present.index(region.index)
+        objects[region.window][region.mask] = number if number <= own else own + 1 + shared.index(region.index)
     return classes, objects
 
 
