@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from semples.data.dataset import open_dataset
 from semples.data.masks import upright_mask
 from semples.data.photos import PhotoError, read_photo
+from tests import tiny
 
 
 def write(folder: Path, name: str, size: tuple[int, int], orientation: int, *, sensor: bool) -> np.ndarray:
@@ -54,6 +55,16 @@ def test_others_tell_for_squares_and_half_turns(sensor: bool, tmp_path: Path) ->
         labels = dataset.mask(item)
         assert labels is not None
         np.testing.assert_array_equal(labels, expected[item.id])
+
+
+def test_the_check_names_masks_that_nothing_tells_of(tmp_path: Path) -> None:
+    write(tmp_path, "a", (40, 40), 6, sensor=True)
+    write(tmp_path, "b", (30, 48), 1, sensor=True)
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,thing\nb.jpg,thing\n")
+    text = tiny.invoke("data", "check", tmp_path).out
+    assert "a: its EXIF data turn it, and no size tells whether its mask is upright too" in text
+    write(tmp_path, "b", (30, 48), 6, sensor=True)  # whose size tells
+    assert "its EXIF data turn it" not in tiny.invoke("data", "check", tmp_path).out
 
 
 def test_another_size_is_named(tmp_path: Path) -> None:

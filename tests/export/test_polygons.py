@@ -121,9 +121,8 @@ def holed(rows: int, columns: int, *, seed: int = 0) -> np.ndarray:
         for column in range(columns):
             radius = int(rng.integers(2, 9))
             y, x = np.ogrid[-12:12, -12:12]
-            mask[24 * row : 24 * row + 24, 24 * column : 24 * column + 24] &= (y + 0.5) ** 2 + (
-                x + 0.5
-            ) ** 2 > radius**2
+            cell = mask[24 * row : 24 * row + 24, 24 * column : 24 * column + 24]
+            cell &= (y + 0.5) ** 2 + (x + 0.5) ** 2 > radius**2
     return mask
 
 

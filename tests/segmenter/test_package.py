@@ -77,7 +77,7 @@ def test_the_pipeline_gives_the_same_labels(family: str, tmp_path: Path) -> None
     for segment in segments:
         found[np.array(segment["mask"]) > 0] = ("background", "disc", "square").index(segment["label"])
     expected = semples.load(folder, scales=[1.0], mirror=False, crf=False).predict(photo)
-    assert (found == expected).mean() > 0.95  # it enlarges logits, this program probabilities
+    assert (found == expected).mean() > 0.9  # it enlarges logits, this program probabilities
     assert len(np.unique(expected)) > 1 or family in ("mask2former", "maskformer")
     header = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
     assert (header["library_name"], header["pipeline_tag"]) == ("transformers", "image-segmentation")
