@@ -24,13 +24,14 @@ app = App(
     help="Photos that only carry tags in; segmentation masks, and a network that segments new photos, out.",
     version=__version__,
 )
+EXPORT = "Write label maps (or CAMs) as other programs read them: those of a run, or those of predicted photos."
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
 app.command(runs.status)
 app.command(baseline)
 app.command(predict.predict)
 app.command(page.app)
-app.command(results.export)
+app.command("semples.commands.export:export", name="export", help=EXPORT)
 app.command(results.report)
 app.command(methods)
 app.command(settings.doctor)

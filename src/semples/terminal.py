@@ -224,7 +224,8 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
         say(f"{made} photos in {duration(done.seconds)}: {done.photos_per_second:.1f} a second, "
             f"{done.network_share:.0%} of the time in the network")  # fmt: skip
     print_set_aside(done.problem_lines)
-    say(f"next: look at the pictures; try a photo in the browser: semples app {model}")
+    say(f"next: look at the pictures; try a photo in the browser: semples app {model}; correct the label maps "
+        f"elsewhere: semples export cvat-coco {done.out} --out corrections")  # fmt: skip
 
 
 def print_set_aside(problems: Sequence[str]) -> None:
@@ -248,6 +249,16 @@ def print_evaluation(found: Evaluation) -> None:
     means = (scores.miou, found.mean_boundary, scores.mean_precision, scores.mean_recall)
     table.add_row("mean", *map(_figure, means))
     console.print(table)
+    if found.risk:
+        table = Table("confidence at least", title="sure pixels alone (predict --min-confidence)")
+        for heading in ("share of pixels", "of them wrong", "their mIoU"):
+            table.add_column(heading, justify="right")
+        for row in found.risk:
+            wrong = "-" if row.risk != row.risk else f"{row.risk:.2%}"
+            table.add_row(
+                f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, _figure(None if row.miou != row.miou else row.miou)
+            )
+        console.print(table)
     for line in found.unusable[:SHOWN_PROBLEMS]:
         say(f"  not scored: {line}")
 

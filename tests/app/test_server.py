@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import json
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,6 +209,107 @@ def test_only_the_page_is_served(served: Served, path: str) -> None:
         assert http.post(f"/{path}", json={}).status_code == 404
 
 
+def files_of(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(served: Served, photo: Path) -> None:
+    before = files_of(served.folder)
+    place = urlsplit(served.segmenter)
+    head = (
+        f"POST {UPLOAD} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 500000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="files"; filename="p.png"\r\n\r\n'
+    )
+    with socket.create_connection((str(place.hostname), int(place.port or 0))) as connection:
+        connection.sendall(head.encode() + bytes(100_000))
+        time.sleep(0.3)
+    assert Client(served.segmenter).send(photo.read_bytes()).files
+    names = {path.name for path in files_of(served.folder) - before}
+    assert not {name for name in names if name.startswith("tmp")}
+
+
+@pytest.mark.parametrize("name", ["", "..", "x" * 300 + ".png", "a\0b.png"], ids=["none", "dots", "long", "null"])
+def test_odd_file_names_are_refused(served: Served, photo: Path, name: str) -> None:
+    before = files_of(served.folder)
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + name.encode() + b'"\r\n\r\n'
+    body += photo.read_bytes() + b"\r\n--x--\r\n"
+    answer = Client(served.segmenter).http.post(
+        UPLOAD, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert answer.status_code == 400
+    assert "Traceback" not in answer.text
+    assert "\n" not in answer.text
+    assert files_of(served.folder) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fn_index": -1}, {"fn_index": 10**30}, {"fn_index": "0"}, {"fn_index": None}, {"fn_index": True},
+        {"data": None}, {"data": "x"}, {"session_hash": None}, {"session_hash": "x" * 100}, {"session_hash": "../x"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_odd_requests_are_refused(served: Served, change: dict[str, object], capfd: pytest.CaptureFixture[str]) -> None:
+    page = Client(served.segmenter)
+    body = {"data": [["disc"]], "fn_index": page.events["input"], "session_hash": page.session} | change
+    answer = page.http.post(JOIN, json=body)
+    assert (answer.status_code, answer.text.strip()) == (400, "this request makes no sense here")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_odd_bodies_and_paths_are_refused(served: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    page = Client(served.segmenter)
+    for body in (b"", b"[]", b"7", b"\xff", b'{"data": [{"path": 7}]}'):
+        assert page.http.post(JOIN, content=body).status_code in (400, 403)
+    for body, kind in (
+        (b"x", "text/plain"),
+        (b"x", "multipart/form-data"),
+        (b"--x--", "multipart/form-data; boundary=x"),
+    ):
+        assert page.http.post(UPLOAD, content=body, headers={"Content-Type": kind}).status_code == 400
+    for path in ("x" * 3000, "x/" * 1500, "%00", "a" * 300):
+        assert page.http.get(f"/gradio_api/file={path}").status_code in (400, 403, 404)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_origins_scheme_counts(served: Served, photo: Path) -> None:
+    page = Client(served.segmenter)
+    files = {"files": ("p.png", photo.read_bytes())}
+    other = served.segmenter.replace("http://", "https://")
+    assert page.http.post(UPLOAD, files=files, headers={"Origin": other}).status_code == 403
+    assert page.http.get("/config", headers={"Origin": other}).status_code == 403
+
+
+def test_uploads_have_a_limit_in_all_and_go_when_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.requests import Request
+
+    from semples.app import uploads as module
+
+    monkeypatch.setattr(module, "UNASKED_SECONDS", 0.3)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": bytes(100), "more_body": False}
+
+    async def send() -> None:
+        uploads, paths = module.Uploads(100), [tmp_path / str(k) for k in range(9)]
+        for path in paths[:8]:
+            await uploads.whole(Request({"type": "http", "headers": []}, receive), 100)
+            path.write_bytes(bytes(100))
+            uploads.arrived(json.dumps([str(path)]).encode())
+        with pytest.raises(module.Refused) as caught:
+            await uploads.whole(Request({"type": "http", "headers": []}, receive), 100)
+        assert caught.value.status == 503
+        paths[0].unlink()  # it has been read: there is room for another
+        await uploads.whole(Request({"type": "http", "headers": []}, receive), 100)
+        uploads.asked([str(paths[1])])
+        await asyncio.sleep(0.6)
+        assert [path.name for path in paths if path.exists()] == ["1"]
+
+    asyncio.run(send())
+
+
 def test_a_full_queue_is_said(served: Served, photo: Path) -> None:
     """Photos beyond those that may wait are turned away with a line, and the page goes on."""
     sent = [png(3000, 3000), *[photo.read_bytes()] * 10]  # the first takes a while
@@ -243,6 +348,55 @@ def test_command(tmp_path: Path) -> None:
     assert (program.returncode, err) == (0, ""), err
     assert "Traceback" not in out
     assert not list(tmp_path.glob("semples-app-*"))
+
+
+@pytest.mark.slow
+def test_no_photo_outlives_a_killed_program(tmp_path: Path, photo: Path) -> None:
+    """What a kill has left goes at the next start; SIGHUP and SIGTERM leave nothing."""
+    folder = material.package(tmp_path / "model")
+    command = [sys.executable, "-u", "-m", "semples", "app", folder, "--port", "0"]
+    (tmp_path / "tmp").mkdir()
+    environment = tiny.environment() | {"TMPDIR": str(tmp_path / "tmp")}
+    for sign in (signal.SIGKILL, signal.SIGHUP, signal.SIGTERM):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as program:
+            assert program.stdout is not None
+            page = Client(program.stdout.readline().split()[1])
+            sent = Path(page.upload(photo.read_bytes()).json()[0])
+            assert sent.is_file()
+            (used,) = (tmp_path / "tmp").glob("semples-app-*")  # that of the killed one is gone
+            assert sent.is_relative_to(used)
+            program.send_signal(sign)
+            err = program.communicate(timeout=60)[1]
+        assert "Traceback" not in err
+        if sign is signal.SIGKILL:
+            assert sent.is_file()
+        else:
+            assert program.returncode == 0
+            assert not used.exists()
+
+
+def test_folders_in_use_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semples.app.server import private_folder, sweep
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".lock").touch()
+    (tmp_path / "semples-app-link").symlink_to(outside)
+    (tmp_path / "semples-app-file").touch()
+    (tmp_path / "semples-app-young").mkdir()
+    (tmp_path / "semples-app-dead" / "files").mkdir(parents=True)
+    (tmp_path / "semples-app-dead" / ".lock").touch()
+    with private_folder() as folder:
+        sweep(tmp_path)
+        assert folder.is_dir()
+    assert not folder.exists()
+    assert outside.is_dir()
+    assert {path.name for path in tmp_path.glob("semples-app-*")} == {
+        "semples-app-link", "semples-app-file", "semples-app-young"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

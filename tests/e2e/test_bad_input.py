@@ -100,6 +100,11 @@ def test_a_mask_that_cannot_be_used_is_named_and_left_out(material: Material, tm
     scored = json.loads((tmp_path / "run/scores/manifest.json").read_text())["result"]
     assert scored["photos"] == 2
     assert len(list((tmp_path / "run/labels").glob("*.png"))) == 3
+    again = tiny.invoke("score", tmp_path / "run", "--json", tmp_path / "scores.json", check=False)
+    assert again.code == 1
+    assert "p01.png" in again.err
+    assert again.err.rstrip().endswith("the figures are of the others")
+    assert json.loads((tmp_path / "scores.json").read_text())["labels"]["miou"] is not None
 
 
 def test_a_threshold_by_masks_that_are_not_there_is_refused_before_training(material: Material, tmp_path: Path) -> None:

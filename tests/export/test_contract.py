@@ -194,7 +194,7 @@ def test_options_are_those_known(name: str, tmp_path: Path) -> None:
 
 def test_unknown_format_and_no_photo(tmp_path: Path) -> None:
     source = make_source(tmp_path, {"a": blobs(9, 9)})
-    with pytest.raises(UserError, match="known are voc, coco"):
+    with pytest.raises(UserError, match="there are voc, coco"):
         export_labels("nonsense", source, tmp_path / "out")
     none = replace(source, dataset=replace(source.dataset, items=()))
     with pytest.raises(UserError, match="no photo"):

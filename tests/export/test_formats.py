@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ def test_voc_photos_names_and_classes(tmp_path: Path) -> None:
     source = make_source(tmp_path, {"été/a b": blobs(20, 30), "c": blobs(9, 9)})
     done = export_labels("voc", source, tmp_path / "out", photos="copy")
     assert (tmp_path / "out/ImageSets/Segmentation/train.txt").read_text(encoding="utf-8") == "a b\nc\n"
-    assert (tmp_path / "out/JPEGImages/a b.png").read_bytes() == (tmp_path / "photos/été/a b.png").read_bytes()
+    assert (tmp_path / "out/JPEGImages/a b.jpg").is_file()
     assert (tmp_path / "out/classes.txt").read_text(encoding="utf-8").splitlines() == list(CLASSES)
     assert "names.csv" in done.remarks[-1]
 
@@ -125,6 +126,53 @@ def test_cvat_objects_are_the_regions(tmp_path: Path) -> None:
     assert {tuple(colour) for colour in found} == {tuple(colour) for colour in voc_palette()}
     assert (colours.reshape(60, 60, 3)[:20, :20] == voc_palette()[1]).all()
     assert counts.sum() == 3600
+
+
+def test_a_shared_cvat_number_is_of_one_class(tmp_path: Path) -> None:
+    """Beyond 255 regions the rest of each class has a number: none holds pixels of two classes."""
+    labels = np.zeros((60, 60), np.uint8)
+    labels[::2, ::2] = np.random.default_rng(0).integers(1, 4, (30, 30))
+    source = make_source(tmp_path, {"a": labels})
+    export_labels("cvat-voc", source, tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "out/annotations.zip") as archive:
+        with Image.open(io.BytesIO(archive.read("SegmentationObject/a.png"))) as image:
+            objects = np.array(image).astype(int) @ (65536, 256, 1)
+    for number in np.unique(objects[objects > 0]):
+        assert len(np.unique(labels[objects == number])) == 1
+    assert len(np.unique(objects[objects > 0])) == 255
+    assert ((objects > 0) == (labels > 0)).all()
+
+
+@pytest.mark.parametrize("format", ["cvat-voc", "cvat-coco"])
+def test_labels_for_cvats_constructor(format: str, tmp_path: Path) -> None:
+    source = make_source(tmp_path, {"a": blobs(9, 9)})
+    export_labels(format, source, tmp_path / "out")
+    labels = json.loads((tmp_path / "out" / "labels.json").read_text(encoding="utf-8"))
+    assert [label["name"] for label in labels] == list(CLASSES)
+    colours = [tuple(bytes.fromhex(label["color"][1:])) for label in labels]
+    assert colours == [tuple(colour) for colour in voc_palette()[1:4].tolist()]
+    assert all(label["attributes"] == [] for label in labels)
+
+
+def test_a_class_called_background_is_refused(tmp_path: Path) -> None:
+    for name in ("background", "Background"):
+        with pytest.raises(UserError, match="what carries no tag"):
+            make_source(tmp_path, {"a": blobs(9, 9)}, classes=("a", name, "c"))
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_photos_of_a_voc_tree_are_jpeg(how: str, tmp_path: Path) -> None:
+    source = make_source(tmp_path, {"a": blobs(40, 60), "b": blobs(30, 20)})
+    photo = tmp_path / "photos" / "b.png"
+    Image.open(photo).save(photo.with_suffix(".jpg"), quality=90)
+    items = (source.dataset.items[0], replace(source.dataset.items[1], photo=photo.with_suffix(".jpg")))
+    source = replace(source, dataset=replace(source.dataset, items=items))
+    done = export_labels("voc", source, tmp_path / "out", photos=how)
+    assert sorted(path.name for path in (tmp_path / "out" / "JPEGImages").iterdir()) == ["a.jpg", "b.jpg"]
+    with Image.open(tmp_path / "out" / "JPEGImages" / "a.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (60, 40))
+    assert (tmp_path / "out" / "JPEGImages" / "b.jpg").read_bytes() == photo.with_suffix(".jpg").read_bytes()
+    assert any("1 photos that are no JPEG" in remark for remark in done.remarks)
 
 
 def test_cvat_class_names_that_its_table_cannot_hold(tmp_path: Path) -> None:

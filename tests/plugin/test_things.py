@@ -16,7 +16,7 @@ import pytest
 from semples.core.registry import Registry
 from semples.data.classes import ClassList
 from semples.data.dataset import open_dataset
-from semples.export.source import ExportSource
+from semples.export import ExportSource, export_labels
 from semples.settings import kinds
 from tests import tiny
 from tests.contract import test_label_methods
@@ -94,11 +94,9 @@ def test_labels_by_otsu() -> None:
 
 
 def test_areas(tmp_path: Path) -> None:
-    areas = pytest.importorskip("semples_example_plugin.areas")
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
     dataset = open_dataset(photos)
-    (tmp_path / "out").mkdir()
-    remarks = areas.export(ExportSource(dataset, photos / "masks"), tmp_path / "out", areas.Options(min_area=5))
+    remarks = export_labels("areas", ExportSource(dataset, photos / "masks"), tmp_path / "out", min_area=5).remarks
     with open(tmp_path / "out" / "areas.csv", encoding="utf-8", newline="") as file:
         rows = [tuple(row.values()) for row in csv.DictReader(file)]
     expected = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import semples
 from semples.core.palette import read_label_png
@@ -17,9 +20,10 @@ from semples.core.schema import to_dict
 from semples.recipe import Recipe, load_recipe
 from semples.run.records import finish
 from semples.segmenter.build import Segmenter
-from semples.segmenter.package import Figure, licence_of, model_card, open_package, write_package
+from semples.segmenter.package import Figure, licence_key, licence_of, model_card, open_package, write_package
 from tests import tiny
 from tests.prediction import material
+from tests.prediction.test_large import blocks
 from tests.segmenter import material as segmenters
 
 
@@ -31,6 +35,7 @@ def test_the_folder_has_everything(tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     names = {"README.md", "classes.json", "config.json", "model.safetensors", "recipe.yaml", "segmenter.json"}
+    names.add("preprocessor_config.json")
     assert files.keys() == names
     classes = json.loads(files["classes.json"])["classes"]
     assert classes[1] == {"label": 1, "name": "disc", "colour": "#800000"}
@@ -56,6 +61,44 @@ def test_the_network_loads_with_transformers(family: str, tmp_path: Path) -> Non
         found, expected = network(pixel_values=images), Segmenter.load(folder).network(pixel_values=images)
     key = "masks_queries_logits" if family == "mask2former" else "logits"
     assert torch.equal(getattr(found, key), getattr(expected, key))
+
+
+@pytest.mark.parametrize("family", ["semples_vit", "segformer", "upernet", "mask2former", "maskformer", "eomt"])
+def test_the_pipeline_gives_the_same_labels(family: str, tmp_path: Path) -> None:
+    """transformers' own pipeline on the folder, with a photo that needs no rounding of its sides."""
+    import transformers
+
+    if family == "semples_vit":
+        importlib.import_module("semples.segmenter.vit")  # as the card says
+    folder = material.package(tmp_path / "model", family)
+    photo = blocks(64, 64)
+    segments = transformers.pipeline("image-segmentation", model=str(folder))(
+        Image.fromarray(photo), subtask="semantic"
+    )
+    found = np.full((64, 64), 255, np.uint8)
+    for segment in segments:
+        found[np.array(segment["mask"]) > 0] = ("background", "disc", "square").index(segment["label"])
+    expected = semples.load(folder, scales=[1.0], mirror=False, crf=False).predict(photo)
+    assert (found == expected).mean() > 0.9  # it enlarges logits, this program probabilities
+    assert len(np.unique(expected)) > 1 or family in ("mask2former", "maskformer")
+    header = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert (header["library_name"], header["pipeline_tag"]) == ("transformers", "image-segmentation")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("nvidia/mit-b0", {"license": "other", "license_name": "nvidia-source-code-license"}),
+        ("microsoft/swin-tiny-patch4-window7-224", {"license": "apache-2.0"}),
+        ("upernet:microsoft/swin-tiny-patch4-window7-224", {"license": "apache-2.0"}),
+        ("facebook/mask2former-swin-tiny-ade-semantic", {"license": "cc-by-nc-4.0"}),
+        ("vit:shipped:demo_vit", {"license": "apache-2.0"}),
+        ("scratch:segformer", {"license": "other", "license_name": "to-be-decided"}),
+        ("somebody/unknown", {"license": "unknown"}),
+    ],
+)
+def test_the_cards_header_names_the_start_weights_licence(source: str, expected: dict[str, str]) -> None:
+    assert licence_key(source) == expected
 
 
 def test_the_card_is_honest(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.core.palette import label_png
 from semples.data.photos import probe, read_photo, reduced
-from semples.export.gallery import Options, overlay
+from semples.export.overlay import overlay
 from semples.prediction.job import count_labels
 from semples.prediction.model import Model
 from semples.segmenter.build import BACKGROUND
@@ -109,20 +108,17 @@ def decode(sent: Sent, limits: Limits) -> NDArray[np.uint8]:
     """The photo, uint8 (H,W,3). Raises UserError: one line without the file's name; its size is read before it."""
     if len(sent.data) > limits.bytes:
         raise UserError(f"this file is larger than {limits.megabytes:g} megabytes; make the photo smaller")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photo"
-        path.write_bytes(sent.data)
-        try:
-            width, height = probe(path, max_megapixels=float("inf"))
-            megapixels = width * height / 1e6
-            if megapixels > limits.megapixels:
-                raise UserError(
-                    f"{width} x {height} pixels are {megapixels:.4g} megapixels; this page takes photos of up to "
-                    f"{limits.megapixels:g}: make it smaller, or use semples predict"
-                )
-            return read_photo(path, max_megapixels=limits.megapixels)
-        except UserError as error:
-            raise UserError(str(error).removeprefix(f"{path}: ")) from None
+    try:
+        width, height = probe(sent.data, max_megapixels=float("inf"))
+        megapixels = width * height / 1e6
+        if megapixels > limits.megapixels:
+            raise UserError(
+                f"{width} x {height} pixels are {megapixels:.4g} megapixels; this page takes photos of up to "
+                f"{limits.megapixels:g}: make it smaller, or use semples predict"
+            )
+        return read_photo(sent.data, max_megapixels=limits.megapixels)
+    except UserError as error:
+        raise UserError(str(error).removeprefix("the photo: ")) from None
 
 
 def shown(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -159,7 +155,7 @@ def write_files(found: Answer, folder: Path) -> tuple[Path, Path, Path]:
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in Path(found.name).stem)[:60]
     labels, picture, areas = (folder / f"{stem or 'photo'}_{end}" for end in ("labels.png", "overlay.jpg", "areas.csv"))
     labels.write_bytes(label_png(found.labels))
-    drawn = overlay(found.picture, found.layer, Options(max_side=SHOWN_SIDE))
+    drawn = overlay(found.picture, found.layer, max_side=SHOWN_SIDE)
     Image.fromarray(drawn).save(picture, format="JPEG", quality=90)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

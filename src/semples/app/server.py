@@ -6,9 +6,14 @@ is sent lies in a folder of its own that goes with the program.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import signal
 import socket
+import stat
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,35 +34,69 @@ from semples.prediction.model import Model
 LOCAL = ("127.0.0.1", "localhost")
 # gradio's own copy of a font; of its half-bold ones some letters are missing
 FONT = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "sans-serif")
+PREFIX, LOCK = "semples-app-", ".lock"
+YOUNG_SECONDS = 600  # a folder without a lock of this age is nobody's
 PATIENCE = 10  # seconds that a photo being computed has when the program is ended
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """The folder for what is sent and answered, told to gradio by its environment variable; it goes at the end."""
-    with tempfile.TemporaryDirectory(prefix="semples-app-", ignore_cleanup_errors=True) as made:
-        folder = Path(made).resolve()
-        before = os.environ.get("GRADIO_TEMP_DIR")
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    """The folder for what is sent and answered, told to gradio by its environment variable; it goes at the end.
+
+    Folders that programs left which were killed are swept first: a lock tells them from those in use.
+    """
+    sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
+        with open(Path(made) / LOCK, "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = Path(made).resolve() / "files"
+            folder.mkdir()
+            before = os.environ.get("GRADIO_TEMP_DIR")
+            os.environ["GRADIO_TEMP_DIR"] = str(folder)
+            try:
+                yield folder
+            finally:
+                if before is None:
+                    del os.environ["GRADIO_TEMP_DIR"]
+                else:
+                    os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed programs of this user have left in `place`."""
+    for folder in place.glob(f"{PREFIX}*"):
         try:
-            yield folder
+            about = folder.lstat()
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+                continue
+            lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:  # being made at this moment, or killed then
+            if time.time() - about.st_mtime > YOUNG_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+            continue
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # in use
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
         finally:
-            if before is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before
+            os.close(lock)
 
 
 def build_app(model: Model, *, name: str, limits: Limits, hosts: Sequence[str], folder: Path) -> FastAPI:
     """The web application. `hosts`: names of this server that requests may carry, `*` for any."""
+    page = build_page(model, name=name, limits=limits, folder=folder)
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
-        Middleware(Guard, folder=folder, most=limits.bytes),
+        Middleware(Guard, folder=folder, most=limits.bytes, events=lambda: page.fns),
     ]
     app = FastAPI(middleware=guards, docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(
         app,
-        build_page(model, name=name, limits=limits, folder=folder),
+        page,
         path="/",
         footer_links=[],
         run_history=False,
@@ -110,6 +149,27 @@ def serve(model: Model, sock: socket.socket, *, name: str, limits: Limits) -> No
     with private_folder() as folder:
         try:
             host = sock.getsockname()[0]
-            make_server(model, name=name, limits=limits, host=host, folder=folder).run(sockets=[sock])
+            server = make_server(model, name=name, limits=limits, host=host, folder=folder)
+            with _ended_by_signals(server):
+                server.run(sockets=[sock])
         except KeyboardInterrupt:
             return
+
+
+@contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """SIGTERM, and SIGHUP where it is not ignored (`nohup`), end the server in good order, so that its folder goes.
+
+    uvicorn raises a signal once more when it has ended; the handlers of before would then end the program at once.
+    """
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    wanted = [sign for sign in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(sign) is not signal.SIG_IGN]
+    before = {sign: signal.signal(sign, end) for sign in wanted}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)

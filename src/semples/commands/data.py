@@ -25,6 +25,7 @@ def check(
     min_side: int = 64,
     min_photos: int = 20,
     max_megapixels: float = 100.0,
+    bits: int = 0,
     json: Path | None = None,
 ) -> None:
     """Count photos and classes, show which occur together, and name problems: unreadable photos, leaks, typos, rarity.
@@ -45,6 +46,8 @@ def check(
         classes with fewer photos are named as rare.
     max_megapixels
         larger photos count as unreadable.
+    bits
+        of the greatest value in photos of 16 bits, for example 12; default: as each file says.
     json
         file that gets the figures too.
     """
@@ -57,7 +60,7 @@ def check(
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
 
-    dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels)
+    dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels, bits=bits)
     report = check_dataset(
         dataset,
         workers=os.cpu_count() or 1,
@@ -145,7 +148,8 @@ def import_(
     Parameters
     ----------
     annotations
-        file or folder: COCO or Label Studio JSON, YOLO, VOC XML, CSV, or photos in folders named by class.
+        file, folder or zip archive: COCO or Label Studio JSON, YOLO, VOC XML or label maps, CSV, or photos in folders
+        named by class.
     out
         folder that gets tags.csv, classes.txt, masks/ and the photos (linked where the disk allows it).
     photos

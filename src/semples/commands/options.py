@@ -53,6 +53,8 @@ class PredictOptions:
         from one window to the next, pixels; default half a window.
     crf
         draw the labels to the edges of the photo (dense CRF).
+    min_confidence
+        pixels that are less sure become 255 (not labelled); 0 to 1, the lead of a pixel's label over the second.
     batch
         photos, or windows, computed together; default 8.
     workers
@@ -64,6 +66,7 @@ class PredictOptions:
     window: int | None = None
     stride: int | None = None
     crf: bool | None = None
+    min_confidence: float | None = None
     batch: int | None = None
     workers: int | None = None
 

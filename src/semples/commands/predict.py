@@ -13,7 +13,10 @@ def predict(
     out: Out,
     tags: str | None = None,
     how: PredictOptions = PredictOptions(),
+    confidence: bool = False,
+    opacity: float | None = None,
     max_megapixels: float | None = None,
+    bits: int | None = None,
     voc_server: bool = False,
 ) -> None:
     """Segment new photos: label maps, overlays, and the area of every class.
@@ -30,23 +33,32 @@ def predict(
         folder that gets labels/, overlays/ and areas.csv.
     tags
         classes that can be in the photos: words for all (dog,cat), or a tags file with a row for each.
+    confidence
+        also write how sure each pixel is: confidence/, 8-bit grey, 255 for 1.
+    opacity
+        of the labels' colours in overlays, 0 to 1; default 0.5.
     max_megapixels
         a larger photo is set aside; default 100.
     voc_server
         also write OUT/results.tgz, which the evaluation server of PASCAL VOC takes; of a VOC folder the photos of its
         list test are segmented.
+    bits
+        of the greatest value in photos of 16 bits, for example 12; default: as each file says.
     """
     from semples import terminal
     from semples.core.errors import Incomplete, UserError
     from semples.prediction import predict as predict_photos
-    from semples.prediction.job import LABELS
+    from semples.prediction.journal import LABELS
     from semples.prediction.voc_server import pack, photos_of_test
 
     if not photos:
         raise UserError("no photo to predict; name photos, folders or patterns after the model")
-
-    chosen = photos_of_test(photos) if voc_server else photos
-    done = predict_photos(how.load(model, max_megapixels=max_megapixels), chosen, out, tags=tags)
+    done = predict_photos(
+        how.load(model, max_megapixels=max_megapixels, bits=bits, confidence=confidence, opacity=opacity),
+        photos_of_test(photos) if voc_server else photos,
+        out,
+        tags=tags,
+    )
     terminal.print_predicted(done, model=model)
     if voc_server:
         archive = pack(done.out / LABELS, done.ids, done.out, classes=done.classes)

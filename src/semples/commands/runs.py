@@ -291,7 +291,7 @@ def score(
 ) -> None:
     """Score CAMs over all background thresholds, and label maps, against masks.
 
-    With --cams or --labels: ends with status 1 where a file could not be used; the others are scored.
+    Ends with status 1 where a mask or another file could not be used; the others are scored.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from semples.commands.options import PredictOptions, Set
-from semples.core.errors import UserError
+from semples.core.errors import Incomplete, UserError
 
 segment_app = App(name="segment", help="The final segmenter: a network that needs no tags.")
 
@@ -87,7 +87,8 @@ def evaluate_(
 ) -> None:
     """Score a segmenter on photos with masks: IoU and boundary IoU of every class, and what is taken for what.
 
-    The photos are segmented as `semples predict` segments them with the same options.
+    The photos are segmented as `semples predict` segments them with the same options. Ends with status 1 where a photo
+    or its mask could not be used; the others are scored.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def evaluate_(
 
     dataset = scored_photos(data, split=split, classes=classes)
     terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
-    found = evaluate(how.load(model), dataset)
+    found = evaluate(how.load(model, confidence=True), dataset)
     terminal.print_evaluation(found)
     if out is not None:
         write_json(out / "eval.json", found.as_json())
@@ -118,3 +119,5 @@ def evaluate_(
         terminal.say(f"figures: {out / 'eval.json'}, picture: {out / 'confusion.png'}")
     if json is not None:
         write_json(json, found.as_json())
+    if found.unusable:
+        raise Incomplete.of(found.unusable, done=f"the figures are of the other {found.photos} photos")

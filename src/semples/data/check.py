@@ -13,7 +13,9 @@ import numpy as np
 
 from semples.core.progress import track
 from semples.data import hints
-from semples.data.dataset import IGNORE, Item, PhotoError, Problem, TaggedDataset
+from semples.data.dataset import IGNORE, FileDataset, Item, PhotoError, Problem, TaggedDataset
+from semples.data.masks import way_of
+from semples.data.photos import probe_turn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -183,6 +185,10 @@ def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, 
         if mask is None:
             continue
         masks += 1
+        if _may_lie_otherwise(dataset, item):
+            problems.append(
+                Problem(item.id, "its EXIF data turn it, and no size tells whether its mask is upright too")
+            )
         drawn = {int(value) - 1 for value in np.unique(mask) if 0 < value < IGNORE}
         untagged, undrawn = sorted(drawn - set(item.tags)), sorted(set(item.tags) - drawn)
         if untagged:
@@ -190,6 +196,15 @@ def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, 
         if undrawn:
             problems.append(Problem(item.id, f"tagged {_join(names, undrawn)}, but its mask shows none"))
     return masks, problems
+
+
+def _may_lie_otherwise(dataset: TaggedDataset, item: Item) -> bool:
+    """Whether a photo is turned, and neither its mask's size nor other masks tell which way up the mask is."""
+    whole = getattr(dataset, "whole", dataset)
+    if item.mask is None or not isinstance(whole, FileDataset) or whole.mask_way != "unknown":
+        return False
+    size, orientation = probe_turn(item.photo, max_megapixels=whole.max_megapixels)
+    return way_of(size, size, orientation) == "unknown"
 
 
 def _join(names: tuple[str, ...], indices: list[int]) -> str:

@@ -17,7 +17,8 @@ class ClassList:
     """The classes of a dataset in order; class k (0-based) is label value k + 1.
 
     `prompts` holds the word that stands for each class in a text ("player" for person); empty: the names themselves.
-    Raises UserError for an empty list, more than 254 classes, an empty or a repeated name.
+    Raises UserError for an empty list, more than 254 classes, an empty or a repeated name, and for a
+    class called background, which is what is left where no class is.
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,10 @@ class ClassList:
             raise UserError("the class list holds an empty name; remove it")
         seen: set[str] = set()
         for name in self.names:
+            if name.casefold() == "background":
+                raise UserError(
+                    f"a class is called {name!r}; background is what carries no tag: leave it out, or rename it"
+                )
             if name in seen:
                 raise UserError(f"the class list names {name!r} twice; remove one")
             seen.add(name)

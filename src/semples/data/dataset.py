@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol, cast, runtime_checkable
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES
-from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, read_mask, read_photo
+from semples.data.masks import QUARTER, Way, upright_mask, way_of
+from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, probe_turn, read_photo
 
 __all__ = [
     "IGNORE",
@@ -105,18 +107,33 @@ class FileDataset:
     items: tuple[Item, ...]
     problems: tuple[Problem, ...]
     max_megapixels: float = MAX_MEGAPIXELS
+    bits: int = 0  # of the greatest value in photos of 16 bits; 0: as each file says
 
     def photo(self, item: Item | int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB, upright, of a photo or of that at a place among `items`. Raises PhotoError."""
         shown = self.items[item] if isinstance(item, int) else item
-        return read_photo(shown.photo, max_megapixels=self.max_megapixels)
+        return read_photo(shown.photo, max_megapixels=self.max_megapixels, bits=self.bits)
+
+    @cached_property
+    def mask_way(self) -> Way:
+        """Which way up masks of turned photos are, by the first whose size tells."""
+        for item in self.items:
+            if item.mask is not None:
+                try:
+                    size, orientation = probe_turn(item.photo, max_megapixels=self.max_megapixels)
+                    if orientation >= QUARTER:
+                        found = way_of(probe(item.mask, max_megapixels=self.max_megapixels), size, orientation)
+                        if found != "unknown":
+                            return found
+                except PhotoError:
+                    continue
+        return "unknown"
 
     def mask(self, item: Item) -> NDArray[np.uint8] | None:
         """(H, W) uint8 labels of the photo's size, None where there is no mask. Raises PhotoError."""
         if item.mask is None:
             return None
-        size = probe(item.photo, max_megapixels=self.max_megapixels)
-        labels = read_mask(item.mask, size=size, max_megapixels=self.max_megapixels)
+        labels = upright_mask(item.mask, item.photo, max_megapixels=self.max_megapixels, way=lambda: self.mask_way)
         unknown = [int(value) for value in np.unique(labels) if len(self.classes) < value < IGNORE]
         if unknown:
             coco = len(self.classes) == len(COCO_CLASSES) and max(unknown) <= max(CATEGORIES)
@@ -184,6 +201,7 @@ def open_dataset(
     tags: Path | str | None = None,
     classes: ClassList | Path | str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    bits: int = 0,
 ) -> TaggedDataset:
     """List the tagged photos in the folder `root`.
 
@@ -193,6 +211,7 @@ def open_dataset(
         tags: a tags file to use in place of the one in the folder.
         classes: the class list, or a text file with `name` or `name,prompt word` on each line.
         max_megapixels: larger photos are refused when they are decoded.
+        bits: of the greatest value in photos of 16 bits; 0: as each file says.
 
     Raises:
         UserError: nothing readable there, or a file of it is unusable as a whole. A single bad row or photo is no
@@ -212,7 +231,7 @@ def open_dataset(
     if not dataset.items:
         first = f"; the first: {dataset.problems[0].where}: {dataset.problems[0].what}" if dataset.problems else ""
         raise UserError(f"{folder}: no usable photo, {len(dataset.problems)} problems{first}")
-    return dataset
+    return replace(dataset, bits=bits) if bits and isinstance(dataset, FileDataset) else dataset
 
 
 def _reader(name: str) -> Reader:

@@ -1,43 +1,45 @@
-"""Label maps of a run as files that other programs read.
+"""Label maps of a run, or of predicted photos, as files that other programs read.
 
-An exporter is a module with `Options`, a frozen dataclass of its settings, and `export(source, folder, options)`, which
-writes into an empty folder and returns remarks for the user. To add one, write the module and give it a line in
-`EXPORTERS`.
+To add a format, write a module with an `Exporter` and give it a line in `EXPORTERS`; another package names its own as
+an entry point `semples.exporters`, and `package.module:Name` names any.
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
+
+import yaml
 
 from semples.core.errors import UserError
+from semples.core.registry import Registry
+from semples.core.schema import merge
+from semples.export.base import Exporter
 from semples.export.folder import new_folder
 from semples.export.source import ExportSource, source_of_photos, source_of_run
 
-__all__ = ["EXPORTERS", "ExportSource", "Exported", "about", "export_labels", "source_of_photos", "source_of_run"]
+__all__ = [
+    "EXPORTERS", "ExportSource", "Exported", "Exporter", "about", "export_labels", "exporter", "parse_options",
+    "source_of_photos", "source_of_run",
+]  # fmt: skip
 
-EXPORTERS: dict[str, str] = {
-    "voc": "semples.export.voc",
-    "coco": "semples.export.coco",
-    "yolo": "semples.export.yolo",
-    "labelstudio": "semples.export.labelstudio",
-    "cvat-coco": "semples.export.cvat_coco",
-    "cvat-voc": "semples.export.cvat_voc",
-    "gallery": "semples.export.gallery",
-    "fma-wsss": "semples.export.fma_wsss",
-}
-
-
-class Exporter(Protocol):
-    """What an exporter module offers."""
-
-    Options: type[Any]
-
-    def export(self, source: ExportSource, folder: Path, options: Any) -> tuple[str, ...]:
-        """Write everything into the empty `folder`; what the user should know of it. Raises UserError."""
-        ...
+EXPORTERS: Registry[Any] = Registry(
+    kind="format",
+    group="semples.exporters",
+    shipped={
+        "voc": "semples.export.voc:Voc",
+        "coco": "semples.export.coco:Coco",
+        "yolo": "semples.export.yolo:Yolo",
+        "labelstudio": "semples.export.labelstudio:LabelStudio",
+        "cvat-coco": "semples.export.cvat_coco:CvatCoco",
+        "cvat-voc": "semples.export.cvat_voc:CvatVoc",
+        "gallery": "semples.export.gallery:Gallery",
+        "fma-wsss": "semples.export.fma_wsss:FmaWsss",
+    },
+    base=Exporter,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Exported:
     remarks: tuple[str, ...]
 
 
+def exporter(name: str) -> Exporter:
+    """The exporter of this name. Raises UserError for an unknown one."""
+    found = EXPORTERS.load(name)
+    made: Exporter = found() if isinstance(found, type) else found
+    return made
+
+
 def export_labels(name: str, source: ExportSource, out: Path | str, **options: Any) -> Exported:
     """Write the photos' label maps (or CAMs) in the format `name` to the new folder `out`.
 
@@ -59,26 +68,38 @@ def export_labels(name: str, source: ExportSource, out: Path | str, **options: A
     Raises:
         UserError: unknown format or option, `out` holds something, a label map is missing or does not fit its photo.
     """
-    exporter = _exporter(name)
-    known = [field.name for field in fields(exporter.Options)]
+    chosen = exporter(name)
+    known = [field.name for field in fields(chosen.settings)]
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if key not in known:
             raise UserError(f"the format {name} has no option {key}; it has {', '.join(known) or 'none'}")
-    chosen = exporter.Options(**given)
+    settings = merge(chosen.settings(), given, where=name)
     if not source.dataset.items:
         raise UserError(f"{source.dataset.root}: no photo to export")
     with new_folder(Path(out).expanduser()) as folder:
-        remarks = exporter.export(source, folder, chosen)
+        remarks = chosen.export(source, folder, settings)
     return Exported(name, Path(out), len(source.dataset.items), remarks)
 
 
 def about(name: str) -> str:
-    """One line on a format: the first of its module's documentation."""
-    return (importlib.import_module(EXPORTERS[name]).__doc__ or "").partition("\n")[0].strip()
+    """One line on a format: the first of its documentation."""
+    return EXPORTERS.about(name)
 
 
-def _exporter(name: str) -> Exporter:
-    if name not in EXPORTERS:
-        raise UserError(f"unknown format {name!r}; known are {', '.join(EXPORTERS)}")
-    return cast(Exporter, importlib.import_module(EXPORTERS[name]))
+def parse_options(words: Iterable[str]) -> dict[str, Any]:
+    """`key=value` words as options; values are read as YAML. Raises UserError."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--option {word}: write key=value, for example min_area=20")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parsed = value
+        if parsed is None or isinstance(parsed, dict):
+            parsed = value
+        found[key] = parsed
+    return found

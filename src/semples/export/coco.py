@@ -16,8 +16,10 @@ from typing import Any, Literal
 from semples import __version__
 from semples.core.files import write_text
 from semples.core.progress import track
+from semples.core.schema import setting
+from semples.export.base import Exporter, Photos, min_area_setting, photos_setting, tolerance_setting
 from semples.export.codes import coco_rle
-from semples.export.folder import Photos, check_choice, check_range, place_photo
+from semples.export.folder import place_photo
 from semples.export.polygons import region_polygon
 from semples.export.regions import Region, find_regions
 from semples.export.source import ExportSource
@@ -28,31 +30,29 @@ FILE = "instances.json"
 
 @dataclass(frozen=True)
 class Options:
-    """shapes: run-length codes, or polygons within `tolerance` pixels; min_area: smaller regions are left out, pixels;
-    photos: put beside, or not."""
+    """How the annotations are written."""
 
-    shapes: Shapes = "rle"
-    min_area: int = 1
-    tolerance: float = 1.0
-    photos: Photos = "none"
-
-    def __post_init__(self) -> None:
-        check_choice("shapes", self.shapes, Shapes)
-        check_choice("photos", self.photos, Photos)
-        check_range("min_area", self.min_area, low=1)
-        check_range("tolerance", self.tolerance, low=0, high=100)
+    shapes: Shapes = setting("rle", "rle (exact) or polygons")
+    min_area: int = min_area_setting()
+    tolerance: float = tolerance_setting()
+    photos: Photos = photos_setting("none")
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write `instances.json` and, where wanted, the photos."""
-    names = dict(source.photo_names)
-    if options.photos != "none":
-        for item in track(source.dataset.items, label="photos"):
-            placed = place_photo(source.dataset, item, folder / "images" / item.id, options.photos)
-            names[item.id] = placed.relative_to(folder / "images").as_posix()
-    tree = coco_tree(source, names, shapes=options.shapes, min_area=options.min_area, tolerance=options.tolerance)
-    write_text(folder / FILE, compact_json(tree))
-    return (f"{len(tree['annotations'])} annotations; {FILE} opens in pycocotools and in most toolboxes",)
+class Coco(Exporter):
+    """COCO JSON: one annotation a region, as run-length code (exact) or polygon."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write `instances.json` and, where wanted, the photos."""
+        names = dict(source.photo_names)
+        if options.photos != "none":
+            for item in track(source.dataset.items, label="photos"):
+                placed = place_photo(source.dataset, item, folder / "images" / item.id, options.photos)
+                names[item.id] = placed.relative_to(folder / "images").as_posix()
+        tree = coco_tree(source, names, shapes=options.shapes, min_area=options.min_area, tolerance=options.tolerance)
+        write_text(folder / FILE, compact_json(tree))
+        return (f"{len(tree['annotations'])} annotations; {FILE} opens in pycocotools and in most toolboxes",)
 
 
 def coco_tree(

@@ -24,8 +24,9 @@ from semples.core.errors import UserError
 from semples.core.files import write_text
 from semples.core.palette import write_label_png
 from semples.core.progress import track
+from semples.core.schema import setting
 from semples.data.dataset import IGNORE
-from semples.export.folder import check_range
+from semples.export.base import Exporter
 from semples.export.source import ExportSource
 from semples.export.voc import write_classes, write_names
 from semples.labels.threshold import label_map
@@ -33,40 +34,43 @@ from semples.labels.threshold import label_map
 
 @dataclass(frozen=True)
 class Options:
-    """threshold: background threshold of the seeds, None: that of the run's label maps; band: least margin of a decided
-    pixel; both in 0..1."""
+    """How the seeds are made."""
 
-    threshold: float | None = None
-    band: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_range("band", self.band, low=0, high=1)
-        if self.threshold is not None:
-            check_range("threshold", self.threshold, low=0, high=1)
+    threshold: float | None = setting(
+        None, "background threshold of the seeds; none: that of the run's label maps", low=0, high=1
+    )
+    band: float = setting(0.1, "least margin of a decided pixel", low=0, high=1)
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write CAMs, seeds and lists."""
-    if source.cams is None:
-        raise UserError("fma-wsss hands CAMs over; name a folder with CAMs")
-    threshold = source.threshold if options.threshold is None else options.threshold
-    names, count = source.flat_names, len(source.dataset.classes)
-    store = CamStore(folder / "cams", format="npy")
-    undecided = 0.0
-    for item in track(source.dataset.items, label="export"):
-        width, height = source.size(item)
-        cams = resized(source.cams.read(item.id), (height, width))
-        if any(not 0 <= index < count for index in cams):
-            raise UserError(f"CAMs of {item.id}: class index {max(cams)}, but there are {count} classes")
-        store.write(names[item.id], cams, (height, width))
-        seeds = make_seeds(cams, (height, width), threshold=threshold, band=options.band)
-        write_label_png(folder / "seeds" / f"{names[item.id]}.png", seeds)
-        undecided += float((seeds == IGNORE).mean())
-    write_text(folder / "train.txt", "".join(f"{name}\n" for name in names.values()))
-    write_classes(folder / "classes.txt", source.dataset.classes)
-    share = 100 * undecided / len(names)
-    about = f"seeds at threshold {threshold:g}, band {options.band:g}: {share:.1f} % of the pixels undecided"
-    return (about, *write_names(folder / "names.csv", names))
+class FmaWsss(Exporter):
+    """Hand-over to FMA-WSSS: CAMs as the published dictionaries, and seeds as palette PNG."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write CAMs, seeds and lists."""
+        if source.cams is None:
+            raise UserError(
+                "fma-wsss hands CAMs over, and predictions have none; export a run, or name a folder with CAMs (--cams)"
+            )
+        threshold = source.threshold if options.threshold is None else options.threshold
+        names, count = source.flat_names, len(source.dataset.classes)
+        store = CamStore(folder / "cams", format="npy")
+        undecided = 0.0
+        for item in track(source.dataset.items, label="export"):
+            width, height = source.size(item)
+            cams = resized(source.cams.read(item.id), (height, width))
+            if any(not 0 <= index < count for index in cams):
+                raise UserError(f"CAMs of {item.id}: class index {max(cams)}, but there are {count} classes")
+            store.write(names[item.id], cams, (height, width))
+            seeds = make_seeds(cams, (height, width), threshold=threshold, band=options.band)
+            write_label_png(folder / "seeds" / f"{names[item.id]}.png", seeds)
+            undecided += float((seeds == IGNORE).mean())
+        write_text(folder / "train.txt", "".join(f"{name}\n" for name in names.values()))
+        write_classes(folder / "classes.txt", source.dataset.classes)
+        share = 100 * undecided / len(names)
+        about = f"seeds at threshold {threshold:g}, band {options.band:g}: {share:.1f} % of the pixels undecided"
+        return (about, *write_names(folder / "names.csv", names))
 
 
 def resized(cams: Cams, shape: tuple[int, int]) -> Cams:

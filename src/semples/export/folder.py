@@ -9,10 +9,9 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 
 from PIL import Image
 
@@ -20,8 +19,7 @@ from semples.core.errors import UserError
 from semples.core.files import atomic_path, write_bytes
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import ORIENTATION_TAG
-
-Photos = Literal["none", "copy", "link"]
+from semples.export.base import Photos
 
 # Formats that every program reads, and the extensions it knows them by.
 COMMON = {
@@ -63,13 +61,15 @@ def _umask() -> int:
     return mask
 
 
-def place_photo(dataset: TaggedDataset, item: Item, stem: Path, how: Photos) -> Path:
+def place_photo(
+    dataset: TaggedDataset, item: Item, stem: Path, how: Photos, *, formats: Collection[str] = COMMON
+) -> Path:
     """Put a photo at `stem` and an extension; where it lies then.
 
-    An upright photo in a common format stays as it is: copied, or hard-linked where `how` is "link" and the disk
+    An upright photo in one of `formats` stays as it is: copied, or hard-linked where `how` is "link" and the disk
     allows it. Any other is written upright as JPEG of quality 95, since many programs ignore the turn in its EXIF data.
     """
-    if not _is_plain(item.photo):
+    if not _is_plain(item.photo, formats):
         target = stem.with_name(f"{stem.name}.jpg")
         buffer = io.BytesIO()
         Image.fromarray(dataset.photo(item)).save(buffer, format="JPEG", quality=95)
@@ -88,11 +88,11 @@ def place_photo(dataset: TaggedDataset, item: Item, stem: Path, how: Photos) -> 
     return target
 
 
-def _is_plain(path: Path) -> bool:
-    """Whether a photo is upright, and of a common format that its extension tells."""
+def _is_plain(path: Path, formats: Collection[str]) -> bool:
+    """Whether a photo is upright, and of one of `formats`, which its extension tells."""
     try:
         with Image.open(path) as image:
-            fitting = path.suffix.casefold() in COMMON.get(image.format or "", ())
+            fitting = image.format in formats and path.suffix.casefold() in COMMON.get(image.format or "", ())
             return fitting and image.getexif().get(ORIENTATION_TAG, 1) == 1
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError):
         return False  # damaged EXIF data; whether the photo itself is readable, its decoding tells
@@ -108,16 +108,3 @@ def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
                 info.create_system = 3  # the same on every system
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, members[name])
-
-
-def check_choice(option: str, value: str, choices: object) -> None:
-    """Raises UserError where an option is not one of the values of a Literal."""
-    if value not in get_args(choices):
-        raise UserError(f"{option} {value!r}: choose one of {', '.join(get_args(choices))}")
-
-
-def check_range(option: str, value: float, *, low: float, high: float = float("inf")) -> None:
-    """Raises UserError where an option is out of its range."""
-    if not low <= value <= high:
-        limits = f"{low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise UserError(f"{option} {value:g}: must be {limits}")

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semples.core.files import write_bytes, write_text
-from semples.core.palette import colour, voc_palette
+from semples.core.palette import voc_palette
 from semples.core.progress import track
+from semples.core.schema import setting
 from semples.data.dataset import IGNORE
-from semples.data.photos import resize_photo
-from semples.export.folder import check_range
+from semples.export.base import Exporter
+from semples.export.overlay import overlay
 from semples.export.source import ExportSource
 
 STYLE = """\
@@ -35,41 +36,29 @@ figcaption { overflow-wrap: anywhere } small { display: block; color: #555 }
 
 @dataclass(frozen=True)
 class Options:
-    """max_side: longest side of a picture, pixels; opacity of the labels, 0 to 1."""
+    """How the pictures are drawn."""
 
-    max_side: int = 480
-    opacity: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_range("max_side", self.max_side, low=16)
-        check_range("opacity", self.opacity, low=0, high=1)
+    max_side: int = setting(480, "longest side of a picture", unit="pixels", low=16)
+    opacity: float = setting(0.5, "of the labels' colours", low=0, high=1)
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write the pictures and the page."""
-    figures = []
-    for item in track(source.dataset.items, label="export"):
-        labels = source.label_map(item)
-        picture = overlay(source.dataset.photo(item), labels, options)
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="PNG")
-        write_bytes(folder / "pictures" / f"{item.id}.png", buffer.getvalue())
-        figures.append(_figure(item.id, labels, source.dataset.classes.names, picture.shape))
-    write_text(folder / "index.html", _page(source, figures))
-    return ("open index.html in a browser",)
+class Gallery(Exporter):
+    """Gallery: every photo under its label map, and one page that shows them all, offline."""
 
+    settings = Options
 
-def overlay(photo: NDArray[np.uint8], labels: NDArray[np.uint8], options: Options) -> NDArray[np.uint8]:
-    """The photo (H, W, 3) uint8, made smaller where it is long, with the labels' colours (H, W) over it."""
-    height, width = labels.shape
-    factor = min(1.0, options.max_side / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if size != (width, height):
-        photo = resize_photo(photo, *size)
-        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    share = np.where(labels > 0, options.opacity, 0.0)[..., None]
-    mixed: NDArray[np.uint8] = np.rint(photo * (1 - share) + colour(labels) * share).astype(np.uint8)
-    return mixed
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write the pictures and the page."""
+        figures = []
+        for item in track(source.dataset.items, label="export"):
+            labels = source.label_map(item)
+            picture = overlay(source.dataset.photo(item), labels, max_side=options.max_side, opacity=options.opacity)
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, format="PNG")
+            write_bytes(folder / "pictures" / f"{item.id}.png", buffer.getvalue())
+            figures.append(_figure(item.id, labels, source.dataset.classes.names, picture.shape))
+        write_text(folder / "index.html", _page(source, figures))
+        return ("open index.html in a browser",)
 
 
 def _figure(id: str, labels: NDArray[np.uint8], names: tuple[str, ...], shape: tuple[int, ...]) -> str:

@@ -24,9 +24,10 @@ from semples import __version__
 from semples.core.files import write_text
 from semples.core.palette import voc_palette
 from semples.core.progress import track
+from semples.core.schema import setting
+from semples.export.base import Exporter, min_area_setting, tolerance_setting
 from semples.export.coco import compact_json
 from semples.export.codes import brush_code
-from semples.export.folder import check_choice, check_range
 from semples.export.polygons import region_polygon
 from semples.export.regions import find_regions
 from semples.export.source import ExportSource
@@ -36,45 +37,44 @@ Shapes = Literal["brush", "polygons"]
 
 @dataclass(frozen=True)
 class Options:
-    """shapes: brush masks, or polygons within `tolerance` pixels; min_area: smaller regions are left out, pixels;
-    prefix: what photos' addresses begin with."""
+    """How the tasks are written."""
 
-    shapes: Shapes = "brush"
-    min_area: int = 1
-    tolerance: float = 1.0
-    prefix: str = "/data/local-files/?d="
-
-    def __post_init__(self) -> None:
-        check_choice("shapes", self.shapes, Shapes)
-        check_range("min_area", self.min_area, low=1)
-        check_range("tolerance", self.tolerance, low=0, high=100)
+    shapes: Shapes = setting("brush", "brush masks (exact) or polygons")
+    min_area: int = min_area_setting()
+    tolerance: float = tolerance_setting()
+    prefix: str = setting("/data/local-files/?d=", "what photos' addresses begin with")
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write `tasks.json` and `config.xml`."""
-    names = source.dataset.classes.names
-    tasks = []
-    for number, item in enumerate(track(source.dataset.items, label="export"), start=1):
-        labels = source.label_map(item)
-        results = [
-            {
-                "id": f"{number}-{place}",
-                "type": kind,
-                "from_name": "label",
-                "to_name": "image",
-                "original_width": labels.shape[1],
-                "original_height": labels.shape[0],
-                "image_rotation": 0,
-                "value": value | {kind: [names[index]]},
-            }
-            for place, (index, kind, value) in enumerate(_shapes(labels, options), start=1)
-        ]
-        address = options.prefix + quote(source.photo_names[item.id])
-        predictions = [{"model_version": f"semples {__version__}", "result": results}]
-        tasks.append({"data": {"image": address}, "predictions": predictions})
-    write_text(folder / "config.xml", _config(names, options))
-    write_text(folder / "tasks.json", compact_json(tasks))
-    return ("first paste config.xml into Settings, Labeling Interface, Code; then import tasks.json",)
+class LabelStudio(Exporter):
+    """Label Studio: label maps as predictions that people correct."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write `tasks.json` and `config.xml`."""
+        names = source.dataset.classes.names
+        tasks = []
+        for number, item in enumerate(track(source.dataset.items, label="export"), start=1):
+            labels = source.label_map(item)
+            results = [
+                {
+                    "id": f"{number}-{place}",
+                    "type": kind,
+                    "from_name": "label",
+                    "to_name": "image",
+                    "original_width": labels.shape[1],
+                    "original_height": labels.shape[0],
+                    "image_rotation": 0,
+                    "value": value | {kind: [names[index]]},
+                }
+                for place, (index, kind, value) in enumerate(_shapes(labels, options), start=1)
+            ]
+            address = options.prefix + quote(source.photo_names[item.id])
+            predictions = [{"model_version": f"semples {__version__}", "result": results}]
+            tasks.append({"data": {"image": address}, "predictions": predictions})
+        write_text(folder / "config.xml", _config(names, options))
+        write_text(folder / "tasks.json", compact_json(tasks))
+        return ("first paste config.xml into Settings, Labeling Interface, Code; then import tasks.json",)
 
 
 def _shapes(labels: NDArray[np.uint8], options: Options) -> Iterator[tuple[int, str, dict[str, Any]]]:

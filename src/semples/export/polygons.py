@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.export.joining import join
 from semples.export.regions import Region
 
 Ring = NDArray[np.int64]  # (N, 2): x, y of its corners
@@ -41,10 +42,10 @@ def polygon(mask: NDArray[np.bool_], *, tolerance: float, inset: float = 0.0) ->
         for allowed in (tolerance, tolerance / 2):
             simple = [simplify(ring, allowed) for ring in rings] if allowed > 0 else []
             if simple and len(simple[0]) >= 3:
-                joined = _join([_moved(ring, inset) for ring in simple if len(ring) >= 3])
+                joined = join([_moved(ring, inset) for ring in simple if len(ring) >= 3])
                 if _agrees(joined, mask):
                     return joined
-    return _join([_moved(ring, inset) for ring in rings])
+    return join([_moved(ring, inset) for ring in rings])
 
 
 def _moved(ring: Ring, inset: float) -> NDArray[Any]:
@@ -134,16 +135,6 @@ def _distance(points: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np
     part = np.clip((points - a) @ along / length, 0, 1) if length else np.zeros(len(points))
     distance: NDArray[np.float64] = np.hypot(*(points - a - part[:, None] * along).T)
     return distance
-
-
-def _join(rings: list[NDArray[Any]]) -> NDArray[Any]:
-    """One ring of an outline and its holes, each tied in where it comes nearest, by a cut walked there and back."""
-    outline, *holes = rings
-    for hole in holes:
-        apart = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
-        here, there = np.unravel_index(int(np.argmin(apart)), apart.shape)
-        outline = np.concatenate([outline[: here + 1], hole[there:], hole[: there + 1], outline[here:]])
-    return outline
 
 
 def fill(ring: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -18,7 +18,8 @@ import yaml
 
 from semples.core.files import write_text
 from semples.core.progress import track
-from semples.export.folder import Photos, check_choice, check_range, place_photo
+from semples.export.base import Exporter, Photos, min_area_setting, photos_setting, tolerance_setting
+from semples.export.folder import place_photo
 from semples.export.polygons import region_polygon
 from semples.export.regions import Region, find_regions
 from semples.export.source import ExportSource
@@ -29,38 +30,39 @@ INSET = 0.05  # pixels; YOLO's programs draw polygons with OpenCV
 
 @dataclass(frozen=True)
 class Options:
-    """min_area: smaller regions are left out, pixels; tolerance of the polygons, pixels; photos: put beside, or not."""
+    """How the text files are written."""
 
-    min_area: int = 1
-    tolerance: float = 1.0
-    photos: Photos = "copy"
-
-    def __post_init__(self) -> None:
-        check_choice("photos", self.photos, Photos)
-        check_range("min_area", self.min_area, low=1)
-        check_range("tolerance", self.tolerance, low=0, high=100)
+    min_area: int = min_area_setting()
+    tolerance: float = tolerance_setting()
+    photos: Photos = photos_setting("copy")
 
 
-def export(source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
-    """Write photos, text files and data.yaml."""
-    names = source.flat_names
-    count = 0
-    for item in track(source.dataset.items, label="export"):
-        labels = source.label_map(item)
-        lines = [
-            _line(region, labels.shape, options.tolerance) for region in find_regions(labels, min_area=options.min_area)
-        ]
-        count += len(lines)
-        write_text(folder / "labels" / "train" / f"{names[item.id]}.txt", "".join(lines))
-        if options.photos != "none":
-            place_photo(source.dataset, item, folder / "images" / "train" / names[item.id], options.photos)
-    described = {
-        "train": "images/train",
-        "val": "images/train",
-        "names": dict(enumerate(source.dataset.classes.names)),
-    }
-    write_text(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
-    return (f"{count} regions; train YOLO on data.yaml", *write_names(folder / "names.csv", names))
+class Yolo(Exporter):
+    """YOLO segmentation: text files with a polygon a region, and data.yaml."""
+
+    settings = Options
+
+    def export(self, source: ExportSource, folder: Path, options: Options) -> tuple[str, ...]:
+        """Write photos, text files and data.yaml."""
+        names = source.flat_names
+        count = 0
+        for item in track(source.dataset.items, label="export"):
+            labels = source.label_map(item)
+            lines = [
+                _line(region, labels.shape, options.tolerance)
+                for region in find_regions(labels, min_area=options.min_area)
+            ]
+            count += len(lines)
+            write_text(folder / "labels" / "train" / f"{names[item.id]}.txt", "".join(lines))
+            if options.photos != "none":
+                place_photo(source.dataset, item, folder / "images" / "train" / names[item.id], options.photos)
+        described = {
+            "train": "images/train",
+            "val": "images/train",
+            "names": dict(enumerate(source.dataset.classes.names)),
+        }
+        write_text(folder / "data.yaml", yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
+        return (f"{count} regions; train YOLO on data.yaml", *write_names(folder / "names.csv", names))
 
 
 def _line(region: Region, shape: tuple[int, ...], tolerance: float) -> str:

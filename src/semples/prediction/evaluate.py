@@ -18,18 +18,21 @@ from semples.data.dataset import ClassList, PhotoError, Problem, TaggedDataset, 
 from semples.data.listfile import NoSuchList
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import Scores, confusion_matrix, mean_of_known, number_or_none, scores_from_confusion
+from semples.evaluation.risk import Covered, RiskCoverage
 from semples.prediction.job import segment_photos
 from semples.prediction.model import Model, Prepared
 from semples.prediction.photos import Photo
+from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 
-Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # truth and labels of a photo
+Pair = tuple[NDArray[np.uint8], Segmented]  # truth and answer of a photo
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Figures of a segmenter, in percent. confusion: int64 (K+1,K+2) pixels by truth and prediction; boundary: (K+1,)
-    boundary IoU; unusable: what is wrong with masks and photos that could not be used, a line each."""
+    boundary IoU; unusable: what is wrong with masks and photos that could not be used, a line each; risk: what stays
+    right where only sure pixels count, of a model loaded with `confidence`."""
 
     classes: tuple[str, ...]
     scores: Scores
@@ -37,6 +40,7 @@ class Evaluation:
     confusion: NDArray[np.int64]
     photos: int
     unusable: tuple[str, ...]
+    risk: tuple[Covered, ...] = ()
 
     @property
     def mean_boundary(self) -> float:
@@ -54,6 +58,7 @@ class Evaluation:
             **found,
             "confusion": self.confusion.tolist(),
             "unusable": list(self.unusable),
+            "risk_coverage": [row.as_json() for row in self.risk],
         }
 
 
@@ -86,13 +91,15 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
     confusion = np.zeros((count + 1, count + 2), np.int64)
     boundary, unusable, photos = BoundaryAccumulator(count), list[str](), 0
 
-    def compare(photo: Photo, _: Prepared, labels: NDArray[np.uint8]) -> Pair | Problem:
+    risk = RiskCoverage(count) if model.confident else None
+
+    def compare(photo: Photo, _: Prepared, answer: Segmented) -> Pair | Problem:
         try:
             truth = dataset.mask(items[photo.id])
         except PhotoError as error:
             return Problem(str(photo.path), str(error))
         assert truth is not None
-        return truth, labels
+        return truth, answer
 
     chosen = [Photo(item.id, item.id, item.photo) for item in items.values()]
     with counter(label="segmenting", total=len(chosen)) as advance:
@@ -101,14 +108,23 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
             if isinstance(found, Problem):
                 unusable.append(found.what if str(photo.path) in found.what else f"{found.where}: {found.what}")
                 continue
-            confusion += confusion_matrix(*found, num_classes=count, where=str(items[photo.id].mask))
-            boundary.add(*found)
+            truth, answer = found
+            confusion += confusion_matrix(truth, answer.labels, num_classes=count, where=str(items[photo.id].mask))
+            boundary.add(truth, answer.labels)
+            if risk is not None and answer.confidence is not None:
+                risk.add(truth, answer.labels, answer.confidence)
             photos += 1
     if not photos:
         first = f"; the first problem: {unusable[0]}" if unusable else ""
         raise UserError(f"{dataset.root}: no photo has a usable mask to compare with{first}")
     return Evaluation(
-        model.classes, scores_from_confusion(confusion), boundary.result(), confusion, photos, tuple(sorted(unusable))
+        model.classes,
+        scores_from_confusion(confusion),
+        boundary.result(),
+        confusion,
+        photos,
+        tuple(sorted(unusable)),
+        () if risk is None else risk.result(),
     )
 
 

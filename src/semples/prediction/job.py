@@ -2,7 +2,9 @@
 
 labels/ID.png      label map of the photo's own size, palette PNG: 0 background, class k is k + 1
 overlays/ID.jpg    the photo under the labels' colours
-areas.csv          pixels of background and of every class, a row a photo, those of earlier calls last
+confidence/ID.png  where asked for, how sure each pixel is: 8-bit grey, 255 for 1
+areas.csv          pixels of background and of every class (and `unsure`, where some may be), a row a photo, those of
+                   earlier calls last
 classes.txt        the classes in order
 prediction.json    model and settings
 photos.jsonl       what is done, so that a second call goes on
@@ -11,10 +13,7 @@ photos.jsonl       what is done, so that a second call goes on
 from __future__ import annotations
 
 import csv
-import filecmp
 import io
-import json
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,26 +28,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semples import __version__
 from semples.core.errors import UserError
-from semples.core.files import read_json, write_bytes, write_json, write_text
-from semples.core.palette import write_label_png
+from semples.core.files import write_bytes, write_text
+from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import counter
 from semples.data.dataset import Problem
-from semples.data.photos import PhotoError, read_photo
-from semples.export.gallery import Options, overlay
+from semples.data.photos import PhotoError
+from semples.export.overlay import overlay
+from semples.prediction.journal import AREAS, CONFIDENCE, LABELS, OVERLAYS, Areas, Journal, stamp_of
 from semples.prediction.load import load
 from semples.prediction.model import NEEDS_TAGS, PICTURE_SIDE, Model, Prepared
 from semples.prediction.photos import Photo, Tags, find_photos, known_tags
+from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 
-LABELS, OVERLAYS = "labels", "overlays"
-AREAS, CLASSES, MANIFEST, JOURNAL = "areas.csv", "classes.txt", "prediction.json", "photos.jsonl"
 ROWS = 1 << 22  # pixels counted at a time
 
 T = TypeVar("T")
-Labels = NDArray[np.uint8]  # label map (H,W)
-Areas = list[int]  # pixels of each label 0..K
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,8 @@ def predict(
 ) -> Predicted:
     """Segment photos into the folder `out` (its files: see this module).
 
-    model: from `semples.load`, or its folder with `settings` (scales, mirror, window, stride, crf, batch, workers).
+    model: from `semples.load`, or its folder with `settings` (scales, mirror, window, stride, crf, confidence,
+    min_confidence, opacity, batch, workers, max_megapixels: `PredictSettings`).
     photos: files, folders and patterns. tags: words for all photos or a tags file; no other class is then found.
     A photo that cannot be used is a problem of the answer, and the others are done. A second call does what is missing.
 
@@ -113,17 +110,18 @@ def predict(
         raise UserError(
             "this run has no trained segmenter, and its CAM model needs to know each photo's tags; " + NEEDS_TAGS
         )
+    journal = Journal(out, model)
+    chosen = journal.named(chosen)
     known = known_tags(tags, chosen, model.classes)
-    journal = _Journal(out, model)
     journal.check(chosen)
-    stamps = {photo.id: _stamp(photo, known.by_id[photo.id]) for photo in chosen if photo.id in known.by_id}
+    stamps = {photo.id: stamp_of(photo, known.by_id[photo.id]) for photo in chosen if photo.id in known.by_id}
     todo = [photo for photo in chosen if photo.id in stamps and not journal.has(photo.id, stamps[photo.id])]
     before = len(stamps) - len(todo)
     problems = dict(known.problems)
     begin, network = time.perf_counter(), model.network_seconds
 
-    def write(photo: Photo, prepared: Prepared, labels: Labels) -> Areas:
-        return _write(out, photo, prepared, labels, len(model.classes))
+    def write(photo: Photo, prepared: Prepared, found: Segmented) -> Areas:
+        return _write(out, photo, prepared, found, model)
 
     with journal, counter(label="predict", total=len(stamps), done=before) as advance:
         for photo, result in segment_photos(model, todo, known.by_id, write):
@@ -138,9 +136,12 @@ def predict(
     rows = {photo.id: (photo.name, journal.areas(photo.id)) for photo in done}
     for id, name in journal.others(chosen):
         rows[id] = (name, journal.areas(id))
-    write_text(out / AREAS, _table(rows.values(), model.classes))
-    total = np.array(areas, np.int64).reshape(-1, len(model.classes) + 1)
-    pixels = max(1, int(total.sum()))
+    write_text(out / AREAS, _table(rows.values(), model))
+    whole = np.array(areas, np.int64).reshape(len(areas), -1) if areas else np.zeros((0, 1), np.int64)
+    total = (
+        np.zeros((len(areas), len(model.classes) + 1), np.int64) if not areas else whole[:, : len(model.classes) + 1]
+    )
+    pixels = max(1, int(whole.sum()))
     return Predicted(
         out=out,
         classes=model.classes,
@@ -159,7 +160,7 @@ def predict(
 
 
 def segment_photos(
-    model: Model, photos: Sequence[Photo], tags: Mapping[str, Tags], use: Callable[[Photo, Prepared, Labels], T]
+    model: Model, photos: Sequence[Photo], tags: Mapping[str, Tags], use: Callable[[Photo, Prepared, Segmented], T]
 ) -> Iterator[tuple[Photo, T | Problem]]:
     """Every photo with what `use` makes of its label map (in a background thread), or what is wrong with it.
 
@@ -169,7 +170,7 @@ def segment_photos(
 
     def prepare(photo: Photo) -> Prepared | Problem:
         try:
-            return model.prepare(read_photo(photo.path, max_megapixels=model.settings.max_megapixels))
+            return model.prepare(model.read(photo.path))
         except PhotoError as error:
             return Problem(str(photo.path), str(error).removeprefix(f"{photo.path}: "))
 
@@ -183,8 +184,11 @@ def segment_photos(
                 yield batch
                 continue
             found = model.score([prepared for _, prepared in batch], [tags[photo.id] for photo, _ in batch])
-            for (photo, prepared), scores in zip(batch, found, strict=True):
-                finishing.append((photo, finishers.submit(finish, photo, prepared, scores)))
+            ready = [(photo, prepared.scored()) for photo, prepared in batch]
+            del batch
+            while found:
+                photo, prepared = ready.pop(0)
+                finishing.append((photo, finishers.submit(finish, photo, prepared, found.pop(0))))
             while finishing and (finishing[0][1].done() or len(finishing) > 2 * (workers + model.together)):
                 photo, future = finishing.popleft()
                 yield photo, future.result()
@@ -255,130 +259,31 @@ def _pool(workers: int) -> Iterator[_Pool]:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def _write(out: Path, photo: Photo, prepared: Prepared, labels: Labels, classes: int) -> Areas:
+def _write(out: Path, photo: Photo, prepared: Prepared, found: Segmented, model: Model) -> Areas:
     buffer = io.BytesIO()
-    picture = overlay(prepared.picture, labels, Options(max_side=PICTURE_SIDE))
+    picture = overlay(prepared.picture, found.labels, max_side=PICTURE_SIDE, opacity=model.settings.opacity)
     Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
     write_bytes(out / OVERLAYS / f"{photo.id}.jpg", buffer.getvalue())
-    write_label_png(out / LABELS / f"{photo.id}.png", labels)
-    return count_labels(labels, classes + 1)
+    if model.settings.confidence and found.confidence is not None:
+        write_confidence_png(out / CONFIDENCE / f"{photo.id}.png", found.confidence)
+    write_label_png(out / LABELS / f"{photo.id}.png", found.labels)
+    counts = count_labels(found.labels, len(model.classes) + 1)
+    return [*counts, found.labels.size - sum(counts)] if model.settings.min_confidence > 0 else counts
 
 
 def count_labels(labels: NDArray[np.uint8], count: int) -> list[int]:
     """How often each value 0..count-1 occurs; a photo of 100 megapixels needs little memory."""
     flat = labels.reshape(-1)
     parts = (flat[first : first + ROWS] for first in range(0, len(flat), ROWS))
-    total: list[int] = sum(np.bincount(part, minlength=count) for part in parts).tolist()  # type: ignore[union-attr]
+    total: list[int] = sum(np.bincount(part, minlength=count)[:count] for part in parts).tolist()  # type: ignore
     return total
 
 
-def _table(rows: Iterable[tuple[str, Areas]], classes: Sequence[str]) -> str:
+def _table(rows: Iterable[tuple[str, Areas]], model: Model) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "pixels", BACKGROUND, *classes])
+    unsure = ["unsure"] if model.settings.min_confidence > 0 else []
+    writer.writerow(["image", "pixels", BACKGROUND, *model.classes, *unsure])
     for name, row in rows:
         writer.writerow([name, sum(row), *row])
     return buffer.getvalue()
-
-
-def _stamp(photo: Photo, tags: Tags) -> list[Any]:
-    """What tells a photo from a later one of the same name, and the tags it was predicted with."""
-    try:
-        stat = photo.path.stat()
-    except OSError:  # it is reported when it is decoded
-        return [0, 0, None]
-    return [stat.st_size, stat.st_mtime_ns, None if tags is None else list(tags)]
-
-
-def _are_equal(one: str, other: str) -> bool:
-    """Whether two files hold the same; a file that cannot be read equals none."""
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
-
-
-class _Journal:
-    """The photos of the output folder that are done: a line each, written once its files are."""
-
-    def __init__(self, out: Path, model: Model) -> None:
-        self._out = out
-        described = {
-            "semples": __version__,
-            "model": model.identity,
-            "settings": model.settings.what_counts(),
-            "classes": list(model.classes),
-        }
-        manifest = out / MANIFEST
-        if manifest.is_file():
-            if read_json(manifest) != json.loads(json.dumps(described)):
-                raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
-        elif out.is_dir() and any(out.iterdir()):
-            raise UserError(f"{out}: holds something else; choose another --out")
-        else:
-            write_json(manifest, described)
-        write_text(out / CLASSES, "".join(f"{name}\n" for name in model.classes))
-        self._done: dict[str, dict[str, Any]] = {}
-        self._read(len(model.classes) + 1)
-
-    def _read(self, labels: int) -> None:
-        path = self._out / JOURNAL
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
-        if whole != text:
-            write_text(path, whole)
-        for line in whole.splitlines():
-            try:
-                entry = json.loads(line)
-                if len(entry["areas"]) == labels:
-                    self._done[entry["id"]] = entry
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}: damaged; delete it to predict all photos anew") from None
-
-    def has(self, id: str, stamp: list[Any]) -> bool:
-        """Whether the photo is done as it is now, and its files are there."""
-        entry = self._done.get(id)
-        return entry is not None and entry["stamp"] == stamp and self._has_files(id)
-
-    def _has_files(self, id: str) -> bool:
-        files = (self._out / LABELS / f"{id}.png", self._out / OVERLAYS / f"{id}.jpg")
-        return all(map(os.path.isfile, files))
-
-    def check(self, photos: Sequence[Photo]) -> None:
-        """Raises UserError where a result of an earlier call would give way to that of another photo of equal name."""
-        for photo in photos:
-            before, now = self._done.get(photo.id, {}).get("path"), os.path.abspath(photo.path)
-            if before not in (None, now) and os.path.isfile(before) and not _are_equal(before, now):
-                raise UserError(
-                    f"{self._out}: holds the result of another photo called {photo.name}, {before}; "
-                    f"choose another --out for {photo.path}"
-                )
-
-    def others(self, photos: Sequence[Photo]) -> list[tuple[str, str]]:
-        """(id, name) of the photos beside `photos` that earlier calls have left results of, by name."""
-        ids, names = {photo.id for photo in photos}, {None, *(photo.name for photo in photos)}
-        found = [
-            (id, str(entry["name"]))
-            for id, entry in self._done.items()
-            if id not in ids and entry.get("name") not in names and self._has_files(id)
-        ]
-        return sorted(found, key=lambda entry: entry[1])
-
-    def areas(self, id: str) -> Areas:
-        found: Areas = self._done[id]["areas"]
-        return found
-
-    def __enter__(self) -> _Journal:
-        self._file = open(self._out / JOURNAL, "a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
-        """Note a photo whose files are written."""
-        path = os.path.abspath(photo.path)
-        entry = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
-        self._done[photo.id] = entry
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()

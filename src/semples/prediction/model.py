@@ -25,16 +25,26 @@ from torch import Tensor
 from semples.cams.make import photo_cams
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
-from semples.data.photos import read_photo, reduced
-from semples.data.transforms import image_to_tensor, resize_photo
+from semples.data.photos import photo_of, reduced
 from semples.labels.base import FEATURES, REGIONS, LabelInput, check_thresholds
-from semples.labels.crf.dense import DenseCrf, unary_from_scores
+from semples.labels.crf.dense import FLOOR, DenseCrf
 from semples.labels.make import make_label_method
 from semples.labels.regions import Regions
-from semples.labels.scored import Thresholds
+from semples.labels.scored import Thresholds, nearest
 from semples.prediction.photos import Tags
-from semples.prediction.scores import Scorer, labels_from_scores, mirrored, multiple_of, view_size, windowed
+from semples.prediction.scores import (
+    MeanRows,
+    Rows,
+    Scorer,
+    Segmented,
+    WindowRows,
+    enlarged,
+    labels_from_scores,
+    mirrored,
+    strips,
+)
 from semples.prediction.settings import PredictSettings
+from semples.prediction.views import Look, View, multiple_of
 from semples.recipe import CrfSettings, Recipe, SegmentPredictSettings
 from semples.run.label_maps import proposer
 from semples.segmenter.shapes import least_side, only_side
@@ -44,22 +54,35 @@ if TYPE_CHECKING:
     from semples.generators.base import Generator
     from semples.segmenter.build import Segmenter
 
-PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays and the CRF use, pixels
+PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays use, pixels
+CRF_SIDE = 1024  # and of the one that a segmenter's CRF uses, which takes about 1 kB a pixel
+HELD = 1 << 25  # scores of a photo by windows that may wait for their label map; of more it is made at once
 STEP = 32  # sides of views are whole multiples of it where the network allows: photos of like shape go together
+
+
+PhotoSource = NDArray[np.uint8] | Image.Image | bytes | Path | str  # what a photo is given as
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A decoded photo: what the network gets, its (height, width), and a small copy, uint8 (h,w,3)."""
+    """A decoded photo: what the network gets, its (height, width), and a small copy, uint8 (h,w,3).
+
+    inputs: what it gets as a whole; views: what windows are cut from, in place of that.
+    """
 
     inputs: tuple[Tensor, ...]
     size: tuple[int, int]
     picture: NDArray[np.uint8]
+    views: tuple[View, ...] = ()
 
     @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
+    def shapes(self) -> tuple[Any, ...]:
         """Photos of equal shapes can be computed together."""
-        return tuple(tuple(tensor.shape) for tensor in self.inputs)
+        return (*(tuple(tensor.shape) for tensor in self.inputs), *(view.size for view in self.views))
+
+    def scored(self) -> Prepared:
+        """What is needed once the scores are there."""
+        return replace(self, inputs=self.inputs[:1], views=())
 
 
 class Model(ABC):
@@ -67,7 +90,7 @@ class Model(ABC):
 
     classes: the K names; label 0 is background, label k + 1 is classes[k]. needs_tags: whether each photo's tags must
     be known. identity: what tells this model from another, as plain data. together: photos computed together.
-    network_seconds: time that the network itself has taken so far.
+    confident: whether confidences are worked out. network_seconds: time that the network itself has taken so far.
     """
 
     needs_tags = False
@@ -77,21 +100,28 @@ class Model(ABC):
         self.settings = settings
         self.identity = identity
         self.together = settings.batch
+        self.confident = settings.confidence or settings.min_confidence > 0
         self.network_seconds = 0.0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(self, photo: NDArray[np.uint8] | Path | str, *, tags: Sequence[str] | None = None) -> NDArray[np.uint8]:
-        """Label map (H,W) uint8 of a photo: a file, or uint8 (H,W,3) RGB. `tags`: the classes known to be in it.
+    def predict(self, photo: PhotoSource, *, tags: Sequence[str] | None = None) -> NDArray[np.uint8]:
+        """Label map (H,W) uint8 of a photo: a file, its bytes, a PIL image, or uint8 (H,W,3) RGB.
 
+        tags: the classes known to be in it. Where the model was loaded with `min_confidence`, less sure pixels are 255.
         Raises UserError for a photo that cannot be read, a tag that is no class, and missing tags where `needs_tags`.
         """
+        return self.segment(photo, tags=tags).labels
+
+    def segment(self, photo: PhotoSource, *, tags: Sequence[str] | None = None) -> Segmented:
+        """Label map and, of a model loaded with `confidence` or `min_confidence`, how sure each pixel is: float32
+        (H,W) in 0..1, the largest probability less the second largest. Raises UserError as `predict` does."""
         known = self.tags_of(tags)
-        if isinstance(photo, Path | str):
-            photo = read_photo(photo, max_megapixels=self.settings.max_megapixels)
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-            raise UserError(f"a photo must be uint8 (H,W,3), RGB, not {photo.dtype} {photo.shape}")
-        prepared = self.prepare(photo)
+        prepared = self.prepare(self.read(photo))
         return self.finish(prepared, self.score([prepared], [known])[0], known)
+
+    def read(self, photo: PhotoSource) -> NDArray[np.uint8]:
+        """The photo as `prepare` takes it, decoded as the settings say. Raises UserError."""
+        return photo_of(photo, max_megapixels=self.settings.max_megapixels, bits=self.settings.bits)
 
     def tags_of(self, words: Sequence[str] | None) -> Tags:
         """Tag words as class indices. Raises UserError."""
@@ -112,9 +142,13 @@ class Model(ABC):
     def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Any]:
         """The network's scores of photos of equal `shapes`; what they are, `finish` knows."""
 
+    def finish(self, prepared: Prepared, scores: Any, tags: Tags) -> Segmented:
+        """Label map (H,W) uint8 of the photo's own size, 255 where it is less sure than `min_confidence`."""
+        return self._segmented(prepared, scores, tags).opened(self.settings.min_confidence)
+
     @abstractmethod
-    def finish(self, prepared: Prepared, scores: Any, tags: Tags) -> NDArray[np.uint8]:
-        """Label map (H,W) uint8 of the photo's own size."""
+    def _segmented(self, prepared: Prepared, scores: Any, tags: Tags) -> Segmented:
+        """Label map of the photo's own size, and confidences where `confident`."""
 
     @contextmanager
     def _network(self) -> Iterator[None]:
@@ -150,42 +184,44 @@ class SegmenterModel(Model):
         own = own or SegmentPredictSettings()
         super().__init__(segmenter.classes, settings=settings, identity=identity | {"own": to_dict(own)})
         self.segmenter = segmenter.to(self.device).eval()
-        self._scales = settings.scales or own.scales
-        self._step = _step_of(segmenter)
-        self._short: int | None = segmenter.config.size
-        self._window: int | None = None
+        self._scales = sorted(settings.scales or own.scales, reverse=True)  # the largest has the finest scores
+        step = _step_of(segmenter)
         score: Scorer = self._probabilities
         if own.mirror if settings.mirror is None else settings.mirror:
             score = mirrored(score)
-        fixed = only_side(self.segmenter, step=self._step)
+        fixed = only_side(self.segmenter, step=step)
         if settings.window is not None and fixed not in (None, settings.window):
             raise UserError(f"predict: this network takes windows of {fixed} pixels only")
-        if settings.window is not None:
-            self._short = None
-        side = settings.window or fixed
-        if side is not None:
-            self._window = side if fixed else multiple_of(side, self._step)
-            stride = min(self._window, multiple_of(settings.stride or self._window // 2, self._step))
-            score = windowed(score, window=self._window, stride=stride, batch=settings.batch)
-            self.together = 1
-        self._least = self._window or least_side(self.segmenter, step=self._step)
+        window = stride = None
+        if settings.window is not None or fixed is not None:
+            window = fixed or multiple_of(settings.window or 0, step)
+            stride = min(window, multiple_of(settings.stride or window // 2, step))
+        self._look = Look(
+            step=step,
+            least=least_side(self.segmenter, step=step),
+            short=None if settings.window is not None else segmenter.config.size,
+            window=window,
+            stride=stride,
+        )
+        self.together = settings.batch if window is None else 1
         self._score = score
         wanted = own.crf if settings.crf is None else settings.crf
         self._crf = DenseCrf(crf) if wanted else None
 
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
         config, (height, width) = self.segmenter.config, photo.shape[:2]
-        views = []
-        for scale in self._scales:
-            size = view_size(width, height, scale=scale, short=self._short, window=self._least, step=self._step)
-            resized = photo if size == (width, height) else resize_photo(photo, *size)
-            views.append(image_to_tensor(resized, config.mean, config.std))
-        views.sort(key=lambda view: -view.numel())  # the largest decides the resolution of the scores
-        return Prepared(tuple(views), (height, width), reduced(photo, max_side=PICTURE_SIDE))
+        sizes = [self._look.size(width, height, scale=scale) for scale in self._scales]
+        views = tuple(View(photo, size, mean=config.mean, std=config.std) for size in sizes)
+        picture = reduced(photo, max_side=PICTURE_SIDE)
+        if any(self._look.windows(size) for size in sizes):
+            return Prepared((), (height, width), picture, views)
+        return Prepared(tuple(view.whole() for view in views), (height, width), picture)
 
     @torch.inference_mode()
-    def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Tensor]:
-        """Probabilities (C,h,w) of each photo; tags are for `finish`."""
+    def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[Tensor | Segmented]:
+        """Probabilities (C,h,w) of each photo; tags are for `finish`. Of a large photo by windows: its label map."""
+        if batch[0].views:
+            return [self._by_windows(*pair) for pair in zip(batch, tags, strict=True)]
         summed_BChw: Tensor | None = None
         for views in zip(*(prepared.inputs for prepared in batch), strict=True):
             found = self._score(torch.stack(views).to(self.device))
@@ -196,6 +232,26 @@ class SegmenterModel(Model):
                 summed_BChw += torch.nn.functional.interpolate(found, size, mode="bilinear", align_corners=False)
         assert summed_BChw is not None
         return list((summed_BChw / len(self._scales)).cpu())
+
+    def _by_windows(self, prepared: Prepared, tags: Tags) -> Tensor | Segmented:
+        """Probabilities (C,h,w) of a photo, or, where they are many, at once its label map, strip by strip."""
+        rows: Rows = MeanRows([self._rows(view) for view in prepared.views])
+        if math.prod(rows.shape) <= HELD:
+            return rows.read(0, rows.shape[1])
+        if self._crf is None:
+            return labels_from_scores(rows, prepared.size, values=_values(tags), confident=self.confident)
+        size = reduced(prepared.picture, max_side=CRF_SIDE).shape[:2]
+        return torch.cat([enlarged(rows, size, *part).half() for part in strips(rows.shape[0], size)], dim=1)
+
+    def _rows(self, view: View) -> WindowRows:
+        window, stride = self._look.windows(view.size) or (view.size, view.size)
+        return WindowRows(
+            lambda images: self._score(images.to(self.device)),
+            view,
+            window=window,
+            stride=stride,
+            batch=self.settings.batch,
+        )
 
     def _probabilities(self, images_B3hw: Tensor) -> Tensor:
         try:
@@ -209,19 +265,27 @@ class SegmenterModel(Model):
             ) from None
 
     @torch.inference_mode()
-    def finish(self, prepared: Prepared, scores: Tensor, tags: Tags) -> NDArray[np.uint8]:
-        values = None if tags is None else (0, *(tag + 1 for tag in tags))
+    def _segmented(self, prepared: Prepared, scores: Tensor | Segmented, tags: Tags) -> Segmented:
+        if isinstance(scores, Segmented):
+            return scores
+        values = _values(tags)
         if self._crf is None:
-            return labels_from_scores(scores, prepared.size, values=values)
-        size = prepared.picture.shape[:2]
-        present = np.unique(labels_from_scores(scores, (size[0], size[1]), values=values)).tolist()
+            return labels_from_scores(scores, prepared.size, values=values, confident=self.confident)
+        scores = scores.float()
+        picture = np.array(reduced(prepared.picture, max_side=CRF_SIDE))
+        size = (picture.shape[0], picture.shape[1])
+        rough = labels_from_scores(scores, size, values=values, confident=self.confident)
+        present = np.unique(rough.labels).tolist()
         if len(present) == 1:
-            return np.full(prepared.size, present[0], np.uint8)
+            return _enlarged(rough, prepared.size)
         own = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[0]
-        unary = unary_from_scores(own / own.sum(0).clamp_min(1e-12))
-        photo = torch.from_numpy(np.array(prepared.picture))
-        best = self._crf.marginals([photo], [unary])[0].argmax(0)
-        return _enlarged(np.array(present, np.uint8)[best.numpy()], prepared.size)
+        del scores
+        own /= own.sum(0).clamp_min_(1e-12)
+        own.clamp_(min=FLOOR, max=1).log_().neg_()  # `unary_from_scores` in place, since a large photo has much of it
+        marginals = self._crf.marginals([torch.from_numpy(picture)], [own])[0]
+        del own
+        refined = labels_from_scores(marginals, prepared.size, confident=self.confident)
+        return Segmented(np.array(present, np.uint8)[refined.labels], refined.confidence)
 
 
 class CamModel(Model):
@@ -285,7 +349,7 @@ class CamModel(Model):
                 device=self.device,
             )
 
-    def finish(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> NDArray[np.uint8]:
+    def _segmented(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> Segmented:
         height, width = prepared.inputs[0].shape[:2]
         given = LabelInput(
             id="",
@@ -297,7 +361,9 @@ class CamModel(Model):
             regions=lambda: self._regions(prepared.picture),
             features=lambda: self._patch_features(prepared.picture),
         )
-        return _enlarged(self._method.label(given, self._thresholds).labels, prepared.size)
+        labelled = self._method.label(given, self._thresholds)
+        confidence = np.asarray(labelled.confidence, np.float32) if self.confident else None
+        return _enlarged(Segmented(labelled.labels, confidence), prepared.size)
 
     def _patch_features(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert self._features is not None
@@ -316,8 +382,12 @@ def _step_of(segmenter: Segmenter) -> int:
     return patch if isinstance(patch, int) and step % patch else step
 
 
-def _enlarged(labels: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+def _values(tags: Tags) -> tuple[int, ...] | None:
+    """The labels that may occur."""
+    return None if tags is None else (0, *(tag + 1 for tag in tags))
+
+
+def _enlarged(found: Segmented, size: tuple[int, int]) -> Segmented:
     """Nearest-neighbour copy at (H,W)."""
-    if labels.shape == tuple(size):
-        return labels
-    return np.asarray(Image.fromarray(labels).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    confidence = None if found.confidence is None else nearest(found.confidence, size)
+    return Segmented(nearest(found.labels, size), confidence)

@@ -36,8 +36,14 @@ class PredictSettings:
     crf: bool | None = setting(
         None, "draw labels to the edges of the photo; a segmenter's own: as its recipe, a run's: as labels"
     )
+    confidence: bool = setting(False, "also write how sure each pixel is: the lead of its label, 0..1")
+    min_confidence: float = setting(0.0, "pixels that are less sure become 255: nothing is said of them", low=0, high=1)
+    opacity: float = setting(0.5, "of the labels' colours in overlays", low=0, high=1)
     batch: int = setting(8, "photos, or windows, computed together; changes the speed only", low=1, high=1024)
     workers: int = setting(2, "threads that decode photos and write files; 0: none", low=0, high=64)
+    bits: int = setting(
+        0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
+    )
     max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
 
     def what_counts(self) -> dict[str, Any]:
@@ -48,6 +54,8 @@ class PredictSettings:
             "window": self.window,
             "stride": self.stride,
             "crf": self.crf,
+            "min_confidence": self.min_confidence,
+            **({"bits": self.bits} if self.bits else {}),
         }
 
 

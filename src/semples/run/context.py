@@ -58,7 +58,7 @@ class Context:
     def dataset(self) -> TaggedDataset:
         """The usable photos, as the data step left them; without masks."""
         settings = self.recipe.data
-        stored = photos.stored_dataset(self.folder("data"), max_megapixels=settings.max_megapixels)
+        stored = photos.stored_dataset(self.folder("data"), max_megapixels=settings.max_megapixels, bits=settings.bits)
         return photos.relocated(stored, self.folder("data"), self.source, listing=lambda: self.listing)
 
     @cached_property

@@ -37,13 +37,14 @@ def listed(source: Source, settings: DataSettings) -> TaggedDataset:
         tags=source.tags,
         classes=source.classes,
         max_megapixels=settings.max_megapixels,
+        bits=settings.bits,
     )
 
 
 def with_masks(dataset: TaggedDataset, listing: TaggedDataset) -> TaggedDataset:
     """`dataset` with the masks that `listing` has for its photos."""
     masks = {item.id: item.mask for item in listing.items}
-    return with_items(dataset, (replace(item, mask=masks.get(item.id)) for item in dataset.items))
+    return with_items(listing, (replace(item, mask=masks.get(item.id)) for item in dataset.items))
 
 
 def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
@@ -92,7 +93,7 @@ def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, s
     return problems
 
 
-def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
+def stored_dataset(folder: Path, *, max_megapixels: float, bits: int = 0) -> FileDataset:
     """The dataset that a data step wrote; its photos have no masks."""
     stored = _stored(folder)
     return FileDataset(
@@ -104,6 +105,7 @@ def stored_dataset(folder: Path, *, max_megapixels: float) -> FileDataset:
         ),
         problems=tuple(Problem(**entry) for entry in stored["problems"]),
         max_megapixels=max_megapixels,
+        bits=bits,
     )
 
 

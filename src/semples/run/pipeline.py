@@ -195,7 +195,14 @@ def score(
         context.dataset.classes.names,
         read_json(curve_file) if curve_file.is_file() else None,
         read_json(stored)["labels"] if labelled and stored.is_file() else None,
+        _unusable_masks(context, curve, *(["scores"] if labelled else [])),
     )
+
+
+def _unusable_masks(context: Context, *steps: str) -> tuple[str, ...]:
+    """What is wrong with masks that these steps could not use, a line each."""
+    lines = [line for step in steps for line in result_of(context.folder(step)).get("unusable_masks", ())]
+    return tuple(dict.fromkeys(map(str, lines)))
 
 
 def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> Figures:

@@ -1,6 +1,7 @@
 """A trained segmenter as one folder that explains itself and goes anywhere.
 
 config.json, model.safetensors    the network, as transformers' `from_pretrained` reads it
+preprocessor_config.json          how a photo is made ready, for transformers' `pipeline("image-segmentation")`
 segmenter.json                    classes, size of a photo, normalisation
 classes.json                      name, label value and colour of background and every class
 recipe.yaml                       the settings it was trained with and is used with
@@ -25,7 +26,8 @@ from semples.core.palette import voc_palette
 from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
-from semples.segmenter.licences import LICENCES
+from semples.segmenter.licences import HUB_NAMES, LICENCES, Licence
+from semples.segmenter.processor import PROCESSOR, processor_config
 
 CARD = "README.md"
 CLASSES = "classes.json"
@@ -71,6 +73,7 @@ def write_package(segmenter: Segmenter, folder: Path, *, recipe: Mapping[str, An
     """
     (folder / CONFIG).unlink(missing_ok=True)
     write_json(folder / CLASSES, {"classes": class_table(segmenter.classes)})
+    write_json(folder / PROCESSOR, processor_config(segmenter))
     write_text(folder / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True))
     write_text(folder / CARD, model_card(segmenter, card))
     segmenter.save(folder)
@@ -125,6 +128,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
     header = {
         "library_name": "transformers",
         "pipeline_tag": "image-segmentation",
+        **licence_key(card.source),
         "tags": ["semples", "semantic-segmentation", "weakly-supervised"],
     }
     millions = sum(parameter.numel() for parameter in segmenter.parameters()) / 1e6
@@ -136,6 +140,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
     loader = "AutoModelForUniversalSegmentation" if segmenter.is_mask_classifier else "AutoModelForSemanticSegmentation"
     config = segmenter.config
     normalised = f"{_numbers(config.mean)}, standard deviation {_numbers(config.std)}"
+    own = segmenter.family == "semples_vit"
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {_text(card.name)}",
@@ -145,9 +150,15 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "```sh\nsemples predict THIS_FOLDER photos/ --out predictions\n```",
         "```python\nimport semples\nmodel = semples.load(\"THIS_FOLDER\")\n"
         "labels = model.predict(\"photo.jpg\")  # uint8 (H, W): 0 background, k + 1 for model.classes[k]\n```",
-        f"The network alone: `transformers.{loader}.from_pretrained(\"THIS_FOLDER\")`"
-        + (" (after `import semples.segmenter.vit`)" if segmenter.family == "semples_vit" else "")
-        + f". It takes RGB in 0..1 normalised with mean {normalised}, "
+        "With transformers, one plain pass"
+        + (" (this network's code comes with semples, so import that first)" if own else "")
+        + ":",
+        "```python\n"
+        + ("import semples.segmenter.vit  # makes transformers know this family\n" if own else "")
+        + "from transformers import pipeline\n"
+        'segments = pipeline("image-segmentation", model="THIS_FOLDER")("photo.jpg", subtask="semantic")\n```',
+        f"The network alone: `transformers.{loader}.from_pretrained(\"THIS_FOLDER\")`. "
+        f"It takes RGB in 0..1 normalised with mean {normalised}, "
         f"of photos resized so that their shorter side has {config.size} pixels.",
         "## Training",
         f"- photos: {card.photos} of {_text(card.data)}",
@@ -163,6 +174,8 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         f"- start weights: {licence_of(card.source)}",
         "- photos and tags: those of their owners; this folder holds none of them",
         "- the program: Apache-2.0",
+        "- these weights: to be decided by whoever trained them, within what the start weights and the photos allow. "
+        "The line `license:` on top repeats the start weights' licence; change it before you pass the folder on",
     ]  # fmt: skip
     lines: list[str] = []
     for part in parts:
@@ -208,8 +221,31 @@ def licence_of(source: str) -> str:
         return "none: training began with random weights"
     if kind == "shipped" or rest.startswith("shipped:"):
         return "Apache-2.0, shipped with the program"
+    entry = _entry(rest if colon else source)
+    if entry is not None:
+        return f"{entry.licence}; commercial use: {entry.commercial}"
+    return "not known to this program: look at the page of the weights before you pass this model on"
+
+
+def licence_key(source: str) -> dict[str, str]:
+    """What the card's header says of the licence, in the hub's words: that of the start weights."""
+    kind, colon, rest = source.partition(":")
+    if colon and kind == "scratch":
+        return {"license": "other", "license_name": "to-be-decided"}
+    if kind == "shipped" or rest.startswith("shipped:"):
+        return {"license": "apache-2.0"}
+    entry = _entry(rest if colon else source)
+    if entry is None:
+        return {"license": "unknown"}
+    if entry.licence in HUB_NAMES:
+        return {"license": HUB_NAMES[entry.licence]}
+    return {"license": "other", "license_name": "-".join(re.findall(r"[a-z0-9.]+", entry.licence.casefold()))}
+
+
+def _entry(source: str) -> Licence | None:
+    """What is known of the licence of a hub id."""
     for entry in LICENCES:
         patterns = re.findall(r"[\w.-]+/[\w.*-]+", entry.model)
-        if any(fnmatchcase(rest if colon else source, pattern) for pattern in patterns):
-            return f"{entry.licence}; commercial use: {entry.commercial}"
-    return "not known to this program: look at the page of the weights before you pass this model on"
+        if any(fnmatchcase(source, pattern) for pattern in patterns):
+            return entry
+    return None

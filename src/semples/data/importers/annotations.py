@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semples.data.dataset import Problem
 from semples.data.text import nfc
@@ -31,7 +35,8 @@ class Thing:
 class Entry:
     """The things on one photo. `where` it is told, the `photo` as written there, `size` (width, height) if told.
 
-    `also` are other names to look for where there is no photo of that name.
+    `also` are other names to look for where there is no photo of that name. `labels` gives the photo's label map, uint8
+    (H, W) with class k of the annotations as k + 1, where there is one; it raises OutlineError.
     """
 
     where: str
@@ -39,6 +44,7 @@ class Entry:
     things: tuple[Thing, ...]
     size: tuple[int, int] | None = None
     also: tuple[str, ...] = ()
+    labels: Callable[[], NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,33 +6,41 @@
     masks/           label maps, only of photos on which every thing has an outline
     splits/          lists, where photos lie in folders train, val (valid) or test
 
-Formats: COCO JSON; YOLO text files with data.yaml, classes.txt or obj.names; VOC XML; Label Studio's JSON export; CSV
+Formats: COCO JSON; YOLO text files with data.yaml, classes.txt or obj.names; VOC XML, or VOC's label maps with
+classes.txt or CVAT's labelmap.txt; Label Studio's JSON export; zip archives of these, as CVAT makes them; CSV
 with a row for each thing, or any tags file; photos in folders named by class. Boxes give tags only.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import write_json, write_text
 from semples.core.progress import track
 from semples.data.classes import ClassList
 from semples.data.dataset import Problem
-from semples.data.fetch.archives import place
+from semples.data.fetch.archives import place, unpack
 from semples.data.fetch.coco import csv_text
 from semples.data.fetch.download import disk_trouble
 from semples.data.hints import same_content
-from semples.data.importers import formats_json, formats_text
+from semples.data.importers import formats_json, formats_masks, formats_text
 from semples.data.importers.annotations import Annotations, Entry, Thing, split_of, without_upload_mark
 from semples.data.outlines import OutlineError, draw, write_labels
 from semples.data.photos import PhotoError, probe
 from semples.data.readers.folder import PHOTO_FOLDERS, TAG_FILES, PhotoIndex, find_files, unique_ids
+
+ANNOTATIONS = (".json", ".txt", ".png", ".xml", ".yaml", ".yml", ".names", ".csv")
+MAX_UNPACKED = 20_000_000_000  # bytes of an archive's annotations
 
 Format = Literal["coco", "yolo", "voc", "label-studio", "csv", "folders"]
 
@@ -72,6 +80,10 @@ def import_annotations(
     photo_root = root if photos is None else Path(photos).expanduser()
     if not photo_root.is_dir():
         raise UserError(f"{photo_root}: no such folder of photos")
+    if source.is_file() and source.suffix.casefold() == ".zip":
+        with tempfile.TemporaryDirectory(prefix="semples-import-") as unpacked:
+            unpack(source, Path(unpacked), want=_annotation, max_bytes=MAX_UNPACKED)
+            return import_annotations(unpacked, out, photos=photo_root, format=format, masks=masks, overwrite=overwrite)
     taken = next((target / name for name in TAG_FILES if (target / name).is_file()), None)
     if taken is not None and not overwrite:
         raise UserError(f"{taken}: there are tags already; choose another output folder, or overwrite them")
@@ -88,11 +100,29 @@ def import_annotations(
     names = found.classes or tuple(sorted({thing.name for photo in merged for thing in photo.things}))
     if not names:
         raise UserError(f"{source}: names no class")
+    names = _without_background(names, merged)
     classes = ClassList(names)
     placed = _place_photos(merged, photo_root, target)
     drawn = _write_masks(merged, placed, target, classes, problems) if masks else 0
     _write_tables(merged, placed, target, classes, taken)
     return ImportResult(target, chosen, len(merged), drawn, names, tuple(problems))
+
+
+def _annotation(member: str) -> str | None:
+    """Where a member of an archive that CVAT or `semples export` made is unpacked to; None: it is no annotation."""
+    path = PurePosixPath(member)
+    hidden = any(part.startswith(("._", "__MACOSX")) for part in path.parts)
+    return None if hidden or path.suffix.casefold() not in ANNOTATIONS else path.as_posix()
+
+
+def _without_background(names: tuple[str, ...], photos: Sequence[_Photo]) -> tuple[str, ...]:
+    """The classes without one called background, which programs list for pixels of none; its outlines are left out."""
+    kept = tuple(name for name in names if name.casefold() != "background")
+    if kept and len(kept) < len(names):
+        for photo in photos:
+            photo.things = [thing for thing in photo.things if thing.name.casefold() != "background"]
+        return kept
+    return names
 
 
 # ---------------------------------------------------------------------------------------------------- which format
@@ -112,6 +142,7 @@ def _parse(
     trees = [(path, formats_json.load_json(path)) for path in files if path.suffix.casefold() == ".json"]
     coco = [(path, tree) for path, tree in trees if formats_json.is_coco(tree)]
     studio = [(path, tree) for path, tree in trees if formats_json.is_label_studio(tree)]
+    tree = next((folder for folder in (root, *root.glob("*/")) if formats_masks.is_mask_tree(folder)), None)
     xml = [path for path in files if path.suffix.casefold() == ".xml"]
     tables = [path for path in files if path.suffix.casefold() in (".csv", ".tsv")]
     tables += [path for path, tree in trees if (path, tree) not in coco + studio] if source.is_file() else []
@@ -121,7 +152,7 @@ def _parse(
         and (not names.isdisjoint({"data.yaml", "classes.txt", "obj.names"}) or any(p.suffix == ".yaml" for p in files))
     )
     checks: dict[Format, bool] = {
-        "coco": bool(coco), "label-studio": bool(studio), "voc": bool(xml), "yolo": yolo, "csv": bool(tables),
+        "coco": bool(coco), "label-studio": bool(studio), "voc": bool(xml or tree), "yolo": yolo, "csv": bool(tables),
         "folders": source.is_dir(),
     }  # fmt: skip
     chosen = wanted or next((name for name, there in checks.items() if there), None)
@@ -136,6 +167,8 @@ def _parse(
         case "label-studio":
             return chosen, formats_json.read_label_studio(*studio[0])
         case "voc":
+            if tree is not None and not xml:
+                return chosen, formats_masks.read_masks(tree)
             return chosen, formats_text.read_voc(xml, masks=root / "SegmentationClass")
         case "yolo":
             return chosen, formats_text.read_yolo(root, photo_root, photos)
@@ -163,6 +196,7 @@ class _Photo:
     where: str
     size: tuple[int, int] | None
     things: list[Thing] = field(default_factory=list)
+    labels: Callable[[], NDArray[np.uint8]] | None = None
 
 
 def _merge(entries: Iterable[Entry], paths: list[str], problems: list[Problem]) -> list[_Photo]:
@@ -182,6 +216,7 @@ def _merge(entries: Iterable[Entry], paths: list[str], problems: list[Problem]) 
         else:
             photo = merged.setdefault(found[0], _Photo(found[0], entry.where, entry.size))
             photo.things += entry.things
+            photo.labels = photo.labels or entry.labels
     return list(merged.values())
 
 
@@ -220,7 +255,7 @@ def _write_masks(
     photos: Sequence[_Photo], placed: dict[str, str], out: Path, classes: ClassList, problems: list[Problem]
 ) -> int:
     """Draw the masks of photos on which everything is outlined; how many."""
-    if not any(thing.outline for photo in photos for thing in photo.things):
+    if not any(photo.labels or any(thing.outline for thing in photo.things) for photo in photos):
         return 0
     numbers = {name: number for number, name in enumerate(classes.names, start=1)}
     ids = unique_ids(find_files(out))
@@ -228,7 +263,7 @@ def _write_masks(
     for photo in track(photos, label="masks"):
         outlined = {thing.name for thing in photo.things if thing.outline}
         open_things = [thing for thing in photo.things if not thing.outline and not thing.whole]
-        if open_things or {thing.name for thing in photo.things} - outlined:
+        if photo.labels is None and (open_things or {thing.name for thing in photo.things} - outlined):
             if outlined:
                 problems.append(Problem(photo.where, f"{photo.path}: no mask; not everything on it has an outline"))
             continue
@@ -237,7 +272,7 @@ def _write_masks(
             if photo.size not in (None, size):
                 raise OutlineError(f"annotated at {photo.size} pixels, but the photo has {size}")
             things = [(numbers[thing.name], _in_pixels(thing, size)) for thing in photo.things if thing.outline]
-            labels = draw(size, things)
+            labels = draw(size, things) if photo.labels is None else photo.labels()
         except (OutlineError, PhotoError) as reason:
             problems.append(Problem(photo.where, f"{photo.path}: no mask; {reason}"))
             continue

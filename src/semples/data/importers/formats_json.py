@@ -95,7 +95,8 @@ def is_label_studio(tree: Any) -> bool:
     """Whether JSON data look like an export of Label Studio (JSON or JSON-MIN)."""
     tasks = list(_records(tree))[:20]
     return bool(tasks) and all(
-        ("data" in task and ("annotations" in task or "completions" in task)) or "annotation_id" in task
+        ("data" in task and any(key in task for key in ("annotations", "completions", "predictions")))
+        or "annotation_id" in task
         for task in tasks
     )
 
@@ -104,6 +105,8 @@ def read_label_studio(path: Path, tree: Any) -> Annotations:
     """A Label Studio export: choices, boxes, polygons, brushes; of several annotations of a photo the first counts."""
     entries: list[Entry] = []
     problems: list[Problem] = []
+    # Tasks as they are handed over, not yet opened by anyone: their predictions are all there is.
+    untouched = not any("annotations" in task or "completions" in task for task in _records(tree))
     for place, task in enumerate(_records(tree), start=1):
         where = f"{path.name}, task {place}"
         data = task["data"] if isinstance(task.get("data"), dict) else task
@@ -112,10 +115,11 @@ def read_label_studio(path: Path, tree: Any) -> Annotations:
             problems.append(Problem(where, "no photo is named"))
             continue
         results: list[Any]
-        if "annotations" in task or "completions" in task:
+        if "annotations" in task or "completions" in task or (untouched and "predictions" in task):
+            told = task.get("predictions") if untouched else task.get("annotations", task.get("completions"))
             done = [
                 entry
-                for entry in _records(task.get("annotations", task.get("completions")))
+                for entry in _records(told)
                 if not entry.get("was_cancelled") and isinstance(entry.get("result"), list)
             ]
             if not done:

@@ -30,6 +30,7 @@ Backend = Literal["auto", "torch", "numba", "pydensecrf"]
 
 PACKAGES = {"numba": "semples[crf]", "pydensecrf": "pydensecrf2"}
 IGNORE = 255
+FLOOR = 1e-5  # the least score that unary energies are made of
 
 
 PRESETS = {
@@ -57,7 +58,7 @@ def unary_from_labels(labels: Tensor, *, count: int, confidence: float) -> Tenso
     return unary
 
 
-def unary_from_scores(scores: Tensor, *, floor: float = 1e-5) -> Tensor:
+def unary_from_scores(scores: Tensor, *, floor: float = FLOOR) -> Tensor:
     """Unary energies -log p of scores (n,H,W) that sum to 1 over n (or nearly); lower scores count as `floor`."""
     return -scores.float().clamp(min=floor, max=1).log()
 
@@ -120,7 +121,8 @@ class DenseCrf:
                 raise ValueError(f"a photo must be uint8 (H,W,3), not {photo.dtype} {tuple(photo.shape)}")
             if unary.dtype != torch.float32 or unary.ndim != 3 or unary.shape[1:] != photo.shape[:2]:
                 raise ValueError(f"unary {tuple(unary.shape)} does not fit a photo of shape {tuple(photo.shape)}")
-        answers = [torch.ones_like(unary) for unary in unaries]  # right where there is only one label
+        # Right where there is only one label.
+        answers = [torch.ones_like(unary) if len(unary) == 1 else unary for unary in unaries]
         open_photos = [i for i, unary in enumerate(unaries) if len(unary) > 1]
         if open_photos:
             on_cpu = photos[0].device.type == "cpu"

@@ -1,0 +1,172 @@
+"""What a folder of predictions says of itself: its model and settings, and which photos are done, a line each."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semples import __version__
+from semples.core.errors import UserError
+from semples.core.files import read_json, write_json, write_text
+from semples.data.dataset import safe_relative
+from semples.prediction.model import Model
+from semples.prediction.photos import Photo, Tags
+
+LABELS, OVERLAYS, CONFIDENCE = "labels", "overlays", "confidence"
+AREAS, CLASSES, MANIFEST, JOURNAL = "areas.csv", "classes.txt", "prediction.json", "photos.jsonl"
+
+Areas = list[int]  # pixels of each label 0..K, then those of none where there may be such
+
+
+def stamp_of(photo: Photo, tags: Tags) -> list[Any]:
+    """What tells a photo from a later one of the same name, and the tags it was predicted with."""
+    try:
+        stat = photo.path.stat()
+    except OSError:  # it is reported when it is decoded
+        return [0, 0, None]
+    return [stat.st_size, stat.st_mtime_ns, None if tags is None else list(tags)]
+
+
+def _are_equal(one: str, other: str) -> bool:
+    """Whether two files hold the same; a file that cannot be read equals none."""
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; a half line
+    at the end is left out. Raises UserError where the file is damaged."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found: dict[str, dict[str, Any]] = {}
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not _is_entry(entry):
+            raise UserError(f"{path}: damaged; delete it to predict all photos anew")
+        found[entry["id"]] = entry
+    return list(found.values())
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+        return False
+    areas, stamp = entry.get("areas"), entry.get("stamp")
+    if not isinstance(areas, list) or not all(isinstance(count, int) for count in areas):
+        return False
+    inside = safe_relative(entry["id"]) is not None
+    return inside and isinstance(stamp, list) and len(stamp) == 3 and isinstance(entry.get("path", ""), str)
+
+
+class Journal:
+    """The photos of the output folder that are done: a line each, written once its files are.
+
+    Raises UserError where the folder holds something else, or predictions of another model or other settings.
+    """
+
+    def __init__(self, out: Path, model: Model) -> None:
+        self._out = out
+        described = {
+            "semples": __version__,
+            "model": model.identity,
+            "settings": model.settings.what_counts(),
+            "classes": list(model.classes),
+        }
+        manifest = out / MANIFEST
+        if manifest.is_file():
+            if read_json(manifest) != json.loads(json.dumps(described)):
+                raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
+        elif out.is_dir() and any(out.iterdir()):
+            raise UserError(f"{out}: holds something else; choose another --out")
+        else:
+            write_json(manifest, described)
+        write_text(out / CLASSES, "".join(f"{name}\n" for name in model.classes))
+        self._folders = [(LABELS, ".png"), (OVERLAYS, ".jpg")]
+        self._folders += [(CONFIDENCE, ".png")] if model.settings.confidence else []
+        self._done: dict[str, dict[str, Any]] = {}
+        self._read(len(model.classes) + 1 + (model.settings.min_confidence > 0))
+
+    def _read(self, labels: int) -> None:
+        path = self._out / JOURNAL
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
+        if whole != text:
+            write_text(path, whole)
+        self._done = {entry["id"]: entry for entry in read_journal(path) if len(entry["areas"]) == labels}
+
+    def has(self, id: str, stamp: list[Any]) -> bool:
+        """Whether the photo is done as it is now, and its files are there."""
+        entry = self._done.get(id)
+        return entry is not None and entry["stamp"] == stamp and self._has_files(id)
+
+    def _has_files(self, id: str) -> bool:
+        return all(os.path.isfile(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
+
+    def named(self, photos: Sequence[Photo]) -> list[Photo]:
+        """The photos by the ids that earlier calls gave them; a new one whose id another photo has (`a.jpg` beside an
+        `a.png` done before) gets its whole name."""
+        by_path = {entry.get("path"): id for id, entry in self._done.items()}
+        known = {photo.path: by_path.get(os.path.abspath(photo.path)) for photo in photos}
+        taken = {id for id in known.values() if id is not None}
+        answer = []
+        for photo in photos:
+            id = known[photo.path]
+            if id is None:
+                id = photo.id
+                if id in taken or self._is_of_another_name(id, photo):
+                    id = photo.name
+                taken.add(id)
+            answer.append(replace(photo, id=id))
+        return answer
+
+    def _is_of_another_name(self, id: str, photo: Photo) -> bool:
+        """Whether the id stands for a photo that is still there and is called otherwise."""
+        entry = self._done.get(id, {})
+        return entry.get("name") not in (None, photo.name) and os.path.isfile(entry.get("path") or "")
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Raises UserError where a result of an earlier call would give way to that of another photo of equal name."""
+        for photo in photos:
+            before, now = self._done.get(photo.id, {}).get("path"), os.path.abspath(photo.path)
+            if before not in (None, now) and os.path.isfile(before) and not _are_equal(before, now):
+                raise UserError(
+                    f"{self._out}: holds the result of another photo called {photo.name}, {before}; "
+                    f"choose another --out for {photo.path}"
+                )
+
+    def others(self, photos: Sequence[Photo]) -> list[tuple[str, str]]:
+        """(id, name) of the photos beside `photos` that earlier calls have left results of, by name."""
+        ids, names = {photo.id for photo in photos}, {None, *(photo.name for photo in photos)}
+        found = [
+            (id, str(entry["name"]))
+            for id, entry in self._done.items()
+            if id not in ids and entry.get("name") not in names and self._has_files(id)
+        ]
+        return sorted(found, key=lambda entry: entry[1])
+
+    def areas(self, id: str) -> Areas:
+        found: Areas = self._done[id]["areas"]
+        return found
+
+    def __enter__(self) -> Journal:
+        self._file = open(self._out / JOURNAL, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
+        """Note a photo whose files are written."""
+        path = os.path.abspath(photo.path)
+        entry = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
+        self._done[photo.id] = entry
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
