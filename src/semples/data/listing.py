@@ -124,3 +124,9 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:
         return False
+
+
+def other_files(root: Path) -> list[Path]:
+    """Regular files below `root` that are not called like photos, sorted; hidden ones left out."""
+    found = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
+    return [root / path for path in sorted(found) if posixpath.splitext(path)[1].casefold() not in PHOTO_SUFFIXES]

@@ -171,6 +171,11 @@ def without_clashes(matches: Sequence[Match]) -> list[Match]:
     return clear
 
 
+def without_upload_mark(name: str) -> str:
+    """A photo's own name: Label Studio puts eight characters and a dash before names of uploaded photos."""
+    return re.sub(r"^[0-9a-f]{8}-", "", name)
+
+
 def is_photo_name(name: str) -> bool:
     """Whether a name ends like a photo's."""
     parts = told_parts(name)

@@ -26,14 +26,15 @@ def slips(dataset: TaggedDataset, values: Iterable[frozenset[int]]) -> tuple[Pro
     root = dataset.root
     return (
         *getattr(dataset, "notes", ()),
-        *_class_names(dataset.classes.names),
+        *odd_names(dataset.classes.names),
         *_black_and_white(list(values)),
         *_mask_files(root),
         *_heic(root),
     )
 
 
-def _class_names(names: Sequence[str]) -> list[Problem]:
+def odd_names(names: Sequence[str]) -> list[Problem]:
+    """Names that are likely no classes: background, several tags parted by blanks, numbers."""
     known = set(names)
     found = []
     for name in names:
@@ -44,7 +45,7 @@ def _class_names(names: Sequence[str]) -> list[Problem]:
         if len(words) > 1 and all(word in known for word in words):
             what = f"one class, or the tags {', '.join(words)} parted by blanks? Several tags are parted by ;"
             found.append(Problem(name, what))
-    if names and all(name.isdigit() for name in names):
+    if len(names) > 1 and all(name.isdigit() for name in names):
         what = "classes are numbers, which say nothing to CLIP; write words, or `number,word` a line in classes.txt"
         found.append(Problem(", ".join(names[:5]), what))
     return found

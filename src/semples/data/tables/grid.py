@@ -52,14 +52,22 @@ def _from_csv(path: Path, text: str) -> Grid:
     header = [nfc(cell) for cell in rows[0][1]]
     known = {cell.casefold() for cell in header} & (PHOTO_COLUMNS | TAG_COLUMNS)
     if is_photo_name(header[0]) and not known:
-        if len(header) > 2:
+        if _is_box_row(header):
+            header = ["image", "xmin", "ymin", "xmax", "ymax", "class"]
+        elif len(header) > 2:
             raise UserError(f"{path}: its first line must name the columns, for example `image,tags`")
-        header = ["image", "tags"]
+        else:
+            header = ["image", "tags"]
     else:
         rows = rows[1:]
     if len(header) < 2:
         raise UserError(f"{path}: only one column; write `image,tags`, or one column for each class")
     return Grid(tuple(header), tuple(Line(f"{path.name}, line {number}", tuple(cells)) for number, cells in rows))
+
+
+def _is_box_row(cells: Sequence[str]) -> bool:
+    """Whether a row is photo, four numbers (or nothing) and a class, as RetinaNet's programs write boxes."""
+    return len(cells) == 6 and all(re.fullmatch(r"-?\d*\.?\d*", cell) for cell in cells[1:5])
 
 
 def _csv_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
