@@ -10,6 +10,7 @@ from semples.data.hints import same_content
 from semples.data.importers.annotations import Annotations, Entry, Thing, clean, some
 from semples.data.importers.base import Importer, Source
 from semples.data.importers.layout import is_layout
+from semples.data.listing import names_masks
 
 
 class Folders(Importer):
@@ -48,10 +49,12 @@ class Folders(Importer):
 
 
 def _tags(source: Source) -> dict[str, str]:
-    """The class of each photo that lies in a folder named by one."""
+    """The class of each photo in a folder named by one; photos in `mask/` are no masks (`list_import`)."""
     tags = {}
     for photo in source.photos:
-        name = next((part for part in PurePosixPath(photo).parts[:-1] if not is_layout(part)), None)
+        name = next(
+            (part for part in PurePosixPath(photo).parts[:-1] if not is_layout(part) or names_masks(part)), None
+        )
         if name is not None and clean(name):
             tags[photo] = clean(name)
     return tags

@@ -31,7 +31,7 @@ _SUFFIXES = {
 def advice(source: Source) -> str | None:
     """What to do with files of a format that is not read; None where nothing is known of them."""
     for path, tree in source.trees:
-        what = _json(tree)
+        what = foreign_json(tree)
         if what is not None:
             return f"{path}: {what}"
     for path in source.with_suffix(".xml"):
@@ -45,7 +45,7 @@ def advice(source: Source) -> str | None:
     return None
 
 
-def _json(tree: Any) -> str | None:
+def foreign_json(tree: Any) -> str | None:
     """What a JSON file is that no reader knows."""
     if isinstance(tree, dict):
         if "view" in tree and "metadata" in tree and "file" in tree:

@@ -8,11 +8,11 @@ from pathlib import Path
 from semples.core.errors import UserError
 from semples.data.importers.annotations import Annotations, Entry, Thing, clean, some
 from semples.data.importers.base import Importer, Source
+from semples.data.importers.foreign import foreign_json
 from semples.data.importers.layout import is_layout
 from semples.data.names import PhotoFinder
 from semples.data.problem import Problem
 from semples.data.tagfile import TagTable, read_table
-from semples.data.tagjoin import join_names
 
 SUFFIXES = (".csv", ".tsv")
 
@@ -23,7 +23,9 @@ class Tables(Importer):
     about = "CSV, TSV and JSON tables of tags, a row a photo or a thing (Open Images, Roboflow's _classes.csv)"
 
     def recognises(self, source: Source) -> bool:
-        return is_table(source.path) if source.path.is_file() else any(map(is_table, _candidates(source)))
+        if source.path.is_file():
+            return is_table(source.path) and not any(foreign_json(tree) for _, tree in source.trees)
+        return bool(_candidates(source))
 
     def read(self, source: Source) -> Annotations:
         if source.path.is_file():
@@ -83,8 +85,9 @@ def _chosen(source: Source) -> tuple[list[tuple[Path, TagTable]], list[Problem]]
                 raise
             problems.append(Problem(source.told(path), f"not read: {str(error).removeprefix(f'{path}: ')}"))
             continue
-        names = [row.photo for row in table.rows]
-        if any(match.path is not None for match in join_names(names, finder)) or len(candidates) == 1:
+        base = source.base_of(path)
+        names = [form for row in table.rows for form in {row.photo, base + row.photo}]
+        if any(match.path is not None for match in map(finder.match, names)) or len(candidates) == 1:
             usable.append((path, table))
         else:
             unfit.append(source.told(path))

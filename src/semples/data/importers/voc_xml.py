@@ -57,7 +57,9 @@ def _entry(source: Source, path: Path) -> Entry:
     fault = "" if all(names) else "an object in it has no name"
     things = tuple(Thing(name) for name in names if name)
     order = (told.name, path.stem) if told.stem == path.stem else (path.stem, told.name)  # renamed since
-    return Entry(source.told(path), order[0], things, size, tuple(name for name in order[1:] if name), fault)
+    base = source.base_of(path)
+    names = [base + name for name in order if name] + ([name for name in order if name] if base else [])
+    return Entry(source.told(path), names[0], things, size, tuple(names[1:]), fault)
 
 
 # ------------------------------------------------------------------------------------------------------------ masks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -50,6 +51,10 @@ def split_tags(text: str) -> tuple[str, ...]:
     A list as Python, numpy or JSON writes it (`['boat', 'dog']`) gives its items; missing values (nan, None) are none.
     """
     stripped = text.strip()
+    if stripped[:1] in ("[", "{"):
+        written = _as_json(stripped)
+        if written is not None:
+            return written
     if _is_list(stripped):
         return _present(_items(stripped))
     return _present(re.split(r"[;|,\r\n]", stripped))
@@ -85,10 +90,7 @@ def _of_list(cell: list[Any], names: Mapping[int, str] | None) -> tuple[str, ...
     found: list[str] = []
     for item in cell:
         if isinstance(item, Mapping):
-            label = next((item[key] for key in ("name", "label", "class", "category", "tag") if key in item), None)
-            if not isinstance(label, str):
-                raise NoTags("tags must be a list of names")
-            found.append(label)
+            found += _of_region(item)
         elif isinstance(item, str):
             found.append(item)
         elif type(item) is int and names is not None:
@@ -96,6 +98,21 @@ def _of_list(cell: list[Any], names: Mapping[int, str] | None) -> tuple[str, ...
         else:
             raise NoTags("tags must be a list of names")
     return _present(found)
+
+
+def _of_region(item: Mapping[str, Any]) -> list[str]:
+    """The names of one thing in a list: under name, label or class, or as Label Studio has them, `rectanglelabels`."""
+    for key, value in item.items():
+        if str(key).endswith(("labels", "choices")) and isinstance(value, list) and all(map(_is_text, value)):
+            return list(value)
+    label = next((item[key] for key in ("name", "label", "class", "category", "tag") if key in item), None)
+    if not isinstance(label, str):
+        raise NoTags("tags must be a list of names")
+    return [label]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _of_mapping(cell: Mapping[str, Any], names: Mapping[int, str] | None) -> tuple[str, ...]:
@@ -140,6 +157,15 @@ def is_number(cell: Any) -> bool:
 def _present(names: Iterable[str]) -> tuple[str, ...]:
     cleaned = map(nfc, names)
     return tuple(dict.fromkeys(name for name in cleaned if name and not is_missing(name)))
+
+
+def _as_json(text: str) -> tuple[str, ...] | None:
+    """Tags of a list or an object that is valid JSON; None where it is none, or is not made of names."""
+    try:
+        tree = json.loads(text)
+        return tags_of(tree)
+    except (ValueError, RecursionError, NoTags):
+        return None
 
 
 def _is_list(text: str) -> bool:

@@ -156,6 +156,9 @@ def _records(tree: Any) -> list[Any] | None:
     if isinstance(tree, list):
         return tree
     lowered = {key.casefold(): value for key, value in tree.items()}
+    named = [lowered[name] for name in lowered if name in PHOTO_COLUMNS]
+    if any(isinstance(name, str) for name in named) and set(lowered) & TAG_COLUMNS:  # one line of JSON lines
+        return [tree]
     if isinstance(lowered.get("columns"), list) and isinstance(lowered.get("data"), list):  # pandas, orient="split"
         names = [str(name) for name in lowered["columns"]]
         return [Pairs(list(zip(names, row, strict=False))) if isinstance(row, list) else row for row in lowered["data"]]
@@ -196,8 +199,11 @@ def _alike(record: Any) -> Any:
 
 def _of_records(path: Path, records: Sequence[Any]) -> Grid:
     rows = [record for record in records if isinstance(record, Pairs)]
-    keys = [{key for key in record if key.casefold() in PHOTO_COLUMNS} for record in rows if _names_photo(record)]
-    if keys and not set.intersection(*keys):
+    kinds = [
+        [{key for key in record if key.casefold() in names} for record in rows if _names_photo(record)]
+        for names in (PHOTO_COLUMNS, TAG_COLUMNS)
+    ]
+    if any(keys and all(keys) and not set.intersection(*keys) for keys in kinds):
         records = [_alike(record) for record in records]
     columns = tuple(dict.fromkeys(nfc(key) for key in _keys(records)))
     lines = []
