@@ -31,6 +31,7 @@ _MASKS = re.compile(
     re.IGNORECASE,
 )
 _VOC_MASKS = re.compile(r"Segmentation(Class|Object)|panoptic[ _-]|stuffthingmaps", re.IGNORECASE)
+_SYSTEM = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"})
 MASK_FOLDERS = ("masks", "SegmentationClassAug", "SegmentationClass")
 
 
@@ -102,7 +103,7 @@ def _walk(root: Path, skip: Callable[[str], bool]) -> Iterator[tuple[str, bool, 
             continue
         folders = []
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in _SYSTEM:
                 continue
             path = f"{below}/{entry.name}" if below else entry.name
             if _is_dir(entry):

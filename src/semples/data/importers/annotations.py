@@ -73,17 +73,20 @@ class Annotations:
     notes: tuple[str, ...] = field(default=())
 
 
+MAX_NUMBER = 1_000_000  # a larger number is no class's name, but a slip
+
+
 def clean(name: Any) -> str:
-    """A class name on one line, single blanks, composed accents; numbers become text, halves of characters codes."""
+    """A class name on one line, single blanks, composed accents; empty for what is no name.
+
+    Small whole numbers become text, halves of characters their codes.
+    """
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         return ""
-    if isinstance(name, float) and name.is_integer() and abs(name) < 1e15:
-        name = int(name)
-    try:
-        text = str(name)
-    except ValueError:  # a number of thousands of digits
-        return ""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    if not isinstance(name, str):
+        number = whole(name)
+        return str(number) if number is not None and 0 <= number < MAX_NUMBER else ""
+    text = name.encode("utf-8", "backslashreplace").decode()
     return nfc(" ".join(re.sub(r"[\0-\x1f\x7f\ufeff]", " ", text).split()))
 
 

@@ -75,8 +75,9 @@ class CocoFile:
 
     def __init__(self, source: Source, path: Path, tree: Mapping[str, Any]) -> None:
         self.name, self.base = source.told(path), source.base_of(path)
-        self.images = list(enumerate(records(tree.get("images")), start=1))
-        self.annotations = list(enumerate(records(tree.get("annotations")), start=1))
+        self.images, odd_images = _numbered(tree.get("images"))
+        self.annotations, odd_annotations = _numbered(tree.get("annotations"))
+        self.odd = [f"image {place}" for place in odd_images] + [f"annotation {place}" for place in odd_annotations]
         listed = records(tree.get("categories"))
         names: dict[Any, set[str]] = defaultdict(set)
         for entry in listed:
@@ -133,6 +134,7 @@ class CocoFile:
         if orphans:
             what = f"{len(orphans)} annotations (the first is number {orphans[0]}) belong to no photo of its list"
             problems.append(Problem(self.name, what))
+        problems += [Problem(f"{self.name}, {what}", "not an object, so that it says nothing") for what in self.odd]
         found = []
         bare: list[str] = []
         for place, image in self.images:
@@ -146,7 +148,7 @@ class CocoFile:
                 fault = "it has no id, so that no annotation can belong to it"
             elif ids[owner] > 1 and own:
                 fault = f"{ids[owner]} photos have the id {owner}: which one its annotations mean is not told"
-            elif orphans and not own and not fault:
+            elif (orphans or self.odd) and not own and not fault:
                 fault = "nothing is annotated on it, while annotations of the file belong to no photo"
             elif not own and not fault:
                 bare.append(photo)
@@ -173,6 +175,13 @@ class CocoFile:
         """Whether every outline is the four corners of its box: converters write boxes so."""
         outlined = [entry for _, entry in self.annotations if flat_polygons(entry.get("segmentation")) is not None]
         return bool(outlined) and all(map(_is_box, outlined))
+
+
+def _numbered(told: Any) -> tuple[list[tuple[int, dict[str, Any]]], list[int]]:
+    """The objects of a list with their places, and the places of what is none."""
+    places = list(enumerate(told if isinstance(told, list) else [], start=1))
+    objects = [(place, entry) for place, entry in places if isinstance(entry, dict)]
+    return objects, [place for place, entry in places if not isinstance(entry, dict)]
 
 
 def _is_box(annotation: Mapping[str, Any]) -> bool:

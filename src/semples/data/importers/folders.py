@@ -19,7 +19,9 @@ class Folders(Importer):
     about = "photos in folders named by class"
 
     def recognises(self, source: Source) -> bool:
-        return source.path.is_dir() and bool(source.photos) and len(set(_tags(source).values())) > 1
+        if not source.path.is_dir() or source.listing.masks:  # photos and masks: folders are parts or places
+            return False
+        return len(set(_tags(source).values())) > 1
 
     def read(self, source: Source) -> Annotations:
         tags = _tags(source)
@@ -62,7 +64,7 @@ def _tags(source: Source) -> dict[str, str]:
 
 def why_no_classes(source: Source) -> str:
     """What to say of a folder without annotations whose folders name no classes."""
-    tags = _tags(source)
+    tags = {} if source.listing.masks else _tags(source)
     if len(set(tags.values())) == 1:
         only = next(iter(tags.values()))
         return (
@@ -74,12 +76,14 @@ def why_no_classes(source: Source) -> str:
 
 def _no_class(source: Source) -> str:
     folders = sorted({PurePosixPath(photo).parent.as_posix() for photo in source.photos} - {"."})
+    named = bool(source.listing.masks) and bool(_tags(source))
     masks = sorted({PurePosixPath(path).parent.as_posix() for path in source.listing.masks})
     if not source.photos:
         return f"{source.photo_root}: no photo is there"
-    where = f" (they lie in {some(folders)}, which names no class)" if folders else ""
+    what = "may name no classes" if named else "names no class"
+    where = f" (they lie in {some(folders)}, which {what})" if folders else ""
     beside = f"; masks lie in {some(masks)}, without a list of their classes" if masks else ""
     return (
         f"{source.path}: photos{where}, but no annotations{beside}; give a tags.csv with `photo,tags`, the annotations "
-        "of another program, or folders named by class"
+        f"of another program, or folders named by class{' (--format folders, if these are)' if named else ''}"
     )

@@ -182,7 +182,7 @@ def _choose(source: Source, wanted: str | None) -> tuple[str, Importer, list[str
     """The reader that is asked for, or the first that recognises the files; and what else they look like."""
     if wanted is not None:
         importer = IMPORTERS.load(wanted)()
-        if not importer.recognises(source) and not (wanted == "folders" and source.photos):
+        if not importer.recognises(source) and not (wanted == "folders" and source.path.is_dir() and source.photos):
             raise UserError(f"{source.path}: no annotations of the format {wanted} found; known are {_known()}")
         return wanted, importer, []
     fitting = [(name, importer) for name in IMPORTERS if (importer := IMPORTERS.load(name)()).recognises(source)]

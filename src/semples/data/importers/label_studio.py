@@ -108,7 +108,7 @@ def _results(
         said = {tuple(sorted(set(_labels_of(entry)))) for entry in done}
         if len(said) > 1:
             problems.append(Problem(where, f"{photo[:80]}: annotated {len(done)} times, not alike; the first is used"))
-    return records(chosen["result"])
+    return [entry if isinstance(entry, dict) else {} for entry in chosen["result"]]
 
 
 def _labels_of(annotation: Mapping[str, Any]) -> Iterator[str]:
@@ -155,20 +155,22 @@ def _entry(
 ) -> Entry:
     """What the results of one annotation say. Results with one id are parts of one region: its points, its label."""
     regions: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    fault = ""
     for place, result in enumerate(results):
         if isinstance(result.get("value"), dict):
             told = result.get("id")
             regions[told if isinstance(told, str) else place].append(result)
+        elif result.get("type") != "relation":
+            fault = "a result on it has no value"
     things: list[Thing] = []
-    fault = ""
     for parts in regions.values():
         try:
             things += _things(parts, leaves)
         except _NoLabel:
-            fault = "a region on it has no label"
+            fault = "a result on it names no class"
         except BrushError as reason:
             problems.append(Problem(where, f"{photo[:80]}: {reason}; its tags are used, without a mask"))
-            things += [Thing(name) for name in _region_labels(parts)]
+            things += [Thing(name) for name in _region_labels(parts) if name]
     sizes = {size_of(entry.get("original_width"), entry.get("original_height")) for entry in results} - {None}
     return Entry(where, photo, tuple(things), sizes.pop() if len(sizes) == 1 else None, also, fault)
 
@@ -180,15 +182,24 @@ def _things(parts: list[dict[str, Any]], leaves: Mapping[str, int]) -> list[Thin
     if not any(field in value for value in values for field in PLACE):
         labels += [clean(name) for value in values for name in _listed(value.get("choices"))]
         labels += [_taxon(path, leaves) for value in values for path in _listed(value.get("taxonomy"))]
-        return [Thing(name, whole=True) for name in labels if name]
-    if not labels:
+        if not all(labels) or (not labels and any(_names_classes(part) for part in parts)):
+            raise _NoLabel
+        return [Thing(name, whole=True) for name in labels]
+    if not labels or not all(labels):
         raise _NoLabel
     outline, unit = _outline(parts)
     return [Thing(name, outline, unit) for name in labels]
 
 
+def _names_classes(result: Mapping[str, Any]) -> bool:
+    """Whether a result is of a control that names classes; a text or a rating is of none."""
+    kind = result.get("type")
+    told = isinstance(kind, str) and (kind in ("choices", "taxonomy") or kind.endswith("labels"))
+    return told or any(str(field).endswith(("labels", "choices", "taxonomy")) for field in result["value"])
+
+
 def _region_labels(parts: list[dict[str, Any]]) -> list[str]:
-    """The labels of a region: under `labels`, `polygonlabels`, `brushlabels` and the like."""
+    """The labels of a region: under `labels`, `polygonlabels` and the like; empty for what is no name."""
     told = [
         clean(name)
         for part in parts
@@ -196,7 +207,7 @@ def _region_labels(parts: list[dict[str, Any]]) -> list[str]:
         if field.endswith("labels") and isinstance(names, list)
         for name in names
     ]
-    return [name for name in told if name]
+    return told
 
 
 def _listed(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from semples.data.names import stem
 from semples.data.photos import MASK_SUFFIXES
 
 _PARTS = re.compile(
-    r"(train|training|val|valid|validation|test|testing|trainval|minival|dev|eval|unlabell?ed|extra)([ _-]?\d{4})?"
+    r"(train|training|val|valid|validation|test|testing|trainval|minival|dev|eval|unlabell?ed|extra)([ _-]?\d+)?"
     r"|(train|val|valid|test)[ _-]?(images?|imgs?|photos?|set|data)|(images?|imgs?|photos?)[ _-]?(train|val|valid|test)"
     r"([ _-]?\d{4})?|(split|fold|part|batch)[ _-]?\d+",
     re.IGNORECASE,
@@ -21,7 +21,8 @@ _PARTS = re.compile(
 _PHOTOS = re.compile(
     r"images?|imgs?|photos?|pictures?|pics?|jpegs?|jpegimages|pngimages|data|dataset|datasets|raw|all|inputs?|frames?|"
     r"samples?|uploads?|uploaded|leftimg8bit|rgb|obj_train_data|obj|files?|media|dcim|\d{3}[a-z]{5}|"
-    r"(images?|img)[ _-]?(raw|all|orig(inals?)?|\d+)|originals?|new folder|untitled folder|.*visuali[sz]ations?",
+    r"(images?|img)[ _-]?(raw|all|orig(inals?)?|\d+)|originals?|new folder|untitled folder|.*visuali[sz]ations?|"
+    r"thumb(nail)?s?|(19|20)\d\d[ _-]?\d\d([ _-]?\d\d)?",
     re.IGNORECASE,
 )
 

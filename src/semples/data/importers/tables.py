@@ -10,7 +10,7 @@ from semples.data.importers.annotations import Annotations, Entry, Thing, clean,
 from semples.data.importers.base import Importer, Source
 from semples.data.importers.foreign import foreign_json
 from semples.data.importers.layout import is_layout
-from semples.data.names import PhotoFinder
+from semples.data.names import PhotoFinder, is_photo_name
 from semples.data.problem import Problem
 from semples.data.tagfile import TagTable, read_table
 
@@ -24,6 +24,8 @@ class Tables(Importer):
 
     def recognises(self, source: Source) -> bool:
         if source.path.is_file():
+            if source.path.suffix.casefold() in (".txt", ""):
+                return _reads(source.path)
             return is_table(source.path) and not any(foreign_json(tree) for _, tree in source.trees)
         return bool(_candidates(source))
 
@@ -62,6 +64,15 @@ def entries_of(source: Source, path: Path, table: TagTable, *, shared: bool) -> 
 def is_table(path: Path) -> bool:
     """Whether a file may be a table of tags by its name."""
     return path.suffix.casefold() in (*SUFFIXES, ".json", ".jsonl", ".ndjson")
+
+
+def _reads(path: Path) -> bool:
+    """Whether a file whose name says nothing is a table of photos: Excel's Unicode text ends in .txt."""
+    try:
+        table = read_table(path)
+    except UserError:
+        return False
+    return any(is_photo_name(row.photo) for row in table.rows)
 
 
 def _candidates(source: Source) -> list[Path]:

@@ -50,9 +50,8 @@ def _line(place: int, cells: Sequence[str]) -> Line:
         values = [float(cell) for cell in cells]
     except ValueError:
         values = []
-    if len(values) == 1 and values[0] == abs(int(values[0])):
-        return Line(place, int(values[0]))  # a class, and nothing of where it is
-    if len(values) < 5 or not all(map(math.isfinite, values)) or values[0] != int(values[0]) or values[0] < 0:
+    sound = bool(values) and all(map(math.isfinite, values)) and values[0] == int(values[0]) and values[0] >= 0
+    if not sound or 1 < len(values) < 5:  # a class alone says what is there, and nothing of where
         return Line(place, None, (), "not `class x y width height`")
     return Line(place, int(values[0]), tuple(values[1:]))
 
