@@ -15,6 +15,7 @@ from semples.core.progress import track
 from semples.data import hints
 from semples.data.dataset import IGNORE, Item, PhotoError, Problem, TaggedDataset
 from semples.data.slips import slips
+from semples.data.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,7 +146,7 @@ def check(
     counts = [int(number) for number in np.diag(together)]
     return CheckReport(
         name=dataset.name,
-        root=str(dataset.root),
+        root=printable(str(dataset.root)),
         classes=names,
         prompts=dataset.classes.prompts,
         photos=len(verified.kept),
