@@ -96,10 +96,12 @@ def test_hostile_files_end_in_one_line(tmp_path: Path, name: str) -> None:
         message.encode()
 
 
-def test_halves_of_characters_are_kept_apart_and_written(tmp_path: Path) -> None:
-    photo(tmp_path / "a.jpg")
-    photo(tmp_path / "b.jpg")
-    write(tmp_path / "x.json", '{"a.jpg": ["\\ud800"], "b.jpg": ["\\ud801", "\\ud83d\\ude00"], "\\udfff.jpg": ["cat"]}')
+def test_halves_of_characters_are_no_names(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        photo(tmp_path / name)
+    write(tmp_path / "x.json", '{"a.jpg": ["\\ud800"], "b.jpg": ["\\ud83d\\ude00"], "\\udfff.jpg": ["cat"]}')
     result = import_annotations(tmp_path / "x.json", tmp_path / "out")
-    assert tags(tmp_path / "out") == {"images/a": {"\\ud800"}, "images/b": {"\\ud801", "😀"}}
-    assert [problem.what for problem in result.problems] == ["\\udfff.jpg: no such photo"]
+    assert tags(tmp_path / "out") == {"images/b": {"😀"}}
+    assert list(result.set_aside) == ["a.jpg"]
+    assert result.unlabelled == ("c.jpg",)
+    assert "\\udfff.jpg: no such photo" in {problem.what for problem in result.problems}

@@ -91,8 +91,10 @@ def table_of(path: Path, grid: Grid, names: Mapping[int, str] | None = None) -> 
         rows.append(Row(line.where, nfc(photo), tags))
     classes = tuple(grid.columns[index] for index in columns.flags)
     notes: tuple[Problem, ...] = ()
+    if columns.note:
+        notes += (Problem(path.name, columns.note),)
     if columns.ignored:
-        notes = (Problem(path.name, f"columns that are no classes are left out: {', '.join(columns.ignored)}"),)
+        notes += (Problem(path.name, f"columns that are no classes are left out: {', '.join(columns.ignored)}"),)
     table = TagTable(tuple(rows), tuple(problems), classes, columns.many, tuple(lost), notes)
     return replace(table, each=table.each or _is_long(table)) if columns.tags else table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from semples.data.problem import Problem
-from semples.data.text import nfc
+from semples.data.text import is_utf8, nfc
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,14 @@ MAX_NUMBER = 1_000_000  # a larger number is no class's name, but a slip
 def clean(name: Any) -> str:
     """A class name on one line, single blanks, composed accents; empty for what is no name.
 
-    Small whole numbers become text, halves of characters their codes.
+    Small whole numbers become text; a name with half a character is none.
     """
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         return ""
     if not isinstance(name, str):
         number = whole(name)
         return str(number) if number is not None and 0 <= number < MAX_NUMBER else ""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return nfc(" ".join(re.sub(r"[\0-\x1f\x7f\ufeff]", " ", text).split()))
+    return nfc(" ".join(re.sub(r"[\0-\x1f\x7f\ufeff]", " ", name).split())) if is_utf8(name) else ""
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int] | None:

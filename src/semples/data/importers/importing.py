@@ -171,8 +171,9 @@ class _Outside:
     """Tells paths of the output folder, where that lies within a folder that is read and is not that folder itself."""
 
     def __init__(self, out: Path, roots: Sequence[Path]) -> None:
-        outer = out.resolve()
-        self._out = None if any(outer == root.resolve() for root in roots) else outer
+        outer, inner = out.resolve(), [root.resolve() for root in roots]
+        below = any(outer.is_relative_to(root) for root in inner) and outer not in inner
+        self._out = outer if below else None
 
     def __call__(self, path: Path) -> bool:
         return self._out is not None and path.resolve().is_relative_to(self._out)

@@ -50,7 +50,9 @@ def entries_of(source: Source, path: Path, table: TagTable, *, shared: bool) -> 
 
     def entry(where: str, photo: str, tags: tuple[str, ...], fault: str = "") -> Entry:
         place = where.replace(path.name, told, 1)
-        things = tuple(Thing(name, whole=True) for name in map(clean, tags) if name)
+        names = tuple(map(clean, tags))
+        things = tuple(Thing(name, whole=True) for name in names if name)
+        fault = fault or ("" if all(names) else "a tag of it is no name")
         return Entry(
             place, photo if shared else base + photo, things, also=(base + photo if shared else photo,), fault=fault
         )

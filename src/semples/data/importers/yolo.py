@@ -169,7 +169,10 @@ def _read_yaml(path: Path) -> _Yaml | None:
         return None
     tree = _load(path)
     told = tree.get("names") if isinstance(tree, dict) else None
-    if isinstance(told, str):
+    if isinstance(told, str) and (path.parent / told).is_file():
+        lines = read_text(path.parent / told).splitlines()
+        told = dict(enumerate(line for line in lines if line.strip()))
+    elif isinstance(told, str):
         told = dict(enumerate(told.split(",")))
     elif isinstance(told, list):
         told = dict(enumerate(told))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from semples.data.text import nfc
+from semples.data.text import is_utf8, nfc
 
 YES = frozenset({"1", "1.0", "1,0", "yes", "y", "true", "t", "x", "✓", "✔"})
 NO = frozenset({"", "0", "0.0", "0,0", "no", "n", "false", "f", "-1", "-1.0", "-1,0"})
@@ -155,7 +155,9 @@ def is_number(cell: Any) -> bool:
 
 
 def _present(names: Iterable[str]) -> tuple[str, ...]:
-    cleaned = map(nfc, names)
+    cleaned = list(map(nfc, names))
+    if not all(map(is_utf8, cleaned)):
+        raise NoTags("a tag holds half a character, which no text can")
     return tuple(dict.fromkeys(name for name in cleaned if name and not is_missing(name)))
 
 

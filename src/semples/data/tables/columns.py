@@ -22,6 +22,7 @@ ONE = ("tag", "label_name", "labelname", "class_name", "classname", "category_na
        "object", "class_label")  # fmt: skip
 TAG_COLUMNS = frozenset((*MANY, *ONE))
 SURE = "confidence"  # Open Images: 0 says that the class is known to be absent
+_LIKE = {"tag", "tags", "label", "labels", "class", "classes", "category", "categories"}  # words of other names
 # Beside columns of yes and no these describe the photo; they are no classes.
 REMARKS = frozenset(
     {"split", "set", "subset", "fold", "partition", "width", "height", "size", "source", "license", "date", "md5",
@@ -34,7 +35,7 @@ REMARKS = frozenset(
 class Columns:
     """The photo's column; the tags' columns, or the classes' (`flags`); `many`: several rows of a photo are usual.
 
-    `ignored` are columns beside flags that hold other things.
+    `ignored` are columns beside flags that hold other things; `note` says what was guessed.
     """
 
     photo: int
@@ -43,6 +44,7 @@ class Columns:
     many: bool
     sure: int | None = None
     ignored: tuple[str, ...] = ()
+    note: str = ""
 
 
 def choose(path: object, names: Sequence[str], cells: Callable[[int], Sequence[Any]]) -> Columns:
@@ -56,6 +58,9 @@ def choose(path: object, names: Sequence[str], cells: Callable[[int], Sequence[A
         one_of_flags = many and len(rest) > 1 and all(_is_flags(cells(index)) for index in rest)
         if column is not None and not one_of_flags:  # a class may be called `object`
             return Columns(photo, (column,), (), many, sure)
+    like = [index for index in rest if _LIKE & set(lowered[index].split("_")) and _is_words(cells(index))]
+    if len(like) == 1:
+        return Columns(photo, (like[0],), (), True, sure)
     numbered = [index for index in rest if re.fullmatch(r"(tag|label|class|category|object)s?_?\d+", lowered[index])]
     if len(numbered) > 1 and not all(_is_flags(cells(index)) for index in numbered):
         return Columns(photo, tuple(numbered), (), False)
@@ -63,6 +68,9 @@ def choose(path: object, names: Sequence[str], cells: Callable[[int], Sequence[A
         index for index in rest if lowered[index] in REMARKS or _is_index(names[index], cells(index), index == 0)
     ]
     odd = [index for index in rest if index not in remarks and not _mostly_flags(cells(index))]
+    if len(odd) == 1 and len(odd) + len(remarks) == len(rest) and _is_words(cells(odd[0])):
+        guess = f"the tags are taken from the column {names[odd[0]]!r}"
+        return Columns(photo, (odd[0],), (), True, sure, note=guess)
     flags = tuple(index for index in rest if index not in remarks and index not in odd)
     chosen = [names[index] for index in flags]
     if "" in chosen or len(set(chosen)) < len(chosen):
@@ -108,6 +116,15 @@ def _is_index(name: str, cells: Sequence[Any], first: bool) -> bool:
 
 def _is_flags(cells: Sequence[Any]) -> bool:
     return bool(cells) and all(flag(cell) is not None for cell in cells) and any(flag(cell) for cell in cells)
+
+
+def _is_words(cells: Sequence[Any]) -> bool:
+    """Whether cells are short names, rather than numbers or sentences."""
+    told = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    if not told or all(is_number(cell) for cell in told):
+        return False
+    words = [len(name.split()) for cell in told for name in re.split(r"[;|,]", cell)]
+    return sum(words) <= 2.5 * len(words)
 
 
 def _mostly_flags(cells: Sequence[Any]) -> bool:

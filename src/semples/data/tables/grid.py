@@ -14,7 +14,7 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.data.names import is_photo_name
 from semples.data.tables.columns import PHOTO_COLUMNS, TAG_COLUMNS
-from semples.data.text import nfc
+from semples.data.text import is_utf8, nfc
 
 MAX_CELL = 10_000_000
 
@@ -198,6 +198,7 @@ def _alike(record: Any) -> Any:
 
 
 def _of_records(path: Path, records: Sequence[Any]) -> Grid:
+    """A grid of objects; its columns are all their fields. Raises UserError."""
     rows = [record for record in records if isinstance(record, Pairs)]
     kinds = [
         [{key for key in record if key.casefold() in names} for record in rows if _names_photo(record)]
@@ -206,6 +207,8 @@ def _of_records(path: Path, records: Sequence[Any]) -> Grid:
     if any(keys and all(keys) and not set.intersection(*keys) for keys in kinds):
         records = [_alike(record) for record in records]
     columns = tuple(dict.fromkeys(nfc(key) for key in _keys(records)))
+    if not all(map(is_utf8, columns)):
+        raise UserError(f"{path}: a field's name holds half a character; write it again")
     lines = []
     for number, record in enumerate(records, start=1):
         fields = {nfc(key): value for key, value in record.items()} if isinstance(record, Pairs) else {}
