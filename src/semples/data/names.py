@@ -110,7 +110,7 @@ class PhotoFinder:
         if not parts:
             return Match(None)
         best: list[tuple[str, tuple[str, ...]]] = []
-        length = (0, 0)
+        length = (0, 0, 0)
         split = split_of("/".join(parts))
         for path, own in self._by_name.get(parts[-1].casefold(), ()):
             if split is not None and split_of(path) not in (None, split):
@@ -145,14 +145,14 @@ def told_parts(told: str) -> tuple[str, ...]:
     return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
-def _fit(told: tuple[str, ...], own: tuple[str, ...]) -> tuple[int, int]:
-    """Parts in common from the end (the last is known to fit), and how many of them letter by letter."""
+def _fit(told: tuple[str, ...], own: tuple[str, ...]) -> tuple[int, int, int]:
+    """Parts in common from the end (the last is known to fit), whether a path ends there, and how many are equal."""
     common, exact = 1, int(told[-1] in (own[-1], stem(own[-1]))) + int(told[-1] == own[-1])
     for left, right in zip(reversed(told[:-1]), reversed(own[:-1]), strict=False):
         if left.casefold() != right.casefold():
             break
         common, exact = common + 1, exact + int(left == right)
-    return common, exact
+    return common, int(common in (len(told), len(own))), exact
 
 
 def without_clashes(matches: Sequence[Match]) -> list[Match]:

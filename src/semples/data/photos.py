@@ -179,7 +179,7 @@ def _opened(path: Path | str, max_megapixels: float, *, header: bool = False) ->
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
+        value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)  # a PNG's own would decode it
     except DAMAGED:
         return 1
     return value if isinstance(value, int) else 1

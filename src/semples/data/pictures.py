@@ -92,7 +92,7 @@ def open_header(file: IO[bytes]) -> Image.Image:
 
 
 def stripped_png(file: IO[bytes], *, header: bool) -> io.BytesIO:
-    """A PNG without texts and colour profile; `header`: up to its pixels.
+    """A PNG without texts and colour profile; `header`: without its pixels too, and what follows them moved before.
 
     Texts that may hold an orientation are kept. What does not look like a chunk is left as it is: Pillow tells.
     """
@@ -101,8 +101,8 @@ def stripped_png(file: IO[bytes], *, header: bool) -> io.BytesIO:
     while len(start := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if kind == b"IDAT" and header:
-            kept.write(start)
-            break
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
         if kind == b"iCCP" or kind in _TEXTS:
             body = file.read(length + 4)
             if kind != b"iCCP" and _keeps_exif(kind, body[:-4]):
@@ -113,8 +113,7 @@ def stripped_png(file: IO[bytes], *, header: bool) -> io.BytesIO:
         while left and (piece := file.read(min(left, 1 << 20))):
             kept.write(piece)
             left -= len(piece)
-    else:
-        kept.write(start)
+    kept.write(struct.pack(">I4s", 0, b"IDAT") if header else start)
     kept.seek(0)
     return kept
 

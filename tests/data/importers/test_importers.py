@@ -124,7 +124,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.one_of(
         st.fixed_dictionaries({"images": st.lists(JSON), "annotations": JSON, "categories": JSON}),

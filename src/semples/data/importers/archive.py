@@ -13,7 +13,7 @@ from semples.data.fetch.archives import unpack
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 GROWTH = 300  # times its size: more than any export grows, less than a bomb does
-SPARE = 200_000_000
+SPARE = 20_000_000
 
 
 def is_archive(path: Path) -> bool:
@@ -25,7 +25,7 @@ def is_archive(path: Path) -> bool:
 def unpacked(archive: Path, out: Path) -> Iterator[Path]:
     """A folder with what the archive holds, beside `out` so that photos can be linked there; removed at the end.
 
-    Raises UserError for a hostile, damaged or too large archive (more than 300 times its size and 200 MB).
+    Raises UserError for a hostile, damaged or too large archive (more than 300 times its size and 20 MB).
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,8 @@ class LabelStudio(Importer):
             )
         if entries and all(entry.fault for entry in entries):
             raise UserError(f"{path}: no task is annotated; submit annotations in Label Studio, and export again")
-        notes = []
+        bare = [entry.photo for entry in entries if not entry.things and not entry.fault]
+        notes = [f"{len(bare)} tasks are annotated with nothing ({some(bare)}): background only"] if bare else []
         if source.predictions and predicted:
             notes.append(f"{len(predicted)} photos have what a model predicted for tags ({some(predicted)})")
         return Annotations((), tuple(entries), tuple(problems), tuple(notes))

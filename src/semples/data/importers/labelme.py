@@ -37,7 +37,7 @@ class LabelMe(Importer):
                 continue
             entry = _entry(source, path, told, tree, flags)
             entries.append(entry)
-            if not entry.things and not entry.fault and not tree.get("flags"):
+            if not entry.things and not entry.fault:
                 bare.append(entry.photo)
         broken = [Entry(problem.where, str(PurePosixPath(problem.where).with_suffix("")), fault="its file is not read")
                   for problem in source.broken]  # fmt: skip

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from semples.core.errors import UserError
 from semples.data.importers.annotations import Annotations, Entry, Thing, clean, some, whole
-from semples.data.importers.base import Importer, Source
+from semples.data.importers.base import Importer, Source, load_yaml
 from semples.data.importers.yolo_lines import Kind, Line, kind_of, read_lines
 from semples.data.problem import Problem
 from semples.data.text import read_text
@@ -150,13 +148,6 @@ def _classes(source: Source) -> tuple[dict[int, str], tuple[int, int] | None]:
     )
 
 
-def _load(path: Path) -> Any:
-    try:
-        return yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
-
-
 def _names_in(path: Path) -> bool:
     try:
         return "names:" in read_text(path)
@@ -167,7 +158,7 @@ def _names_in(path: Path) -> bool:
 def _read_yaml(path: Path) -> _Yaml | None:
     if not _names_in(path):
         return None
-    tree = _load(path)
+    tree = load_yaml(path)
     told = tree.get("names") if isinstance(tree, dict) else None
     if isinstance(told, str) and (path.parent / told).is_file():
         lines = read_text(path.parent / told).splitlines()
@@ -198,7 +189,7 @@ def _data_root(path: Path) -> Path | None:
     """The folder under `path` in a YAML; None where it has none. Raises UserError where it is not there."""
     if path.suffix.casefold() not in (".yaml", ".yml"):
         return None
-    tree = _load(path)
+    tree = load_yaml(path)
     told = tree.get("path") if isinstance(tree, dict) else None
     if not isinstance(told, str) or not told.strip():
         return None
