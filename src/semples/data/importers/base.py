@@ -133,7 +133,11 @@ def load_json(path: Path) -> Any:
 
 def load_yaml(path: Path) -> Any:
     """A YAML file of plain data. Raises UserError."""
-    text = read_text(path)
+    return parse_yaml(path, read_text(path))
+
+
+def parse_yaml(path: Path, text: str) -> Any:
+    """Plain data in a text out of a file. Raises UserError."""
     depth = deepest = 0
     for sign in text:
         depth += (sign in "[{") - (sign in "]}")

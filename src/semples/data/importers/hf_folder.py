@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semples.core.errors import UserError
 from semples.data.importers.annotations import Annotations, clean
-from semples.data.importers.base import Importer, Source
+from semples.data.importers.base import Importer, Source, parse_yaml
 from semples.data.importers.tables import entries_of
 from semples.data.tagfile import read_table
 from semples.data.text import read_text
@@ -49,8 +47,8 @@ def _names(root: Path) -> dict[int, str] | None:
     if readme.is_file():
         head = re.match(r"---\n(.*?)\n---", read_text(readme), re.DOTALL)
         try:
-            tree = yaml.safe_load(head[1]) if head else None
-        except (yaml.YAMLError, RecursionError, ValueError):
+            tree = parse_yaml(readme, head[1]) if head else None
+        except UserError:
             tree = None
         told = _class_label(tree, 0)
         if isinstance(told, dict):
