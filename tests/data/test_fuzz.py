@@ -157,7 +157,8 @@ def test_any_mixture_is_read_or_refused_in_one_line(photos, rows, listed, newlin
 
 def matches(row: str, name: str) -> bool:
     """Whether a row written as `row` means the photo `name` (of NAMES)."""
-    return row == name or (row, name) in {("a", "a.jpg"), ("A.JPG", "a.jpg"), ("u\u0308.webp", "ü.webp")}
+    other = {"a", "A.JPG", "/a.jpg", "C:\\a.jpg"}  # a path of another computer names a photo by its end
+    return row == name or (name == "a.jpg" and row in other) or (row, name) == ("u\u0308.webp", "ü.webp")
 
 
 def test_a_folder_of_broken_photos_is_still_listed(tmp_path: Path) -> None:

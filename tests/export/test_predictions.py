@@ -53,7 +53,8 @@ def test_predictions_come_back(name: str, predicted: Path, tmp_path: Path) -> No
     out, back = tmp_path / "out", tmp_path / "back"
     assert "3 photos" in tiny.invoke("export", name, predicted / "out", "--out", out, *options).out
     photos = [] if name == "yolo" else ["--photos", predicted / "photos"]
-    tiny.invoke("data", "import", out / place, "--out", back, *photos)
+    told = ["--predictions"] if name == "labelstudio" else []
+    tiny.invoke("data", "import", out / place, "--out", back, *photos, *told)
     before, after = labels_by_size(predicted / "out" / "labels"), labels_by_size(back / "masks")
     assert set(after) == set(before) == set(SIZES.values())
     for size, labels in before.items():
@@ -93,7 +94,7 @@ def test_corrected_cvat_masks_come_back(predicted: Path, tmp_path: Path) -> None
         assert (found[30:] == 2).all()
     drawn[0, 0] = (1, 2, 3)
     Image.fromarray(drawn).save(root / "SegmentationClass" / "sub" / "b.png")
-    assert "holds the colour #010203" in tiny.refused(
+    assert "holds the value (1, 2, 3), which has no class" in tiny.refused(
         "data", "import", root, "--photos", predicted / "photos", "--out", tmp_path / "three"
     )
 

@@ -137,36 +137,60 @@ def import_(
     *,
     out: Annotated[Path, Parameter(name="--out")],
     photos: Path | None = None,
-    format_: Annotated[
-        Literal["coco", "yolo", "voc", "label-studio", "csv", "folders"] | None, Parameter(name="--format")
-    ] = None,
+    format_: Annotated[str | None, Parameter(name="--format")] = None,
     masks: bool = True,
     overwrite: bool = False,
+    unlabelled: Literal["set-aside", "background"] = "set-aside",
+    predictions: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Turn annotations of other programs into tags, classes and, where things are outlined, masks.
+
+    Photos without an annotation are set aside and named. docs/files.md shows every format with an example.
 
     Parameters
     ----------
     annotations
-        file, folder or zip archive: COCO or Label Studio JSON, YOLO, VOC XML or label maps, CSV, or photos in folders
-        named by class.
+        file, folder or archive (zip, tar) of annotations, or photos in folders named by class.
     out
         folder that gets tags.csv, classes.txt, masks/ and the photos (linked where the disk allows it).
     photos
         folder with the photos; default: where the annotations are.
     format_
-        the annotations' format; default: recognised.
+        coco, panoptic, yolo, voc, label-studio, labelme, cvat, via, supervisely, darwin, createml, automl,
+        huggingface, csv, masks, folders, or one of another package; default: recognised.
     masks
         draw masks from polygons and run-length codes.
     overwrite
         replace the tags file in the output folder.
+    unlabelled
+        photos without an annotation are set aside, or taken for background only (YOLO's habit).
+    predictions
+        take a model's predictions (Label Studio) where nobody has annotated.
     """
     from semples.data.importers import import_annotations
 
-    made = import_annotations(annotations, out, photos=photos, format=format_, masks=masks, overwrite=overwrite)
+    made = import_annotations(
+        annotations,
+        out,
+        photos=photos,
+        format=format_,
+        masks=masks,
+        overwrite=overwrite,
+        unlabelled=unlabelled,
+        predictions=predictions,
+    )
     print(f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})")
-    for problem in made.problems[:20]:
-        print(f"  {problem.where}: {problem.what}", file=sys.stderr)
-    if len(made.problems) > 20:
-        print(f"  ... and {len(made.problems) - 20} more", file=sys.stderr)
+    for note in made.notes:
+        print(f"  {note}")
+    problems = [f"{problem.where}: {problem.what}" for problem in made.problems]
+    for problem in problems[:20]:
+        print(f"  {problem}", file=sys.stderr)
+    if len(problems) > 20:
+        print(f"  ... and {len(problems) - 20} more", file=sys.stderr)
+    if made.unlabelled:
+        count, shown = len(made.unlabelled), ", ".join(made.unlabelled[:20])
+        names = shown + (f" and {count - 20} more" if count > 20 else "")
+        print(f"  {count} photos without an annotation are set aside: {names}", file=sys.stderr)
+    if made.set_aside or made.unlabelled:
+        print(f"of {made.seen} photos {made.photos} are used; the others: {made.root / 'set_aside.csv'}")
     print(f"next: semples data check {made.root}")

@@ -16,6 +16,8 @@ from semples.data import hints
 from semples.data.dataset import IGNORE, FileDataset, Item, PhotoError, Problem, TaggedDataset
 from semples.data.masks import way_of
 from semples.data.photos import probe_turn
+from semples.data.slips import slips
+from semples.data.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +93,7 @@ class CheckReport:
     `class_photos`). `width` and `height` are (smallest, median, largest) in pixels. `masks` counts readable masks;
     `mask_problems` lists unreadable ones and those whose classes differ from the tags. The rest are hints (`hints`):
     photos in lists for training and for scoring, classes that may be two spellings of one, small photos, classes hard
-    to learn, classes that come together.
+    to learn, classes that come together; `slips`: what is likely not meant.
     """
 
     name: str
@@ -114,6 +116,7 @@ class CheckReport:
     small_photos: tuple[Problem, ...] = field(default=())
     hard_classes: tuple[Problem, ...] = field(default=())
     confusions: tuple[Problem, ...] = field(default=())
+    slips: tuple[Problem, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """Dictionaries, lists, text and numbers only."""
@@ -139,13 +142,13 @@ def check(
     for row, item in enumerate(verified.kept):
         hot[row, list(item.tags)] = 1
     together = hot.T @ hot
-    masks, mask_problems = _check_masks(dataset, verified.kept)
+    values, mask_problems = _check_masks(dataset, verified.kept)
     sizes = list(verified.sizes.values())
     names = dataset.classes.names
     counts = [int(number) for number in np.diag(together)]
     return CheckReport(
         name=dataset.name,
-        root=str(dataset.root),
+        root=printable(str(dataset.root)),
         classes=names,
         prompts=dataset.classes.prompts,
         photos=len(verified.kept),
@@ -155,7 +158,7 @@ def check(
         empty_classes=tuple(name for name, number in zip(names, counts, strict=True) if number == 0),
         width=_spread([width for width, _ in sizes]),
         height=_spread([height for _, height in sizes]),
-        masks=masks,
+        masks=len(values),
         unreadable=verified.problems,
         problems=dataset.problems,
         mask_problems=tuple(mask_problems),
@@ -164,6 +167,7 @@ def check(
         small_photos=hints.small_photos(verified.sizes, min_side=min_side),
         hard_classes=hints.hard_classes(names, counts, len(verified.kept), min_photos=min_photos),
         confusions=hints.confusions(names, together.tolist(), len(verified.kept)),
+        slips=slips(dataset, values),
     )
 
 
@@ -171,8 +175,9 @@ def _spread(values: list[int]) -> tuple[float, float, float] | None:
     return (min(values), median(values), max(values)) if values else None
 
 
-def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, list[Problem]]:
-    masks = 0
+def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[list[frozenset[int]], list[Problem]]:
+    """The values of every readable mask, and the problems."""
+    masks: list[frozenset[int]] = []
     problems: list[Problem] = []
     names = dataset.classes.names
     masked = [item for item in items if item.mask is not None]
@@ -184,12 +189,12 @@ def _check_masks(dataset: TaggedDataset, items: tuple[Item, ...]) -> tuple[int, 
             continue
         if mask is None:
             continue
-        masks += 1
+        masks.append(frozenset(map(int, np.unique(mask))))
         if _may_lie_otherwise(dataset, item):
             problems.append(
                 Problem(item.id, "its EXIF data turn it, and no size tells whether its mask is upright too")
             )
-        drawn = {int(value) - 1 for value in np.unique(mask) if 0 < value < IGNORE}
+        drawn = {value - 1 for value in masks[-1] if 0 < value < IGNORE}
         untagged, undrawn = sorted(drawn - set(item.tags)), sorted(set(item.tags) - drawn)
         if untagged:
             problems.append(Problem(item.id, f"its mask shows {_join(names, untagged)}, its tags do not"))
@@ -240,6 +245,7 @@ def render(report: CheckReport, console: Console) -> None:
     ):
         _render_list(f"[red]{title}[/red]", problems, SHOWN_PROBLEMS, console)
     for title, problems in (
+        ("Likely slips", report.slips),
         ("Classes that may be one", report.near_names),
         ("Classes hard to learn", report.hard_classes),
         ("Small photos", report.small_photos),

@@ -1,26 +1,29 @@
 """What every dataset of tagged photos offers, and the registry of readers that find one in a folder.
 
-A reader is a module with two functions, `recognises(root) -> bool` and `read(root, *, split, tags, classes,
-max_megapixels) -> TaggedDataset`. To add one, write the module and give it a line in `READERS`.
+A reader is a module (or an object) with two functions, `recognises(root) -> bool` and `read(root, *, split, tags,
+classes, max_megapixels) -> TaggedDataset`. To add one, write the module and give it a line in `READERS`, or name it in
+the entry points `semples.datasets` of a package of your own.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Protocol, cast, runtime_checkable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
+from semples.core.registry import Registry
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES
 from semples.data.masks import QUARTER, Way, upright_mask, way_of
+from semples.data.names import safe_relative
 from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, probe_turn, read_photo
+from semples.data.problem import Problem
 
 __all__ = [
     "IGNORE",
@@ -37,18 +40,24 @@ __all__ = [
     "class_list",
     "drawn",
     "open_dataset",
+    "safe_relative",
     "with_items",
 ]
 
 IGNORE = 255  # label of pixels that are not scored
 DRAW_KEY = 3  # of the random numbers that photos are drawn by
 
-# Asked in this order; the first that recognises the folder reads it.
-READERS: dict[str, str] = {
-    "voc": "semples.data.readers.voc",
-    "folder": "semples.data.readers.folder",
-    "published": "semples.data.readers.published",
-}
+# Readers by name; asked in this order, the first that recognises the folder reads it.
+READERS: Registry[Reader] = Registry(
+    kind="reader",
+    group="semples.datasets",
+    shipped={
+        "voc": "semples.data.readers.voc",
+        "folder": "semples.data.readers.folder",
+        "published": "semples.data.readers.published",
+    },
+    base=("recognises", "read"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,6 @@ class Item:
     photo: Path
     tags: tuple[int, ...]
     mask: Path | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A photo, row or part of one that is not used, or not as written: where it is, and what is wrong with it."""
-
-    where: str
-    what: str
 
 
 @runtime_checkable
@@ -99,7 +100,10 @@ class TaggedDataset(Protocol):
 
 @dataclass(frozen=True)
 class FileDataset:
-    """A dataset whose photos and masks are files: what the readers of this package return."""
+    """A dataset whose photos and masks are files: what the readers of this package return.
+
+    `notes` are remarks on how its files were read, of which nothing is set aside.
+    """
 
     name: str
     root: Path
@@ -108,6 +112,7 @@ class FileDataset:
     problems: tuple[Problem, ...]
     max_megapixels: float = MAX_MEGAPIXELS
     bits: int = 0  # of the greatest value in photos of 16 bits; 0: as each file says
+    notes: tuple[Problem, ...] = ()
 
     def photo(self, item: Item | int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, RGB, upright, of a photo or of that at a place among `items`. Raises PhotoError."""
@@ -220,33 +225,29 @@ def open_dataset(
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: not a folder")
-    if reader is not None and reader not in READERS:
-        raise UserError(f"unknown reader {reader!r}; known are {', '.join(READERS)}")
     tags_file = None if tags is None else Path(tags).expanduser()
     if tags_file is not None and not tags_file.is_file():
         raise UserError(f"{tags_file}: no such tags file")
     given = class_list(Path(classes).expanduser()) if isinstance(classes, Path | str) else classes
-    module = _reader(reader) if reader is not None else _recognise(folder, tags_file)
-    dataset = module.read(folder, split=split or None, tags=tags_file, classes=given, max_megapixels=max_megapixels)
+    chosen = READERS.load(reader) if reader is not None else _recognise(folder, tags_file)
+    dataset = chosen.read(folder, split=split or None, tags=tags_file, classes=given, max_megapixels=max_megapixels)
     if not dataset.items:
         first = f"; the first: {dataset.problems[0].where}: {dataset.problems[0].what}" if dataset.problems else ""
         raise UserError(f"{folder}: no usable photo, {len(dataset.problems)} problems{first}")
     return replace(dataset, bits=bits) if bits and isinstance(dataset, FileDataset) else dataset
 
 
-def _reader(name: str) -> Reader:
-    return cast(Reader, importlib.import_module(READERS[name]))
-
-
 def _recognise(folder: Path, tags: Path | None) -> Reader:
     for name in READERS:
-        if _reader(name).recognises(folder):
-            return _reader(name)
+        reader = READERS.load(name)
+        if reader.recognises(folder):
+            return reader
     if tags is not None:
-        return _reader("folder")
+        return READERS.load("folder")
     raise UserError(
         f"{folder}: found neither the VOC layout (JPEGImages with ImageSets or Annotations) nor a tags file "
-        "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it"
+        "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it; "
+        "`semples data import` reads annotations of other programs"
     )
 
 
@@ -255,15 +256,3 @@ def drawn(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]:
     tagged = [item for item in dataset.items if item.tags]
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, DRAW_KEY)))).permutation(len(tagged))
     return [tagged[index] for index in sorted(order[:count])]
-
-
-def safe_relative(name: str) -> PurePosixPath | None:
-    """`name` as a path below a dataset's root, or None where it is absolute, empty or climbs out with `..`.
-
-    Backslashes, as Windows programs write them, count as slashes.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    parts = path.parts
-    if not parts or path.is_absolute() or ".." in parts or ":" in parts[0] or "\0" in name:
-        return None
-    return path

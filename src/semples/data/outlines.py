@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,15 @@ class OutlineError(Exception):
     """An outline cannot be drawn; the message is the reason."""
 
 
+@runtime_checkable
+class Drawable(Protocol):
+    """An outline of another kind than COCO's, such as a polygon with holes."""
+
+    def inside(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """(H, W) bool of a photo of `size` (width, height). Raises OutlineError."""
+        ...
+
+
 def require_pycocotools() -> Any:
     """The `pycocotools.mask` module. Raises UserError where it is not installed."""
     try:
@@ -45,14 +54,17 @@ def draw(size: tuple[int, int], things: Iterable[tuple[int, Any]]) -> NDArray[np
 
     `size` is (width, height) in pixels. Of things that overlap the first lies on top. An outline is COCO's
     `segmentation`: a list of polygons [x1, y1, x2, y2, ...] in pixels, or a run-length code {"size": [H, W],
-    "counts": numbers or text}. Raises OutlineError.
+    "counts": numbers or text}, or a `Drawable`. Raises OutlineError.
     """
     width, height = size
     if min(width, height) < 1 or width * height > MAX_PIXELS:
         raise OutlineError(f"a photo of {width}x{height} pixels cannot be drawn")
     labels = np.zeros((height, width), np.uint8)
     for label, outline in things:
-        inside = decode_rle(outline, size) if isinstance(outline, dict) else draw_polygons(outline, size)
+        if isinstance(outline, Drawable):
+            inside = outline.inside(size)
+        else:
+            inside = decode_rle(outline, size) if isinstance(outline, dict) else draw_polygons(outline, size)
         labels[inside & (labels == 0)] = label
     return labels
 

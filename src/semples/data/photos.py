@@ -5,54 +5,44 @@ The content of a file decides its format, not its name. Photos come out upright,
 - EXIF (and TIFF) orientation is applied; damaged EXIF data are ignored.
 - greyscale and palette become RGB; CMYK is converted without colour profiles, which are ignored everywhere.
 - 16 bits a channel are scaled from 0..65535 to 0..255, fewer where the file says so; floating-point greyscale from
-  0..1.
+  0..1, 0..255 or 0..65535, whichever its brightest pixel comes near to (a twentieth at least).
 - transparent pixels are laid over white, the page such pictures are drawn for.
 - of an animation or a TIFF with several pages the first counts.
 
-JPEGs are always decoded in full (no draft mode), so the same file and library give the same bytes.
+JPEGs are always decoded in full (no draft mode), so the same file and library give the same bytes. HEIC needs the extra
+`heif` (pillow-heif). Masks are PNG, TIFF, BMP or GIF, or arrays (`.npy`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import struct
-import threading
+import os
+import stat
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, UnidentifiedImageError
 
-from semples.core.errors import UnusableFile
+from semples.core.errors import UnusableFile, UserError
+from semples.core.safeload import load_npy
 from semples.data.depth import DepthError, deep_image
+from semples.data.pictures import DAMAGED, describe, open_header, stripped_png, to_rgb
 
-# Only formats whose decoders are part of Pillow; an EPS, for one, would start another program.
-FORMATS = (
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-    BmpImagePlugin.BmpImageFile.format,
-    GifImagePlugin.GifImageFile.format,
-)
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # those that keep every value
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif",
+     ".hif", ".ppm", ".pgm"}
+)  # fmt: skip
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})  # those that keep every value
 MAX_MEGAPIXELS = 100.0
 ORIENTATION_TAG = 274
+PNG_MARK = b"\x89PNG\r\n\x1a\n"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,14 +53,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-# What Pillow's decoders raise on damaged data.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, RuntimeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-
-_bomb_limit = threading.Lock()
 
 
 class PhotoError(UnusableFile):
@@ -89,9 +71,9 @@ def read_photo(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXE
         except DepthError as reason:
             raise PhotoError(f"{_named(path)}: {reason}") from None
         if deep is not None:
-            return np.array(_as_rgb(_turned(deep, orientation)))
+            return _rgb(path, _turned(deep, orientation))
         image.load()
-        return np.array(_as_rgb(_upright(image)))
+        return _rgb(path, _upright(image))
 
 
 def photo_of(
@@ -110,7 +92,7 @@ def photo_of(
         with _readable("the PIL image"):
             _check_size("the PIL image", photo, max_megapixels)
             photo.load()
-            return np.array(_as_rgb(_upright(photo)))
+            return _rgb("the PIL image", _upright(photo))
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise PhotoError(f"a photo must be uint8 (H,W,3), RGB, not {photo.dtype} {photo.shape}")
     if photo.shape[0] * photo.shape[1] > max_megapixels * 1e6:
@@ -128,7 +110,7 @@ def probe(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -
 
 def probe_turn(path: Path | str | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[tuple[int, int], int]:
     """(width, height) of a photo once upright, and its EXIF orientation: 1 upright, 2..8. Raises PhotoError."""
-    with _opened(path, max_megapixels) as image:
+    with _opened(path, max_megapixels, header=True) as image:
         orientation = _orientation(image)
         orientation = orientation if orientation in _TURNS else 1
         width, height = image.size
@@ -147,21 +129,32 @@ def read_mask(
 ) -> NDArray[np.uint8]:
     """Decode a mask: (H, W) uint8, the palette index or grey value of each pixel; a black-and-white file gives 0 and 1.
 
-    `size` is the (width, height) it must have. Raises PhotoError, also for a mask in colours (RGB).
+    16- and 32-bit greyscale and arrays (`.npy`) are read where every value is a whole number of 0..255. `size` is the
+    (width, height) it must have. Raises PhotoError, also for a mask in colours (RGB).
     """
+    if str(path).casefold().endswith(".npy"):
+        labels = _array_mask(path, max_megapixels)
+    else:
+        with _opened(path, max_megapixels) as image:
+            image.load()
+            if image.mode not in ("P", "L", "1", "I") and not image.mode.startswith("I;16"):
+                raise PhotoError(
+                    f"{path}: a mask must be a palette or 8-bit greyscale image of class values, this one is "
+                    f"{image.mode}; save it with one value per pixel (0 background, 1 first class, 255 ignore)"
+                )
+            labels = _bytes(path, np.array(image))
+    height, width = labels.shape
+    if size is not None and (width, height) != size:
+        raise PhotoError(
+            f"{path}: the mask is {width}x{height} pixels but its photo {size[0]}x{size[1]}; save both at the same size"
+        )
+    return labels
+
+
+def read_colours(path: Path | str, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Decode a mask in colours: (H, W, 3) uint8 as it is, neither turned nor laid over white. Raises PhotoError."""
     with _opened(path, max_megapixels) as image:
-        image.load()
-        if image.mode not in ("P", "L", "1"):
-            raise PhotoError(
-                f"{path}: a mask must be a palette or 8-bit greyscale image of class values, this one is {image.mode}; "
-                "save it with one value per pixel (0 background, 1 first class, 255 ignore)"
-            )
-        if size is not None and image.size != size:
-            raise PhotoError(
-                f"{path}: the mask is {image.width}x{image.height} pixels but its photo {size[0]}x{size[1]}; "
-                "save both at the same size"
-            )
-        return np.array(image).astype(np.uint8)
+        return np.array(image.convert("RGB"))
 
 
 def resize_photo(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -178,22 +171,60 @@ def reduced(photo: NDArray[np.uint8], *, max_side: int) -> NDArray[np.uint8]:
     return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))
 
 
+def _bytes(path: Path | str, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Values as bytes. Raises PhotoError where one does not fit."""
+    numbers: NDArray[np.float64] = values.astype(np.float64)
+    if numbers.size and not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
+        raise PhotoError(f"{path}: a mask's values must be whole numbers of 0 to 255 (0 background, 255 ignore)")
+    return values.astype(np.uint8)
+
+
+def _array_mask(path: Path | str, max_megapixels: float) -> NDArray[np.uint8]:
+    try:
+        array = load_npy(path)
+    except UserError as error:
+        raise PhotoError(str(error)) from None
+    if isinstance(array, np.ndarray) and array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array.squeeze(0 if array.shape[0] == 1 else 2)
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biuf" or 0 in array.shape:
+        raise PhotoError(f"{path}: a mask must be an array (height, width) of class values; save it as PNG")
+    if array.size / 1e6 > max_megapixels:
+        raise PhotoError(f"{path}: more than the limit of {max_megapixels:g} megapixels")
+    return _bytes(path, array)
+
+
 @contextmanager
-def _opened(path: Path | str | bytes, max_megapixels: float) -> Iterator[Image.Image]:
-    """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError."""
+def _opened(path: Path | str | bytes, max_megapixels: float, *, header: bool = False) -> Iterator[Image.Image]:
+    """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError.
+
+    `header`: only its size and orientation are asked for.
+    """
     name = _named(path)
-    with _readable(name), io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
-        start = file.read(16)
+    with _readable(name), _file(path) as file:
+        start = file.read(64)
         if not start:
             raise PhotoError(f"{name}: the file is empty")
         file.seek(0)
-        try:
-            image = _open_header(file)
-        except UnidentifiedImageError:
-            raise PhotoError(f"{name}: {_unknown(start)}") from None
-        with image:
-            _check_size(name, image, max_megapixels)
-            yield image
+        source = stripped_png(file, header=header) if start.startswith(PNG_MARK) else file
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                image = open_header(source)
+            except UnidentifiedImageError:
+                file.seek(0)
+                raise PhotoError(f"{name}: {describe(file)}") from None
+            with image:
+                _check_size(name, image, max_megapixels)
+                yield image
+
+
+def _file(path: Path | str | bytes) -> IO[bytes]:
+    if isinstance(path, bytes):
+        return io.BytesIO(path)
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        kind = "a folder, not a photo" if os.path.isdir(path) else "not a regular file, but a pipe or a device"
+        raise PhotoError(f"{path}: {kind}")
+    return open(path, "rb")
 
 
 def _named(path: Path | str | bytes) -> str:
@@ -209,13 +240,11 @@ def _readable(name: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise PhotoError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise PhotoError(f"{name}: a folder, not a photo") from None
     except PermissionError:
         raise PhotoError(f"{name}: no permission to read it") from None
     except MemoryError:
         raise PhotoError(f"{name}: not enough memory to decode it; make it smaller") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise PhotoError(f"{name}: damaged or cut off ({reason}); replace the file") from None
 
@@ -232,35 +261,10 @@ def _too_large(name: str, size: tuple[int, int], max_megapixels: float) -> str:
     )
 
 
-def _open_header(file: object) -> Image.Image:
-    """Image.open without Pillow's own size limit, which is put back at once; the caller applies ours.
-
-    The limit is a module global of Pillow, hence the lock; only a header is read while it is off.
-    """
-    with _bomb_limit, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on odd EXIF or TIFF entries; whatever matters raises
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            return Image.open(file, formats=FORMATS)  # type: ignore[arg-type]
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _unknown(start: bytes) -> str:
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheim", b"ftyphevc"):
-        return "a HEIC photo; save it as JPEG"
-    if start[:4] in (b"II*\0", b"MM\0*"):
-        return "a TIFF of a kind that is not read (colours in floating point, for one); save it with 8 or 16 bits"
-    if start[:5] == b"%PDF-":
-        return "a PDF, not a photo; save its picture as PNG"
-    return "not a photo in JPEG, PNG, WebP, TIFF, BMP or GIF, whatever its name says; convert it"
-
-
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
-    except _DAMAGED:
+        value = Image.Image.getexif(image).get(ORIENTATION_TAG, 1)  # a PNG's own would decode it
+    except DAMAGED:
         return 1
     return value if isinstance(value, int) else 1
 
@@ -274,24 +278,8 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = _as_grey8(image)
-    if image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or image.info.get("transparency") is not None:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _as_grey8(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode == "F":
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise ValueError("floating-point pixels outside 0..1 have no known brightness")
-        scaled = np.round(values * 255)
-    else:
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("32-bit pixels outside 0..65535 have no known brightness")
-        scaled = (values.astype(np.int64) * 255 + 32767) // 65535
-    return Image.fromarray(scaled.astype(np.uint8))
+def _rgb(path: Path | str | bytes, image: Image.Image) -> NDArray[np.uint8]:
+    try:
+        return np.array(to_rgb(image))
+    except ValueError as error:
+        raise PhotoError(f"{_named(path)}: {error}; save it as 8-bit RGB") from None

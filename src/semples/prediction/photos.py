@@ -10,11 +10,13 @@ from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.data.dataset import Problem
-from semples.data.readers.folder import PhotoIndex, find_files, unique_ids
+from semples.data.listing import find_files
+from semples.data.names import PhotoFinder, unique_ids
 from semples.data.tagfile import read_table, split_tags
+from semples.data.tagjoin import join
 
 MAGIC = frozenset("*?[")
-TAG_SUFFIXES = (".csv", ".tsv", ".json")
+TAG_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -106,25 +108,20 @@ def known_tags(source: str | Path | Sequence[str] | None, photos: Sequence[Photo
 
 def _tags_of_file(path: Path, photos: Sequence[Photo], names: Sequence[str]) -> KnownTags:
     table = read_table(path)
-    index = PhotoIndex.of(photo.name for photo in photos)
-    rows = {}
-    for row in table.rows:
-        found = index.find(row.photo)
-        if isinstance(found, str):
-            rows[found] = row
+    rows = join(table, PhotoFinder(photo.name for photo in photos)).tags
     by_id: dict[str, Tags] = {}
     problems = {}
     for photo in photos:
         if photo.name not in rows:
             problems[photo.id] = Problem(str(photo.path), f"no row in {path.name}; write its tags there")
             continue
-        row = rows[photo.name]
-        unknown = [tag for tag in row.tags if tag not in names]
+        where, tags = rows[photo.name]
+        unknown = [tag for tag in tags if tag not in names]
         if unknown:
-            what = f"tag {unknown[0][:60]!r} ({row.where}) is not a class of this model; its classes are "
+            what = f"tag {unknown[0][:60]!r} ({where}) is not a class of this model; its classes are "
             problems[photo.id] = Problem(str(photo.path), what + _listed(names))
             continue
-        by_id[photo.id] = tuple(sorted(names.index(tag) for tag in row.tags))
+        by_id[photo.id] = tuple(sorted(names.index(tag) for tag in tags))
     if not by_id:
         raise UserError(f"{path}: names none of the photos; the first is called {photos[0].name}")
     return KnownTags(by_id, problems)

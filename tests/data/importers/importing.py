@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from semples.data import open_dataset
-from semples.data.importers.base import ImportResult
+from semples.data.importers.importing import ImportResult
 from tests.data.test_outlines import square
 
 mask_api = pytest.importorskip("pycocotools.mask")

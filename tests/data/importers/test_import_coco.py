@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.importers.importing import coco_tree, masks, photo, polygon_mask, tags, where_and_what, write
 from tests.data.test_outlines import square
 
@@ -19,16 +19,15 @@ def test_coco(tmp_path: Path) -> None:
     assert result.format == "coco"
     assert result.classes == ("big cat", "dog", "never")
     assert tags(tmp_path / "out") == {
-        "images/train/a": {"dog", "big cat"}, "images/train/b": {"dog", "big cat"}, "images/train/c": set(),
+        "images/train/a": {"dog", "big cat"}, "images/train/b": {"dog", "big cat"},
     }  # fmt: skip
     found = masks(tmp_path / "out")
-    assert sorted(found) == ["images/train/a", "images/train/c"]
+    assert sorted(found) == ["images/train/a"]
     expected = polygon_mask((40, 30), (2, square(0, 0, 9)), (1, square(5, 5, 20)))
     np.testing.assert_array_equal(found["images/train/a"], expected)
-    assert not found["images/train/c"].any()
-    assert (result.photos, result.masks) == (3, 2)
+    assert (result.photos, result.masks) == (2, 1)
     assert where_and_what(result) == [
-        "x.json, annotation 5: its category is not in the file",
+        "x.json, image 3: train/c.jpg: set aside; the category of annotation 5 is not in the file",
         "x.json, image 4: gone.jpg: no such photo",
         "x.json, image 2: train/b.jpg: no mask; not everything on it has an outline",
     ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.importers.importing import photo, tags, write
 
 
@@ -23,7 +23,7 @@ from tests.data.importers.importing import photo, tags, write
         "ImageID,Source,LabelName,Confidence\na,x,cat,1\na,x,dog,0.8\nb,x,cat,0\nb,x,dog,0\n",
         "image,tags\na.jpg,cat;dog\nb.jpg,\n",
         "image,cat,dog\na.jpg,1,1\nb.jpg,0,0\n",
-        '"x_min","class","path"\n1,cat,/home/me/in/a.jpg\n1,dog,C:\\me\\a.jpg\n1,,b.jpg\n',
+        '"x_min","class","path"\n1,cat,C:\\me\\a.jpg\n1,dog,C:\\me\\a.jpg\n1,,/home/me/in/b.jpg\n',
     ],
 )
 def test_csv(tmp_path: Path, text: str) -> None:

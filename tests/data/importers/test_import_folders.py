@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.importers.importing import photo, tags
 
 
@@ -19,7 +19,10 @@ def test_folders_named_by_class(tmp_path: Path) -> None:
     assert tags(tmp_path / "out") == {
         "images/cat/a": {"cat"}, "images/cat/same": {"cat", "dog"}, "images/dog/deeper/b": {"dog"},
     }  # fmt: skip
-    assert [problem.where for problem in result.problems] == ["loose.jpg", "dog/a.jpg"]
+    assert [problem.where for problem in result.problems] == ["dog/a.jpg"]
+    assert list(result.set_aside) == ["dog/a.jpg"]
+    assert result.unlabelled == ("loose.jpg",)
+    assert "cat (2), dog (2)" in result.notes[0]
 
 
 def test_folders_below_splits(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.importers.importing import masks, photo, polygon_mask, tags, write
 from tests.data.importers.test_brush import pack
 
@@ -49,7 +49,7 @@ def test_label_studio(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["images/sub/a"], polygon_mask((40, 30), (1, [[0, 0, 20, 0, 20, 15, 0, 15]])))
     np.testing.assert_array_equal(found["images/sub/brush"], 2 * drawn)
     assert [problem.where for problem in result.problems] == [
-        "export.json, task 6", "export.json, task 8", "export.json, task 7",
+        "export.json, task 8", "export.json, task 6", "export.json, task 7",
     ]  # fmt: skip
 
 
@@ -82,7 +82,8 @@ def test_label_studio_second_opinions_and_bad_brushes(tmp_path: Path) -> None:
     ]
     tasks[0]["annotations"].append({"result": [{"value": {"choices": ["dog"]}}]})
     result = import_annotations(write(tmp_path / "x.json", tasks), tmp_path / "out")
-    assert tags(tmp_path / "out") == {"images/a": {"cat"}}
+    assert tags(tmp_path / "out") == {"images/a": {"cat"}, "images/b": {"cat"}}
+    assert masks(tmp_path / "out") == {}
     assert [
         part for problem in result.problems for part in ("annotated 2 times", "cut off") if part in problem.what
     ] == ["annotated 2 times", "cut off"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.importers.importing import photo, tags, write
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semples.data.importers.base import import_annotations
+from semples.data.importers.importing import import_annotations
 from tests.data.builders import complaint
 from tests.data.importers.importing import masks, photo, polygon_mask, tags, write
 
@@ -35,19 +35,26 @@ def test_yolo_boxes_segments_and_empty_photos(tmp_path: Path, names: str) -> Non
         names,
     )
     photo(root / "images/val/d.jpg")
+    photo(root / "images/val/e.jpg")
     result = import_annotations(root, tmp_path / "out")
     assert result.format == "yolo"
     assert tags(tmp_path / "out") == {
         "images/train/a": {"cat"}, "images/train/b": {"cat", "dog"},
-        "images/val/c": set(), "images/val/d": set(),
+        "images/val/c": set(),
     }  # fmt: skip
     found = masks(tmp_path / "out")
     assert "images/train/a" not in found
     expected = polygon_mask((80, 60), (2, [[8, 6, 40, 6, 40, 54]]), (1, [[0, 0, 20, 0, 20, 30, 0, 30]]))
     np.testing.assert_array_equal(found["images/train/b"], expected)
     assert not found["images/val/c"].any()
-    assert list(tags(tmp_path / "out", "val")) == ["images/val/c", "images/val/d"]
+    assert list(tags(tmp_path / "out", "val")) == ["images/val/c"]
     assert result.problems == ()
+    assert result.unlabelled == ("images/val/d.jpg", "images/val/e.jpg")
+    assert (result.seen, result.photos) == (5, 3)
+    habit = import_annotations(root, tmp_path / "habit", unlabelled="background")
+    assert habit.unlabelled == ()
+    assert tags(tmp_path / "habit", "val") == {f"images/val/{name}": set() for name in "cde"}
+    assert sorted(masks(tmp_path / "habit")) == ["images/train/b", "images/val/c"]  # of the others nothing is drawn
 
 
 def test_yolo_beside_the_photos_with_classes_txt_in_place(tmp_path: Path) -> None:
@@ -66,10 +73,12 @@ def test_yolo_beside_the_photos_with_classes_txt_in_place(tmp_path: Path) -> Non
     "line", ["2 .5 .5 .1 .1", "-1 .5 .5 .1 .1", "0 .5 .5", "a b c d e", "0.5 1 1 1 1", "nan 1 1 1 1"]
 )
 def test_yolo_bad_lines(tmp_path: Path, line: str) -> None:
-    root = yolo(tmp_path / "in", {"a": f"{line}\n0 .5 .5 .1 .1\n"})
+    root = yolo(tmp_path / "in", {"a": f"{line}\n0 .5 .5 .1 .1\n", "b": "1 .5 .5 .1 .1\n"})
     result = import_annotations(root, tmp_path / "out")
-    assert tags(tmp_path / "out") == {"images/a": {"cat"}}
-    assert [problem.where for problem in result.problems] == ["a.txt, line 1"]
+    assert tags(tmp_path / "out") == {"images/b": {"dog"}}  # whether a shows a dog is not known
+    assert list(result.set_aside) == ["images/a.jpg"]
+    assert [problem.where for problem in result.problems] == ["labels/a.txt"]
+    assert "line 1: " in result.problems[0].what
 
 
 def test_yolo_without_names_or_labels(tmp_path: Path) -> None:
@@ -101,6 +110,7 @@ def test_yolo_segments_equal_coco_polygons(things: list[tuple[int, list[float]]]
         assert tags(root) == {"images/a": {"abcd"[k] for k, _ in things}}
         pixels = [(k + 1, [[v * size[i % 2] for i, v in enumerate(polygon)]]) for k, polygon in things]
         found = masks(root)
-        assert len(found) == bool(things)
         for mask in found.values():
             np.testing.assert_array_equal(mask, polygon_mask(size, *pixels))
+        areas = {k: any(polygon_mask(size, (1, polygons)).any() for j, polygons in pixels if j == k) for k, _ in pixels}
+        assert len(found) == (bool(things) and all(areas.values()))  # an outline without a pixel is none

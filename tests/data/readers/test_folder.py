@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from semples.core.errors import UserError
 from semples.data.classes import VOC_CLASSES
 from semples.data.dataset import TaggedDataset, open_dataset
-from semples.data.readers.folder import PhotoIndex, unique_ids
+from semples.data.names import PhotoFinder, unique_ids
 from tests.data.builders import save
 
 PIXELS = np.zeros((3, 4, 3), np.uint8)
@@ -195,7 +195,8 @@ def test_every_photo_is_found_by_its_own_path(paths: list[str]) -> None:
         path for path in paths if "/" not in (path[0], path[-1]) and "//" not in path and "." not in path.split("/")
     ]
     paths = [path for path in paths if ".." not in path.split("/")]
-    index = PhotoIndex.of(paths)
+    finder = PhotoFinder(paths)
     forms = [unicodedata.normalize("NFC", path) for path in paths]
     for path, form in zip(paths, forms, strict=True):
-        assert index.find(path) == path if forms.count(form) == 1 else isinstance(index.find(path), set)
+        match = finder.match(path)
+        assert match.path == path if forms.count(form) == 1 else match.several

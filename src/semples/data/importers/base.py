@@ -1,319 +1,180 @@
-"""Annotations of other programs as a folder that the folder reader reads.
-
-    images/          the photos (hard links where the disk allows it), unless they are in the output folder already
-    tags.csv         each annotated photo with its classes (tags.json where a class name holds `,` `;` or `|`)
-    classes.txt      the classes, in the annotations' own order, else alphabetical
-    masks/           label maps, only of photos on which every thing has an outline
-    splits/          lists, where photos lie in folders train, val (valid) or test
-
-Formats: COCO JSON; YOLO text files with data.yaml, classes.txt or obj.names; VOC XML, or VOC's label maps with
-classes.txt or CVAT's labelmap.txt; Label Studio's JSON export; zip archives of these, as CVAT makes them; CSV
-with a row for each thing, or any tags file; photos in folders named by class. Boxes give tags only.
-"""
+"""What a reader of annotations offers, and what it is given."""
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+import yaml
 
 from semples.core.errors import UserError
-from semples.core.files import write_json, write_text
-from semples.core.progress import track
-from semples.data.classes import ClassList
-from semples.data.dataset import Problem
-from semples.data.fetch.archives import place, unpack
-from semples.data.fetch.coco import csv_text
-from semples.data.fetch.download import disk_trouble
-from semples.data.hints import same_content
-from semples.data.importers import formats_json, formats_masks, formats_text
-from semples.data.importers.annotations import Annotations, Entry, Thing, split_of, without_upload_mark
-from semples.data.outlines import OutlineError, draw, write_labels
-from semples.data.photos import PhotoError, probe
-from semples.data.readers.folder import PHOTO_FOLDERS, TAG_FILES, PhotoIndex, find_files, unique_ids
+from semples.data.importers.annotations import Annotations
+from semples.data.importers.layout import list_import
+from semples.data.listing import Listing, other_files
+from semples.data.problem import Problem
+from semples.data.text import read_text
 
-ANNOTATIONS = (".json", ".txt", ".png", ".xml", ".yaml", ".yml", ".names", ".csv")
-MAX_UNPACKED = 20_000_000_000  # bytes of an archive's annotations
-
-Format = Literal["coco", "yolo", "voc", "label-studio", "csv", "folders"]
-
-
-@dataclass(frozen=True)
-class ImportResult:
-    """What was written: the folder, the format found, how many photos and masks, the classes, and what is not used."""
-
-    root: Path
-    format: Format
-    photos: int
-    masks: int
-    classes: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-
-def import_annotations(
-    annotations: Path | str,
-    out: Path | str,
-    *,
-    photos: Path | str | None = None,
-    format: Format | None = None,
-    masks: bool = True,
-    overwrite: bool = False,
-) -> ImportResult:
-    """Write tags, classes and masks into `out`, and the photos unless they lie there.
-
-    `annotations` is a file, or a folder of them; `photos` the folder with the photos (default: that of the
-    annotations). `format` None: recognised by what is there. Of things that overlap, the first-listed lies on top.
-    `overwrite` replaces the tags file of `out`. A photo that is not there, a row that makes no sense: listed in the
-    result's problems. Raises UserError where nothing is usable, or `out` has tags already.
-    """
-    source, target = Path(annotations).expanduser(), Path(out).expanduser()
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder")
-    root = source if source.is_dir() else source.parent
-    photo_root = root if photos is None else Path(photos).expanduser()
-    if not photo_root.is_dir():
-        raise UserError(f"{photo_root}: no such folder of photos")
-    if source.is_file() and source.suffix.casefold() == ".zip":
-        with tempfile.TemporaryDirectory(prefix="semples-import-") as unpacked:
-            unpack(source, Path(unpacked), want=_annotation, max_bytes=MAX_UNPACKED)
-            return import_annotations(unpacked, out, photos=photo_root, format=format, masks=masks, overwrite=overwrite)
-    taken = next((target / name for name in TAG_FILES if (target / name).is_file()), None)
-    if taken is not None and not overwrite:
-        raise UserError(f"{taken}: there are tags already; choose another output folder, or overwrite them")
-    if format is not None and format not in get_args(Format):
-        raise UserError(f"unknown format {format!r}; known are {', '.join(get_args(Format))}")
-    own = _prefix(target, photo_root)
-    inside = [path for path in find_files(photo_root) if own is None or not path.startswith(own)]
-    chosen, found = _parse(source, root, photo_root, inside, target, format)
-    problems = list(found.problems)
-    merged = _merge(found.entries, inside, problems)
-    if not merged:
-        first = f"; the first problem: {problems[0].where}: {problems[0].what}" if problems else ""
-        raise UserError(f"{source}: names no photo of {photo_root}{first}")
-    names = found.classes or tuple(sorted({thing.name for photo in merged for thing in photo.things}))
-    if not names:
-        raise UserError(f"{source}: names no class")
-    names = _without_background(names, merged)
-    classes = ClassList(names)
-    placed = _place_photos(merged, photo_root, target)
-    drawn = _write_masks(merged, placed, target, classes, problems) if masks else 0
-    _write_tables(merged, placed, target, classes, taken)
-    return ImportResult(target, chosen, len(merged), drawn, names, tuple(problems))
-
-
-def _annotation(member: str) -> str | None:
-    """Where a member of an archive that CVAT or `semples export` made is unpacked to; None: it is no annotation."""
-    path = PurePosixPath(member)
-    hidden = any(part.startswith(("._", "__MACOSX")) for part in path.parts)
-    return None if hidden or path.suffix.casefold() not in ANNOTATIONS else path.as_posix()
-
-
-def _without_background(names: tuple[str, ...], photos: Sequence[_Photo]) -> tuple[str, ...]:
-    """The classes without one called background, which programs list for pixels of none; its outlines are left out."""
-    kept = tuple(name for name in names if name.casefold() != "background")
-    if kept and len(kept) < len(names):
-        for photo in photos:
-            photo.things = [thing for thing in photo.things if thing.name.casefold() != "background"]
-        return kept
-    return names
-
-
-# ---------------------------------------------------------------------------------------------------- which format
-
-
-def _prefix(out: Path, root: Path) -> str | None:
-    """How paths below `root` begin that lie in the output folder; None where that is elsewhere, or `root` itself."""
-    inner, outer = out.resolve(), root.resolve()
-    return inner.relative_to(outer).as_posix() + "/" if inner != outer and inner.is_relative_to(outer) else None
-
-
-def _parse(
-    source: Path, root: Path, photo_root: Path, photos: list[str], out: Path, wanted: Format | None
-) -> tuple[Format, Annotations]:
-    """Find the format, where none is given, and read the annotations in it."""
-    files = [source] if source.is_file() else _below(source, out)
-    trees = [(path, formats_json.load_json(path)) for path in files if path.suffix.casefold() == ".json"]
-    coco = [(path, tree) for path, tree in trees if formats_json.is_coco(tree)]
-    studio = [(path, tree) for path, tree in trees if formats_json.is_label_studio(tree)]
-    tree = next((folder for folder in (root, *root.glob("*/")) if formats_masks.is_mask_tree(folder)), None)
-    xml = [path for path in files if path.suffix.casefold() == ".xml"]
-    tables = [path for path in files if path.suffix.casefold() in (".csv", ".tsv")]
-    tables += [path for path, tree in trees if (path, tree) not in coco + studio] if source.is_file() else []
-    names = {path.name for path in files}
-    yolo = source.suffix.casefold() in (".yaml", ".yml") or (
-        any(path.suffix == ".txt" for path in files)
-        and (not names.isdisjoint({"data.yaml", "classes.txt", "obj.names"}) or any(p.suffix == ".yaml" for p in files))
-    )
-    checks: dict[Format, bool] = {
-        "coco": bool(coco), "label-studio": bool(studio), "voc": bool(xml or tree), "yolo": yolo, "csv": bool(tables),
-        "folders": source.is_dir(),
-    }  # fmt: skip
-    chosen = wanted or next((name for name, there in checks.items() if there), None)
-    if chosen is None or (not checks[chosen] and chosen != "yolo"):
-        what = "no annotations" if chosen is None else f"no annotations of the format {chosen}"
-        raise UserError(f"{source}: {what} found; known are {', '.join(get_args(Format))}")
-    if chosen in ("label-studio", "csv") and len(studio if chosen == "label-studio" else tables) > 1:
-        raise UserError(f"{source}: several such files; name one of them")
-    match chosen:
-        case "coco":
-            return chosen, formats_json.read_coco(coco, root)
-        case "label-studio":
-            return chosen, formats_json.read_label_studio(*studio[0])
-        case "voc":
-            if tree is not None and not xml:
-                return chosen, formats_masks.read_masks(tree)
-            return chosen, formats_text.read_voc(xml, masks=root / "SegmentationClass")
-        case "yolo":
-            return chosen, formats_text.read_yolo(root, photo_root, photos)
-        case "csv":
-            return chosen, formats_text.read_csv(tables[0])
-        case "folders":
-            return chosen, formats_text.read_folders(photo_root, photos, same_content)
-
-
-def _below(folder: Path, out: Path) -> list[Path]:
-    """The files in a folder and below it, hidden ones and those of the output folder left out."""
-    own = _prefix(out, folder)
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in files if own is None or not path.relative_to(folder).as_posix().startswith(own))
-
-
-# ----------------------------------------------------------------------------------------------------------- photos
+MAX_DEPTH = 50  # of brackets in YAML, whose reader takes the square of their number
 
 
 @dataclass
-class _Photo:
-    """A photo that annotations name: its path below the photos' folder, where it was told of, and its things."""
+class Source:
+    """What is imported: a file of annotations, or a folder with them, and the folder with the photos.
 
-    path: str
-    where: str
-    size: tuple[int, int] | None
-    things: list[Thing] = field(default_factory=list)
-    labels: Callable[[], NDArray[np.uint8]] | None = None
+    `path` as it was named, `root` its folder; `files` all files there that are no photos, in order. `predictions`: take
+    what a model said where nobody has annotated. `inside(path)`: whether a path lies in the output folder. Files are
+    read when they are asked for, each once.
+    """
 
+    path: Path
+    photo_root: Path
+    predictions: bool = False
+    inside: Callable[[Path], bool] = field(default=lambda _: False, repr=False)
 
-def _merge(entries: Iterable[Entry], paths: list[str], problems: list[Problem]) -> list[_Photo]:
-    """The photos that are there, in order, each with the things of all its entries."""
-    index = PhotoIndex.of(paths)
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        by_name[PurePosixPath(path).name.casefold()].append(path)
-        by_name[PurePosixPath(path).stem.casefold()].append(path)
-    merged: dict[str, _Photo] = {}
-    for entry in entries:
-        found = _find(entry, index, by_name)
-        if not found:
-            problems.append(Problem(entry.where, f"{entry.photo[:120]}: no such photo"))
-        elif len(found) > 1:
-            problems.append(Problem(entry.where, f"{entry.photo[:120]}: may be any of {', '.join(sorted(found)[:3])}"))
-        else:
-            photo = merged.setdefault(found[0], _Photo(found[0], entry.where, entry.size))
-            photo.things += entry.things
-            photo.labels = photo.labels or entry.labels
-    return list(merged.values())
+    @property
+    def root(self) -> Path:
+        """The folder of the annotations."""
+        return self.path if self.path.is_dir() else self.path.parent
 
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The file named, or the files below the folder named, without photos, hidden files and the output's."""
+        if not self.path.is_dir():
+            return (self.path,)
+        return tuple(path for path in other_files(self.path) if not self.inside(path))
 
-def _find(entry: Entry, index: PhotoIndex, by_name: dict[str, list[str]]) -> list[str]:
-    """The photos an entry may mean: by a path it tells, by ever shorter ends of that, by its last name alone."""
-    for told in (entry.photo, *entry.also):
-        parts = [part for part in told.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        for start in range(len(parts)):
-            found = index.find("/".join(parts[start:]))
-            if found:
-                return [found] if isinstance(found, str) else sorted(found)
-        for name in (*parts[-1:], *map(without_upload_mark, parts[-1:])):
-            if by_name.get(name.casefold()):
-                return by_name[name.casefold()]
-    return []
+    @cached_property
+    def listing(self) -> Listing:
+        """The photos below the photos' folder; pictures in folders of masks apart."""
+        return list_import(self.photo_root, self.inside)
 
+    @property
+    def photos(self) -> tuple[str, ...]:
+        """Paths of the photos below `photo_root`, posix style, sorted."""
+        return self.listing.photos
 
-def _place_photos(photos: Sequence[_Photo], photo_root: Path, out: Path) -> dict[str, str]:
-    """Where each photo is below `out`; those elsewhere are linked or copied there, into images/ unless they have it."""
-    source, target = photo_root.resolve(), out.resolve()
-    if source.is_relative_to(target):
-        below = source.relative_to(target).as_posix()
-        return {photo.path: photo.path if below == "." else f"{below}/{photo.path}" for photo in photos}
-    placed = {}
-    for photo in track(photos, label="linking photos"):
-        named = photo.path.partition("/")[0] in PHOTO_FOLDERS
-        placed[photo.path] = photo.path if named else f"images/{photo.path}"
-        place(photo_root / photo.path, out / placed[photo.path])
-    return placed
+    @cached_property
+    def masks(self) -> tuple[Path, tuple[str, ...]]:
+        """Pictures in folders of masks, below the annotations' folder, else below the photos'; and which of the two."""
+        if self.path.is_dir() and self.path.resolve() != self.photo_root.resolve():
+            own = list_import(self.path, self.inside).masks
+            if own:
+                return self.path, own
+        return self.photo_root, self.listing.masks
 
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """The files whose names end so, in small letters or not."""
+        return [path for path in self.files if path.suffix.casefold() in suffixes]
 
-# ------------------------------------------------------------------------------------------------------------ masks
+    @cached_property
+    def _loaded(self) -> tuple[list[tuple[Path, Any]], list[Problem]]:
+        trees: list[tuple[Path, Any]] = []
+        broken: list[Problem] = []
+        for path in self.with_suffix(".json", ".ndjson") or ([self.path] if _may_be_json(self.path) else []):
+            try:
+                trees.append((path, load_json(path)))
+            except UserError as error:
+                if not self.path.is_dir():
+                    raise
+                broken.append(Problem(self.told(path), f"not read: {_reason(error, path)}"))
+        return trees, broken
 
+    @property
+    def trees(self) -> list[tuple[Path, Any]]:
+        """JSON files with their data. Raises UserError where the one file named cannot be read."""
+        return self._loaded[0]
 
-def _write_masks(
-    photos: Sequence[_Photo], placed: dict[str, str], out: Path, classes: ClassList, problems: list[Problem]
-) -> int:
-    """Draw the masks of photos on which everything is outlined; how many."""
-    if not any(photo.labels or any(thing.outline for thing in photo.things) for photo in photos):
-        return 0
-    numbers = {name: number for number, name in enumerate(classes.names, start=1)}
-    ids = unique_ids(find_files(out))
-    written = 0
-    for photo in track(photos, label="masks"):
-        outlined = {thing.name for thing in photo.things if thing.outline}
-        open_things = [thing for thing in photo.things if not thing.outline and not thing.whole]
-        if photo.labels is None and (open_things or {thing.name for thing in photo.things} - outlined):
-            if outlined:
-                problems.append(Problem(photo.where, f"{photo.path}: no mask; not everything on it has an outline"))
-            continue
-        try:
-            size = probe(out / placed[photo.path])
-            if photo.size not in (None, size):
-                raise OutlineError(f"annotated at {photo.size} pixels, but the photo has {size}")
-            things = [(numbers[thing.name], _in_pixels(thing, size)) for thing in photo.things if thing.outline]
-            labels = draw(size, things) if photo.labels is None else photo.labels()
-        except (OutlineError, PhotoError) as reason:
-            problems.append(Problem(photo.where, f"{photo.path}: no mask; {reason}"))
-            continue
-        write_labels(out / "masks" / f"{ids[placed[photo.path]]}.png", labels)
-        written += 1
-    return written
+    @property
+    def broken(self) -> list[Problem]:
+        """JSON files in the folder that cannot be read."""
+        return self._loaded[1]
+
+    def told(self, path: Path) -> str:
+        """A file's path below the folder of the annotations, as it is named in problems."""
+        return Path(os.path.relpath(path, self.root)).as_posix()
+
+    def base_of(self, path: Path) -> str:
+        """The folder of a file below the annotations' with a slash at its end; empty where it is that folder."""
+        below = Path(os.path.relpath(path.parent, self.root)).as_posix()
+        return "" if below == "." or below.startswith("..") else f"{below}/"
 
 
-def _in_pixels(thing: Thing, size: tuple[int, int]) -> Any:
-    """A thing's outline with polygons in pixels."""
-    if thing.unit is None or not isinstance(thing.outline, list):
-        return thing.outline
-    scales = (size[0] / thing.unit, size[1] / thing.unit)
+class Importer(ABC):
+    """A reader of one format of annotations. Classes without state: an object of them is made for each import."""
+
+    about: ClassVar[str]  # one line: what is read
+
+    @abstractmethod
+    def recognises(self, source: Source) -> bool:
+        """Whether the files are of this format, as far as their names and shape tell. Opens no photo."""
+
+    @abstractmethod
+    def read(self, source: Source) -> Annotations:
+        """What the files say of photos. Raises UserError where they say nothing usable as a whole."""
+
+    def photo_root(self, source: Source) -> Path | None:
+        """The folder with the photos, where the annotations name one; asked only where the user does not."""
+        return None
+
+
+def load_json(path: Path) -> Any:
+    """A JSON file, photos embedded in it left out. Raises UserError, also where it is nested without end."""
+    text = read_text(path)
     try:
-        return [[value * scales[place % 2] for place, value in enumerate(polygon)] for polygon in thing.outline]
-    except (TypeError, OverflowError):
-        raise OutlineError("a polygon must be a list of numbers x1, y1, x2, y2, ...") from None
+        try:
+            return json.loads(text, object_hook=_without_pixels)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            lines = [line for line in text.splitlines() if line.strip()]
+            return [json.loads(line, object_hook=_without_pixels) for line in lines]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise UserError(f"{path}: nested too deeply, or a number without end; not an annotation file") from None
 
 
-# ----------------------------------------------------------------------------------------------------------- tables
+def load_yaml(path: Path) -> Any:
+    """A YAML file of plain data. Raises UserError."""
+    return parse_yaml(path, read_text(path))
 
 
-def _write_tables(
-    photos: Sequence[_Photo], placed: dict[str, str], out: Path, classes: ClassList, taken: Path | None
-) -> None:
-    rows = [(placed[photo.path], list(dict.fromkeys(thing.name for thing in photo.things))) for photo in photos]
-    with disk_trouble(out):
-        lists: dict[str, list[str]] = defaultdict(list)
-        for photo, _ in rows:
-            split = split_of(photo)
-            if split is not None:
-                lists[split].append(photo)
-        for split, members in lists.items():
-            write_text(out / "splits" / f"{split}.txt", "".join(f"{photo}\n" for photo in members))
-        write_text(out / "classes.txt", csv_text([name] for name in classes.names))
-        plain = not any(re.search(r"[;|,]", name) for name in classes.names)
-        if plain:
-            write_text(
-                out / "tags.csv", csv_text([("image", "tags"), *((photo, ";".join(tags)) for photo, tags in rows)])
-            )
-        else:
-            write_json(out / "tags.json", [{"image": photo, "tags": tags} for photo, tags in rows])
-        if taken is not None and taken.name != ("tags.csv" if plain else "tags.json"):
-            taken.unlink()
+def parse_yaml(path: Path, text: str) -> Any:
+    """Plain data in a text out of a file. Raises UserError."""
+    depth = deepest = 0
+    for sign in text:
+        depth += (sign in "[{") - (sign in "]}")
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise UserError(f"{path}: not readable as YAML (nested too deeply)")
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
+
+
+def _without_pixels(tree: dict[str, Any]) -> dict[str, Any]:
+    """LabelMe embeds the photo itself, which would fill the memory."""
+    if isinstance(tree.get("imageData"), str):
+        tree["imageData"] = None
+    return tree
+
+
+def _may_be_json(path: Path) -> bool:
+    if path.is_dir() or path.suffix.casefold() in (".csv", ".tsv", ".xml", ".yaml", ".yml", ".jsonl", ".zip"):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(200).lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"[")
+    except OSError:
+        return False
+
+
+def _reason(error: UserError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")

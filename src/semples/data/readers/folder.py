@@ -1,6 +1,6 @@
 """Reader of any folder of photos with a tags file.
 
-    tags.csv or tags.json       one row a photo (labels.csv, labels.json are read as well); see `tagfile`
+    tags.csv or tags.json       one row a photo (labels.csv, metadata.jsonl and the like as well); see `tagfile`
     *.jpg, images/*.png, ...    the photos, in the folder itself or below it
     classes.txt                 optional: the classes in order, `name` or `name,prompt word` a line
     masks/ or SegmentationClass*/   optional: masks with the photos' names
@@ -16,23 +16,20 @@ A mask belongs to the photo with the same path without extension (also without t
 
 from __future__ import annotations
 
-import os
-import posixpath
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Container
 from pathlib import Path
 
 from semples.core.errors import UserError
-from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
+from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
-from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
-from semples.data.tagfile import Row, TagTable, read_table
+from semples.data.listing import MASK_FOLDERS, files_below, list_photos
+from semples.data.names import PhotoFinder, shorter, stem, unique_ids
+from semples.data.photos import MASK_SUFFIXES
+from semples.data.tagfile import TagTable, read_table
+from semples.data.tagjoin import join, join_names, not_found
 from semples.data.text import nfc, read_text
 
-TAG_FILES = ("tags.csv", "tags.json", "tags.tsv", "labels.csv", "labels.json")
-PHOTO_FOLDERS = ("images", "photos", "JPEGImages")
-MASK_FOLDERS = ("masks", "SegmentationClassAug", "SegmentationClass")
+TAG_FILES = ("tags.csv", "tags.json", "tags.tsv", "labels.csv", "labels.json", "metadata.jsonl", "metadata.csv")
 
 
 def recognises(root: Path) -> bool:
@@ -48,161 +45,72 @@ def read(
     if tags is None:
         raise UserError(f"{root}: no tags file; write tags.csv with a line `image,tags` and one row for each photo")
     table = read_table(tags)
-    index = PhotoIndex.of(find_files(root))
-    known, problems = _known_tags(table, index)
-    problems = [*table.problems, *problems]
+    listing = list_photos(root)
+    finder = PhotoFinder(listing.photos)
+    joined = join(table, finder)
+    problems = [*table.problems, *joined.problems, *listing.problems]
     masks = next((name for name in MASK_FOLDERS if (root / name).is_dir()), None)
     class_names = _classes(root, classes, table, masks)
 
-    chosen = index.paths if split is None else _listed(root, split, index, problems)
-    ids = unique_ids(index.paths)
+    chosen = listing.photos if split is None else _listed(root, split, finder, problems)
+    ids = unique_ids(listing.photos)
     mask_root = root / (masks or "")
     mask_index = {} if masks is None else _mask_index(mask_root)
     numbers = {name: number for number, name in enumerate(class_names.names)}
+    notes = list(table.notes)
     items = []
     for path in chosen:
-        if path not in known:
+        if path in joined.lost:
+            continue  # its row is among the problems
+        if path not in joined.tags:
             problems.append(Problem(path, f"no row in {tags.name}; background only is a row without tags"))
             continue
-        where, names = known[path]
+        where, written = joined.tags[path]
+        names = _parted(written, numbers)
+        if names != written:
+            notes.append(Problem(where, f"tags parted by blanks are read as {', '.join(names)}; part them by ;"))
         missing = [name for name in names if name not in numbers]
         if missing:
             problems.append(Problem(where, unknown_tag(missing[0], class_names)))
             continue
         mask = _mask_of(path, ids[path], mask_index)
-        found = tuple(sorted(numbers[name] for name in names))
-        items.append(Item(ids[path], root / path, found, None if mask is None else mask_root / mask))
+        shown = tuple(sorted({numbers[name] for name in names}))
+        items.append(Item(ids[path], root / path, shown, None if mask is None else mask_root / mask))
     listed = given_list(split)
     name = root.resolve().name + (f"/{split if listed is None else listed.stem}" if split else "")
-    return FileDataset(name, root, class_names, tuple(items), tuple(problems), max_megapixels)
+    return FileDataset(name, root, class_names, tuple(items), tuple(problems), max_megapixels, notes=tuple(notes))
 
 
 def unknown_tag(name: str, classes: ClassList) -> str:
     """What to say of a tag that is not a class."""
     near = [known for known in classes.names if known.casefold() == name.casefold()]
     hint = f"write {near[0]!r}" if near else "correct it or add it to the class list"
+    if len(name.split()) > 1 and any(word in classes.names for word in name.split()):
+        hint = "part several tags by ; rather than blanks, or add it to the class list"
     return f"tag {name[:60]!r} is not in the class list; the photo is set aside; {hint}"
 
 
-# ------------------------------------------------------------------------------------------------------ photos
+def _parted(names: tuple[str, ...], known: Container[str]) -> tuple[str, ...]:
+    """Tags of which one that is no class, but whose words all are, is read as these words."""
+    parted: list[str] = []
+    for name in names:
+        words = name.split()
+        parted += [name] if name in known or not all(word in known for word in words) else words
+    return tuple(dict.fromkeys(parted))
 
 
-def find_files(root: Path) -> list[str]:
-    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out."""
-    found: list[str] = []
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back into a folder already visited
-            folders.clear()
-            continue
-        seen.add(real)
-        below = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
-        hidden = [name for name in folders if name.startswith(".") or (not below and _holds_masks(name))]
-        folders[:] = sorted(set(folders) - set(hidden))
-        for name in files:
-            if not name.startswith(".") and posixpath.splitext(name)[1].casefold() in PHOTO_SUFFIXES:
-                found.append(below + name)
-    return sorted(found)
+# ------------------------------------------------------------------------------------------------------ lists, masks
 
 
-def _holds_masks(folder: str) -> bool:
-    return folder == "masks" or folder.startswith(("SegmentationClass", "SegmentationObject"))
-
-
-def _stem(path: str) -> str:
-    return posixpath.splitext(path)[0]
-
-
-@dataclass(frozen=True)
-class PhotoIndex:
-    """Finds photos by the names people write: extension or photos folder missing, other case, other Unicode form."""
-
-    paths: list[str]
-    by_name: dict[str, set[str]] = field(repr=False)
-
-    @staticmethod
-    def of(paths: Iterable[str]) -> PhotoIndex:
-        """Index of photo paths relative to a dataset's root."""
-        ordered = list(paths)
-        by_name: dict[str, set[str]] = defaultdict(set)
-        for path in ordered:
-            for name in _shorter(nfc(path)):
-                for key in (name, _stem(name)):
-                    by_name[key].add(path)
-                    by_name["\0" + key.casefold()].add(path)
-        return PhotoIndex(ordered, dict(by_name))
-
-    def find(self, name: str) -> str | set[str] | None:
-        """The path that `name` stands for; several where that is open; None where there is none or it is unsafe."""
-        safe = safe_relative(name)
-        if safe is None:
-            return None
-        key = nfc(safe.as_posix())
-        exact = {path for path in self.by_name.get(key, ()) if nfc(path) == key}
-        found = exact or self.by_name.get(key) or self.by_name.get("\0" + key.casefold()) or set()
-        return next(iter(found)) if len(found) == 1 else (found or None)
-
-
-def _shorter(path: str) -> list[str]:
-    """`path`, and `path` without a leading photos folder."""
-    first, _, rest = path.partition("/")
-    return [path, rest] if rest and first in PHOTO_FOLDERS else [path]
-
-
-def unique_ids(paths: Iterable[str]) -> dict[str, str]:
-    """An id for each path: without extension, or with it where several photos would share the shorter one."""
-    ordered = list(paths)
-    ids = {path: _stem(nfc(path)) for path in ordered}
-    while True:
-        holders: dict[str, list[str]] = defaultdict(list)
-        for path, chosen in ids.items():
-            holders[chosen].append(path)
-        shared = [path for group in holders.values() if len(group) > 1 for path in group if ids[path] != path]
-        if not shared:
-            return ids
-        for path in shared:
-            # Composed and decomposed spellings of one name are told apart by the spelling itself.
-            ids[path] = nfc(path) if ids[path] != nfc(path) else path
-
-
-# -------------------------------------------------------------------------------------------------- rows and lists
-
-
-def _known_tags(table: TagTable, index: PhotoIndex) -> tuple[dict[str, tuple[str, tuple[str, ...]]], list[Problem]]:
-    """For each photo that rows name: where its (last) row stands and the tags of all its rows."""
-    known: dict[str, tuple[str, tuple[str, ...]]] = {}
-    problems: list[Problem] = []
-    for row in table.rows:
-        path = index.find(row.photo)
-        if not isinstance(path, str):
-            problems.append(Problem(row.where, _not_found(row.photo, path)))
-            continue
-        if path in known and set(known[path][1]) != set(row.tags):
-            problems.append(Problem(row.where, f"{row.photo}: named before with other tags; the tags of both are used"))
-            row = Row(row.where, row.photo, tuple(dict.fromkeys(known[path][1] + row.tags)))
-        known[path] = (row.where, row.tags)
-    return known, problems
-
-
-def _not_found(name: str, found: set[str] | None) -> str:
-    if found:
-        return f"{name[:120]}: may be any of {', '.join(sorted(found)[:3])}; write the extension"
-    if safe_relative(name) is None:
-        return f"{name[:120]!r}: not a path below the dataset's folder"
-    return f"{name[:120]}: no such photo"
-
-
-def _listed(root: Path, split: str, index: PhotoIndex, problems: list[Problem]) -> list[str]:
+def _listed(root: Path, split: str, finder: PhotoFinder, problems: list[Problem]) -> list[str]:
     path = given_list(split) or list_of(split, named_lists([root, root / "splits"]), where=root)
+    lines = [(number, nfc(line)) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
     chosen: dict[str, None] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            found = index.find(nfc(line))
-            if isinstance(found, str):
-                chosen[found] = None
-            else:
-                problems.append(Problem(f"{path.name}, line {number}", _not_found(line.strip(), found)))
+    for (number, line), match in zip(lines, join_names([line for _, line in lines], finder), strict=True):
+        if match.path is not None:
+            chosen[match.path] = None
+        else:
+            problems.append(Problem(f"{path.name}, line {number}", not_found(line, match)))
     return list(chosen)
 
 
@@ -223,13 +131,15 @@ def _classes(root: Path, given: ClassList | None, table: TagTable, masks: str | 
 
 def _mask_index(folder: Path) -> dict[str, str]:
     """Mask files below a folder, by their path with and without extension."""
-    files = {nfc(path): path for path in find_files(folder) if posixpath.splitext(path)[1].casefold() in MASK_SUFFIXES}
-    return {_stem(name): path for name, path in files.items()} | files
+    files = {nfc(path): path for path in files_below(folder, MASK_SUFFIXES)}
+    return {stem(name): path for name, path in reversed(files.items())} | files
 
 
 def _mask_of(path: str, photo_id: str, masks: dict[str, str]) -> str | None:
     """The mask of a photo among `masks` (by name with and without extension)."""
-    names = [name for full in _shorter(nfc(path)) for name in (full, _stem(full))]
-    if photo_id == nfc(path):  # shares its short name with another photo: only a mask named in full is its own
-        names = [f"{full}{suffix}" for full in _shorter(nfc(path)) for suffix in (".png", ".tif", ".bmp", ".gif")]
+    full = nfc(path)
+    forms = dict.fromkeys((full, "/".join(shorter(tuple(full.split("/"))))))
+    names = [name for form in forms for name in (form, stem(form))]
+    if photo_id == full:  # shares its short name with another photo: only a mask named in full is its own
+        names = [f"{form}{suffix}" for form in forms for suffix in (".png", ".tif", ".bmp", ".gif", ".npy")]
     return next((masks[name] for name in names if name in masks), None)

@@ -25,8 +25,9 @@ from semples.data.class_labels import ClassLabels, numbers_of, plain_name
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES, PUBLISHED_COCO_CLASSES, WITHOUT_INSTANCES
 from semples.data.dataset import ClassList, FileDataset, Item, PhotoError, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
+from semples.data.listing import list_photos
+from semples.data.names import PhotoFinder, unique_ids
 from semples.data.photos import MASK_SUFFIXES, read_mask
-from semples.data.readers.folder import PhotoIndex, find_files, unique_ids
 from semples.data.text import nfc, read_text
 
 LABELS = ("cls_labels.npy", "class_labels.npy", "class_labels")
@@ -36,7 +37,7 @@ MASK_FOLDERS = frozenset(
     | {"segmentationclassaug"}
 )
 INSTANCE_FOLDERS = frozenset({"instance_labels", "segmentationobject"})  # neither photos nor masks of classes
-LEFT_OUT = ("SegmentationClassAug", "SegmentationClass", "masks")  # by `find_files`
+APART = ("SegmentationClassAug", "SegmentationClass", "masks")  # folders of masks; in the first a mask counts
 DEFAULT_SPLITS = ("train", "train_1250")
 LOOKED_AT = 48  # masks whose values are compared with tags
 COCO_WIDTHS = (len(COCO_CLASSES), len(PUBLISHED_COCO_CLASSES))
@@ -58,16 +59,16 @@ def read(
             f"{root}: no tags; put {LABELS[0]} beside the photos or into {root / 'coco'}, or make them from COCO's own "
             f"annotations: semples data coco OUT --from {root}"
         )
-    apart = [name for name in LEFT_OUT if (root / name).is_dir()]
-    files = find_files(root) + [f"{name}/{path}" for name in apart for path in find_files(root / name)]
+    listing = list_photos(root)
+    files = [*listing.photos, *(path for name in APART for path in listing.masks if path.startswith(f"{name}/"))]
     photos = [name for name in files if not _is_of_masks(name)]
-    index, ids = PhotoIndex.of(photos), unique_ids(photos)
+    finder, ids = PhotoFinder(photos), unique_ids(photos)
     by_stem: dict[str, list[str]] = {}
     for name in photos:
         for key in {_stem(name), *(f"#{number}" for number in numbers_of(_stem(name))[-1:])}:
             by_stem.setdefault(key, []).append(name)
-    problems: list[Problem] = []
-    chosen, split = _listed(root, split, index, by_stem, problems)
+    problems = list(listing.problems)
+    chosen, split = _listed(root, split, finder, by_stem, problems)
     masks = _masks(files, photos)
     labels = ClassLabels.read(path, ids.values())
     width = labels.width
@@ -148,7 +149,7 @@ def _suffix(path: str) -> str:
 
 
 def _listed(
-    root: Path, split: str | None, index: PhotoIndex, by_stem: dict[str, list[str]], problems: list[Problem]
+    root: Path, split: str | None, finder: PhotoFinder, by_stem: dict[str, list[str]], problems: list[Problem]
 ) -> tuple[list[str], str | None]:
     """Photos of a list, each once, and the list's name; all photos where there is no list for training."""
     file = given_list(split)
@@ -157,14 +158,14 @@ def _listed(
         if split is None:
             split = next((name for name in DEFAULT_SPLITS if name in lists), None)
             if split is None:
-                return index.paths, None
+                return list(finder.paths), None
         file = list_of(split, lists, where=root)
     chosen: dict[str, None] = {}
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
-        photo = index.find(nfc(line.strip()))
-        if not isinstance(photo, str):  # `x`, `x 1`, `/train2014/x.jpg /mask/train2014/x.png`
+        photo = finder.match(nfc(line.strip())).path
+        if photo is None:  # `x`, `x 1`, `/train2014/x.jpg /mask/train2014/x.png`
             stems = [posixpath.basename(plain_name(text)) for text in (line.strip(), line.split()[0])]
             stems += [f"#{int(stem)}" for stem in stems if stem.isdecimal()]  # COCO's number alone
             photo = next((by_stem[stem][0] for stem in stems if len(by_stem.get(stem, ())) == 1), None)

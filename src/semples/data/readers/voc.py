@@ -27,7 +27,7 @@ from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.readers.folder import unknown_tag
 from semples.data.tagfile import read_table
-from semples.data.text import nfc, read_text
+from semples.data.text import is_utf8, nfc, read_text
 
 DEFAULT_SPLITS = ("train_aug", "trainaug", "train")
 LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
@@ -127,8 +127,9 @@ def _names(folder: Path, suffixes: frozenset[str]) -> dict[str, str]:
     """File names with one of `suffixes` by their name without it, the first in order of name; empty without folder."""
     if not folder.is_dir():
         return {}
-    files = sorted(path.name for path in folder.iterdir() if path.suffix.casefold() in suffixes)
-    return {nfc(Path(name).stem): name for name in reversed(files) if not name.startswith(".")}
+    files = (path.name for path in folder.iterdir() if path.suffix.casefold() in suffixes and path.is_file())
+    names = sorted(name for name in files if is_utf8(name) and not name.startswith("."))
+    return {nfc(Path(name).stem): name for name in reversed(names)}
 
 
 def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
@@ -136,7 +137,12 @@ def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     names = _names(folder / "JPEGImages", PHOTO_SUFFIXES)
     for path in sorted((folder / "JPEGImages").iterdir()):
         stem = nfc(path.stem)
-        if path.suffix.casefold() in PHOTO_SUFFIXES and names.get(stem, path.name) != path.name:
+        if path.suffix.casefold() not in PHOTO_SUFFIXES or path.name.startswith("."):
+            continue
+        if not is_utf8(path.name) or not path.is_file():
+            what = "its name is not UTF-8; rename it" if path.is_file() else "not a regular file"
+            problems.append(Problem(f"JPEGImages/{path.name}", f"set aside: {what}"))
+        elif names.get(stem, path.name) != path.name:
             problems.append(Problem(f"JPEGImages/{path.name}", f"set aside; {names[stem]} has the same name"))
     return {stem: folder / "JPEGImages" / names[stem] for stem in sorted(names)}
 

@@ -1,0 +1,80 @@
+"""Folders of Hugging Face `datasets`: metadata.jsonl or metadata.csv beside the photos, in each split or at the top."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from semples.core.errors import UserError
+from semples.data.importers.annotations import Annotations, clean
+from semples.data.importers.base import Importer, Source, parse_yaml
+from semples.data.importers.tables import entries_of
+from semples.data.tagfile import read_table
+from semples.data.text import read_text
+
+FILES = ("metadata.jsonl", "metadata.csv")
+
+
+class HfFolder(Importer):
+    """Hugging Face's image folders: `file_name` and a label, labels or objects; numbers are named by README.md."""
+
+    about = "Hugging Face datasets folders (metadata.jsonl)"
+
+    def recognises(self, source: Source) -> bool:
+        return any(path.name in FILES or path.suffix == ".jsonl" for path in source.files)
+
+    def read(self, source: Source) -> Annotations:
+        paths = [path for path in source.files if path.name in FILES] or source.with_suffix(".jsonl")
+        names = _names(source.root)
+        found = [entries_of(source, path, read_table(path, names=names), shared=False) for path in paths]
+        classes = tuple(names.values()) if names else ()
+        entries = tuple(entry for one in found for entry in one.entries)
+        said = {thing.name for entry in entries for thing in entry.things}
+        notes = [note for one in found for note in one.notes]
+        if not names and said and all(name.isdigit() for name in said):
+            raise UserError(
+                f"{paths[0]}: its labels are numbers, and no README.md names them (dataset_info, class_label); write "
+                "classes.txt with `number,word` a line or the names into the table"
+            )
+        kept = tuple(name for name in classes if name) if said <= set(classes) else ()
+        return Annotations(kept, entries, tuple(p for one in found for p in one.problems), tuple(notes))
+
+
+def _names(root: Path) -> dict[int, str] | None:
+    """Class names by number: out of README.md's head, else out of classes.txt."""
+    readme = root / "README.md"
+    if readme.is_file():
+        head = re.match(r"---\n(.*?)\n---", read_text(readme), re.DOTALL)
+        try:
+            tree = parse_yaml(readme, head[1]) if head else None
+        except UserError:
+            tree = None
+        told = _class_label(tree, 0)
+        if isinstance(told, dict):
+            pairs = {int(str(number)): clean(name) for number, name in told.items() if str(number).isdigit()}
+            if pairs and all(pairs.values()):
+                return dict(sorted(pairs.items()))
+        if isinstance(told, list) and all(map(clean, told)):
+            return dict(enumerate(map(clean, told)))
+    listed = root / "classes.txt"
+    if listed.is_file():
+        names = [clean(line) for line in read_text(listed).splitlines() if clean(line)]
+        return dict(enumerate(names)) or None
+    return None
+
+
+def _class_label(tree: Any, depth: int) -> Any:
+    """The names under the first `class_label` in dataset_info's features."""
+    if depth > 12:
+        return None
+    if isinstance(tree, dict):
+        label = tree.get("class_label")
+        if isinstance(label, dict) and "names" in label:
+            return label["names"]
+        tree = list(tree.values())
+    for inner in tree if isinstance(tree, list) else []:
+        told = _class_label(inner, depth + 1)
+        if told is not None:
+            return told
+    return None

@@ -1,0 +1,133 @@
+"""What lies in a folder of photos: photos, and by name whatever looks like one and is none.
+
+Only regular files count, also behind links: a pipe, a device or a link to nowhere is named and never opened.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.problem import Problem
+from semples.data.text import is_utf8, printable
+
+# Pictures of kinds that are not decoded here, each with what to do.
+UNREAD = {
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "a camera's raw file"),
+    ".svg": "a drawing", ".psd": "a Photoshop file", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000",
+    ".tga": "a Targa file", ".dcm": "DICOM", ".exr": "OpenEXR", ".hdr": "Radiance HDR", ".ico": "an icon",
+}  # fmt: skip
+
+_MASKS = re.compile(
+    r"((train|val|valid|validation|test|trainval)[ _-]?)?"
+    r"(masks?|annots?|annotations?|labels?|labelids?|seg(mentation)?s?|seg(mentation)?[ _-]?(masks?|maps?|labels?)|"
+    r"ground[ _-]?truths?|gts?|gtfine|gtcoarse|label[ _-]?(maps?|images?)|mask[ _-]?(images?|pngs?))"
+    r"([ _-]?(png|color|colou?red|raw|ids?))?([ _-]?\d{4})?",
+    re.IGNORECASE,
+)
+_VOC_MASKS = re.compile(r"Segmentation(Class|Object)|panoptic[ _-]|stuffthingmaps", re.IGNORECASE)
+_SYSTEM = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"})
+MASK_FOLDERS = ("masks", "SegmentationClassAug", "SegmentationClass")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Photos below a folder (posix paths, sorted), and what is set aside; `masks`: pictures in folders of masks."""
+
+    photos: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    masks: tuple[str, ...] = ()
+
+
+def list_photos(root: Path, *, skip: Callable[[str], bool] | None = None) -> Listing:
+    """The photos below `root`, hidden ones left out; `skip(path of a folder below root)` tells folders of masks.
+
+    `skip` None: `masks`, `SegmentationClass*` and `SegmentationObject*` directly in `root`.
+    """
+    chosen = skip or _is_masks_folder
+    photos: list[str] = []
+    masks: list[str] = []
+    problems: list[Problem] = []
+    for path, regular, masked in _walk(root, chosen):
+        suffix = posixpath.splitext(path)[1].casefold()
+        if suffix not in PHOTO_SUFFIXES:
+            if suffix in UNREAD and not masked:
+                problems.append(Problem(path, f"{UNREAD[suffix]}, which is not read; save it as JPEG or PNG"))
+        elif not is_utf8(path):
+            problems.append(Problem(printable(path), "set aside: its name is not UTF-8; rename it"))
+        elif not regular:
+            problems.append(Problem(path, "set aside: not a regular file (a link to nowhere, a pipe or a device)"))
+        else:
+            (masks if masked else photos).append(path)
+    return Listing(tuple(sorted(photos)), tuple(sorted(problems, key=lambda one: one.where)), tuple(sorted(masks)))
+
+
+def find_files(root: Path) -> list[str]:
+    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out."""
+    return list(list_photos(root).photos)
+
+
+def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
+    """Regular files below `root` with one of `suffixes` (in small letters), sorted; hidden ones left out."""
+    found = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
+    return sorted(path for path in found if posixpath.splitext(path)[1].casefold() in suffixes)
+
+
+def names_masks(folder: str) -> bool:
+    """Whether a folder of this name holds masks by the habits of other programs: trainannot, gtFine, masks_png."""
+    return bool(_MASKS.fullmatch(folder) or _VOC_MASKS.match(folder))
+
+
+def _is_masks_folder(path: str) -> bool:
+    return "/" not in path and (path == "masks" or path.startswith(("SegmentationClass", "SegmentationObject")))
+
+
+def _walk(root: Path, skip: Callable[[str], bool]) -> Iterator[tuple[str, bool, bool]]:
+    """Files below `root`: path, whether regular, whether in a folder that `skip` names. Links are followed, once."""
+    seen: set[str] = set()
+    stack = [("", False)]
+    while stack:
+        below, masked = stack.pop()
+        real = os.path.realpath(root / below)
+        if real in seen:  # a link back into a folder already visited
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(root / below), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        folders = []
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _SYSTEM:
+                continue
+            path = f"{below}/{entry.name}" if below else entry.name
+            if _is_dir(entry):
+                folders.append((path, masked or skip(path)))
+            else:
+                yield path, _is_file(entry), masked
+        stack += reversed(folders)
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def other_files(root: Path) -> list[Path]:
+    """Regular files below `root` that are not called like photos, sorted; hidden ones left out."""
+    found = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
+    return [root / path for path in sorted(found) if posixpath.splitext(path)[1].casefold() not in PHOTO_SUFFIXES]
