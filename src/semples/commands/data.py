@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,13 +85,14 @@ def voc(folder: Path, *, source: From = None, mirrors: Mirrors = []) -> None:  #
     mirrors
         address of a folder with the archives, asked first; may be repeated.
     """
+    from semples import terminal
     from semples.data.fetch import get_voc
 
     made = get_voc(folder, source=source, mirrors=mirrors, workers=os.cpu_count() or 1)
-    print(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
+    terminal.say(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
     if made.removable:
-        print("may be removed: " + ", ".join(map(str, made.removable)))
-    print(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
+        terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
+    terminal.say(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
 
 
 @data_app.command
@@ -118,14 +118,15 @@ def coco(
     mirrors
         address of a folder with the zips, asked first; may be repeated.
     """
+    from semples import terminal
     from semples.data.fetch import get_coco
 
     made = get_coco(folder, source=source, mirrors=mirrors, ids=ids, workers=os.cpu_count() or 1)
     for split, photos in made.photos.items():
-        print(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
+        terminal.say(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
     if made.removable:
-        print("may be removed: " + ", ".join(map(str, made.removable)))
-    print(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
+        terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
+    terminal.say(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
 
 
 @data_app.command(name="import")
@@ -157,12 +158,15 @@ def import_(
     overwrite
         replace the tags file in the output folder.
     """
+    from semples import terminal
     from semples.data.importers import import_annotations
 
     made = import_annotations(annotations, out, photos=photos, format=format_, masks=masks, overwrite=overwrite)
-    print(f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})")
+    terminal.say(
+        f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})"
+    )
     for problem in made.problems[:20]:
-        print(f"  {problem.where}: {problem.what}", file=sys.stderr)
+        terminal.tell(f"  {problem.where}: {problem.what}")
     if len(made.problems) > 20:
-        print(f"  ... and {len(made.problems) - 20} more", file=sys.stderr)
-    print(f"next: semples data check {made.root}")
+        terminal.tell(f"  ... and {len(made.problems) - 20} more")
+    terminal.say(f"next: semples data check {made.root}")

@@ -65,6 +65,7 @@ def export(
         of the labels' colours, 0 to 1 (gallery).
     """
     from semples import terminal
+    from semples.core.lock import shared
     from semples.export import export_labels, source_of_run
     from semples.run import pipeline
 
@@ -85,8 +86,10 @@ def export(
             raise UserError(f"the format onnx has no option {given[0]}")
         _export_onnx(run, out)
         return
-    source = source_of_run(pipeline.open_run(run), labels=labels, cams=cams)
-    done = export_labels(format_, source, out, **options)
+    context = pipeline.open_run(run)
+    with shared(run):
+        source = source_of_run(context, labels=labels, cams=cams)
+        done = export_labels(format_, source, out, **options)
     terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
     for remark in done.remarks:
         terminal.say(f"  {remark}")

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from semples.core.errors import UserError
+from semples.core.files import open_regular
 
 if TYPE_CHECKING:
     import torch
@@ -251,7 +252,7 @@ def load_npy(path: Path | str) -> Any:
 
 
 def _read_npy(path: Path) -> Any:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in readers:
@@ -288,7 +289,7 @@ def load_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(16)
     if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path, start):
         return _without_module(_read_safetensors(path))

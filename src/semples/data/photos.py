@@ -35,6 +35,7 @@ from PIL import (
 )
 
 from semples.core.errors import UnusableFile
+from semples.core.files import SpecialFile, open_regular
 
 # Only formats whose decoders are part of Pillow; an EPS, for one, would start another program.
 FORMATS = (
@@ -123,7 +124,7 @@ def resize_photo(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[n
 def _opened(path: Path | str, max_megapixels: float) -> Iterator[Image.Image]:
     """Open an image, refuse it when too large, and turn whatever its decoding raises into a PhotoError."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             start = file.read(16)
             if not start:
                 raise PhotoError(f"{path}: the file is empty")
@@ -138,6 +139,8 @@ def _opened(path: Path | str, max_megapixels: float) -> Iterator[Image.Image]:
                 yield image
     except PhotoError:
         raise
+    except SpecialFile as error:
+        raise PhotoError(str(error)) from None
     except FileNotFoundError:
         raise PhotoError(f"{path}: no such file") from None
     except IsADirectoryError:

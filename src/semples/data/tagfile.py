@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from semples.core.errors import UserError
+from semples.core.plain import has_control, short
 from semples.data.dataset import Problem
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.text import nfc, read_text
@@ -58,7 +59,21 @@ def read_table(path: Path) -> TagTable:
     Raises UserError where the file as a whole makes no sense; a single bad row becomes a Problem.
     """
     text = read_text(path)
-    return _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
+    table = _from_json(path, text) if text.lstrip()[:1] in ("{", "[") else _from_csv(path, text)
+    return _without_control(table)
+
+
+def _without_control(table: TagTable) -> TagTable:
+    """The table without rows whose tags hold a line break or another control sign: they could forge other rows."""
+    rows, problems = [], list(table.problems)
+    for row in table.rows:
+        odd = next((name for name in row.tags if has_control(name)), None)
+        if odd is None:
+            rows.append(row)
+        else:
+            what = f"{row.photo[:80]}: the tag {short(odd, limit=60)} holds a control sign; write it without"
+            problems.append(Problem(row.where, what))
+    return TagTable(tuple(rows), tuple(problems), table.columns)
 
 
 def split_tags(text: str) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ import unicodedata
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.files import read_file
 
 
 def read_text(path: Path) -> str:
     """A text file in UTF-8 (byte-order mark or not) or in UTF-16 with its mark. Raises UserError."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

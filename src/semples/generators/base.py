@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
+from semples.core.files import atomic_path, check_regular
 from semples.networks.weights import load_strictly
 from semples.recipe import GeneratorSettings
 
@@ -95,9 +95,10 @@ def save_generator(model: MaskGenerator, path: Path, *, classes: Sequence[str]) 
 def is_saved_generator(path: Path) -> bool:
     """Whether the file was written by `save_generator`."""
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             return CONFIG_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, UserError):
         return False
 
 

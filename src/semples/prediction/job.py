@@ -31,9 +31,10 @@ from PIL import Image
 
 from semples import __version__
 from semples.core.errors import UserError
-from semples.core.files import read_json, write_bytes, write_json, write_text
+from semples.core.files import append_to, check_regular, read_file, read_json, write_bytes, write_json, write_text
 from semples.core.palette import write_label_png
 from semples.core.progress import counter
+from semples.core.temporary import sweep
 from semples.data.dataset import Problem
 from semples.data.photos import PhotoError, read_photo
 from semples.export.gallery import Options, overlay
@@ -107,7 +108,8 @@ def predict(
     elif settings:
         raise UserError("predict: this model is loaded; give its settings to semples.load")
     out = Path(out).expanduser()
-    chosen = find_photos([photos] if isinstance(photos, Path | str) else photos, outside=out)
+    refused: list[Problem] = []
+    chosen = find_photos([photos] if isinstance(photos, Path | str) else photos, outside=out, refused=refused)
     if tags is None and model.needs_tags:
         raise UserError(
             "this run has no trained segmenter, and its CAM model needs to know each photo's tags; " + NEEDS_TAGS
@@ -145,7 +147,7 @@ def predict(
         classes=model.classes,
         photos=len(done),
         before=before,
-        problems=tuple(problems[photo.id] for photo in chosen if photo.id in problems),
+        problems=(*refused, *(problems[photo.id] for photo in chosen if photo.id in problems)),
         seconds=seconds,
         network_seconds=model.network_seconds - network,
         found=tuple((total[:, 1:] > 0).sum(0).tolist()),
@@ -291,8 +293,10 @@ def _stamp(photo: Photo, tags: Tags) -> list[Any]:
 def _are_equal(one: str, other: str) -> bool:
     """Whether two files hold the same; a file that cannot be read equals none."""
     try:
+        check_regular(one)
+        check_regular(other)
         return filecmp.cmp(one, other, shallow=False)
-    except OSError:
+    except (OSError, UserError):
         return False
 
 
@@ -308,6 +312,7 @@ class _Journal:
             "classes": list(model.classes),
         }
         manifest = out / MANIFEST
+        sweep(out)
         if manifest.is_file():
             if read_json(manifest) != json.loads(json.dumps(described)):
                 raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
@@ -321,7 +326,7 @@ class _Journal:
 
     def _read(self, labels: int) -> None:
         path = self._out / JOURNAL
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = read_file(path).decode("utf-8", errors="replace") if path.is_file() else ""
         whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
         if whole != text:
             write_text(path, whole)
@@ -330,8 +335,8 @@ class _Journal:
                 entry = json.loads(line)
                 if len(entry["areas"]) == labels:
                     self._done[entry["id"]] = entry
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}: damaged; delete it to predict all photos anew") from None
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # a damaged line: its photo is predicted anew
 
     def has(self, id: str, stamp: list[Any]) -> bool:
         """Whether the photo is done as it is now, and its files are there."""
@@ -367,11 +372,12 @@ class _Journal:
         return found
 
     def __enter__(self) -> _Journal:
-        self._file = open(self._out / JOURNAL, "a", encoding="utf-8")
+        self._open = append_to(self._out / JOURNAL)
+        self._file = self._open.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, *about: Any) -> None:
+        self._open.__exit__(*about)
 
     def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
         """Note a photo whose files are written."""

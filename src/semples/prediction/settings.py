@@ -18,6 +18,7 @@ class PredictSettings:
         "photo sizes whose scores are averaged; a segmenter's own: as its recipe, a run's: its CAM scales",
         low=0.1,
         high=4,
+        most=16,
     )
     mirror: bool | None = setting(
         None, "average with the mirrored photo; a segmenter's own: as its recipe, a run's: as its CAMs"
@@ -38,7 +39,7 @@ class PredictSettings:
     )
     batch: int = setting(8, "photos, or windows, computed together; changes the speed only", low=1, high=1024)
     workers: int = setting(2, "threads that decode photos and write files; 0: none", low=0, high=64)
-    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
+    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001, high=10_000)
 
     def what_counts(self) -> dict[str, Any]:
         """The settings that change the label maps, as plain data."""

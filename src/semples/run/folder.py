@@ -11,13 +11,14 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from semples import __version__
 from semples.core.errors import UserError
-from semples.core.files import is_unfinished, read_json, write_json, write_text
+from semples.core.files import is_unfinished, read_file, read_json, write_json, write_text
+from semples.core.lock import exclusive
 from semples.core.schema import to_dict, to_yaml
 from semples.recipe import Recipe, recipe_from_dict
 from semples.run.context import Context, Source
@@ -81,16 +82,32 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def write_run(context: Context) -> None:
     """Remember recipe and photos, so that later commands need only the folder."""
     source = context.source
-    path = context.out / RUN
     described = {
         "recipe": to_dict(context.recipe),
         "data": str(source.root.resolve()),
         "tags": None if source.tags is None else str(source.tags.resolve()),
         "classes": None if source.classes is None else str(source.classes.resolve()),
     }
-    if not path.is_file() or read_json(path) != json.loads(json.dumps(described)):
-        write_json(path, described)
-        write_text(context.out / RECIPE, to_yaml(context.recipe))
+    keep_both(context.out, described, to_yaml(context.recipe))
+
+
+def keep_both(out: Path, described: dict[str, Any], recipe: str) -> None:
+    """Bring recipe.yaml and run.json up to date, the recipe first: cut in between, the next run does both anew."""
+    wanted = json.loads(json.dumps(described))
+    if _content(out / RECIPE) == recipe.encode() and _content(out / RUN) is not None:
+        with suppress(UserError):
+            if read_json(out / RUN) == wanted:
+                return
+    write_text(out / RECIPE, recipe)
+    write_json(out / RUN, described)
+
+
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none that can be read."""
+    try:
+        return read_file(path)
+    except (OSError, UserError):
+        return None
 
 
 def open_run(out: Path) -> Context:
@@ -112,24 +129,5 @@ def lock(context: Context) -> Iterator[None]:
     if not context.is_main:
         yield
         return
-    try:
-        context.out.mkdir(parents=True, exist_ok=True)
-        file = open(context.out / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(f"{context.out}: cannot be written: {error.strerror}; --out names a folder") from None
-    with file:
-        if not _try_lock(file):
-            raise UserError(f"{context.out}: another run is writing here; wait for it or choose another --out")
+    with exclusive(context.out, what="another run"):
         yield
-
-
-def _try_lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not on this system: nothing keeps a second run out
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

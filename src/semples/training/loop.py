@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semples.core.errors import Stopped, UserError
 from semples.core.progress import counter
+from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
@@ -128,7 +129,7 @@ def train(
     with _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
         while progress.step < plan.steps:
             rate = rate_at(settings, progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, batch=batch)
-            terms, stop = _step(stepper, pieces, plan, progress.step, rate, engine, stop=stopping())
+            terms, stop = _step(stepper, pieces, plan, progress.step, rate, engine, stop=stopping() > 0)
             progress.step += 1
             task.after_step(progress.step)
             _log(progress, terms, rate, plan, run.log_every, events)
@@ -138,7 +139,8 @@ def train(
             if stop:
                 save()
                 raise Stopped(
-                    f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume"
+                    f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume",
+                    status=128 + (stopping() or signal.SIGINT),
                 )
             if time.monotonic() - saved >= run.checkpoint_seconds and progress.step < plan.steps:
                 save()
@@ -255,22 +257,21 @@ def _bar(engine: Engine, label: str, steps: int, done: int) -> Iterator[Callable
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM end training after the running step, with a checkpoint; a second one ends it at once."""
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Ctrl-C, SIGTERM or SIGHUP end training after the running step, with a checkpoint; a second one ends it at once.
+
+    Yields a function that tells which of them came, 0: none.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         if seen:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
         seen.append(number)
 
+    before = set_handlers((signal.SIGINT, *STOPPING), note)
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are somebody else's business
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(seen)
+        yield lambda: seen[0] if seen else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

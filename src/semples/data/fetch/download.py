@@ -7,7 +7,6 @@ the end. Only then does the file get its name.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import os
@@ -16,13 +15,16 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
+from semples.core.lock import exclusive
 from semples.core.progress import counter
 
 MEGABYTE = 1_000_000
@@ -65,12 +67,15 @@ def fetch(
     """
     target = folder / remote.name
     if target.is_file():
-        if is_genuine(target, remote.md5):
-            return target
-        raise UserError(f"{target}: its MD5 is not {remote.md5}; damaged or another version; remove it and try again")
-    with disk_trouble(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{remote.name}.part"
+        return _fetch_checked(target, remote)
+    with exclusive(folder, what="another download"):
+        return _fetch(remote, folder, mirrors, wait)
+
+
+def _fetch(remote: Remote, folder: Path, mirrors: Sequence[str], wait: Callable[[float], None]) -> Path:
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
+    if target.is_file():  # another program has brought it meanwhile
+        return _fetch_checked(target, remote)
     _check_space(folder, remote.size - _size(part), remote.name)
     reasons = []
     for url in (*(f"{mirror.rstrip('/')}/{remote.name}" for mirror in mirrors), *remote.urls):
@@ -85,12 +90,18 @@ def fetch(
                 os.replace(part, target)
                 _remember(target, remote.md5)
             return target
-        part.unlink()  # nothing tells which of its bytes are wrong
+        part.unlink(missing_ok=True)  # nothing tells which of its bytes are wrong
         reasons.append(f"{url}: the MD5 of its bytes is {found}, not {remote.md5}")
     raise UserError(
         f"{remote.name}: no address gave it ({'; '.join(reasons)}); try again later (what has arrived is kept), name "
         f"another mirror, or put the file into {folder} yourself"
     )
+
+
+def _fetch_checked(target: Path, remote: Remote) -> Path:
+    if is_genuine(target, remote.md5):
+        return target
+    raise UserError(f"{target}: its MD5 is not {remote.md5}; damaged or another version; remove it and try again")
 
 
 def is_genuine(path: Path, md5: str) -> bool:
@@ -101,7 +112,7 @@ def is_genuine(path: Path, md5: str) -> bool:
             return True
     if _md5(path, path.name) != md5:
         return False
-    with suppress(OSError):  # someone else's folder, a full disk: it is read again next time
+    with suppress(OSError, UserError):  # someone else's folder, a full disk: it is read again next time
         _remember(path, md5)
     return True
 
@@ -144,26 +155,6 @@ class _Beat:
         before, self.bytes = self.bytes // MEGABYTE, self.bytes + count
         for _ in range(self.bytes // MEGABYTE - before):
             self.advance("")
-
-
-# ---------------------------------------------------------------------------------------------------- disk trouble
-
-
-@contextmanager
-def disk_trouble(path: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or a folder that may not be written to into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{path}: the disk is full; free some space and run the same command to go on (nothing is lost)"
-            ) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise UserError(f"{path}: no permission ({error.strerror}); choose another folder") from None
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            raise UserError(f"{path}: a file stands where a folder is needed; choose another folder") from None
-        raise
 
 
 def _check_space(folder: Path, needed: int, name: str) -> None:
@@ -224,7 +215,7 @@ def _continue(url: str, part: Path, *, size: int, beat: _Beat) -> None:
                 return  # all of it had arrived
             if have < size:
                 raise _Failed("it has another file of that name; what has arrived is kept") from None
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise _Cut("it has fewer bytes than had arrived") from None
         if error.code in (408, 429) or error.code >= 500:
             raise _Cut(f"the server answers {error.code} {error.reason}") from None
@@ -247,7 +238,7 @@ def _place(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | None
 
 
 def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int, beat: _Beat) -> None:
-    with disk_trouble(part), open(part, "r+b" if start else "wb") as file:
+    with disk_trouble(part), _open_part(part, anew=not start) as file:
         file.seek(start)
         arrived = start
         while block := answer.read1(BLOCK):
@@ -258,3 +249,9 @@ def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int
             beat.add(len(block))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _open_part(part: Path, *, anew: bool) -> BinaryIO:
+    """The growing file, never what a link of its name stands for."""
+    flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if anew else 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(part, flags | getattr(os, "O_NONBLOCK", 0), 0o666), "r+b")

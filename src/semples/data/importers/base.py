@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import write_json, write_text
 from semples.core.progress import track
@@ -26,7 +27,6 @@ from semples.data.classes import ClassList
 from semples.data.dataset import Problem
 from semples.data.fetch.archives import place
 from semples.data.fetch.coco import csv_text
-from semples.data.fetch.download import disk_trouble
 from semples.data.hints import same_content
 from semples.data.importers import formats_json, formats_text
 from semples.data.importers.annotations import Annotations, Entry, Thing, split_of, without_upload_mark
@@ -78,9 +78,11 @@ def import_annotations(
     if format is not None and format not in get_args(Format):
         raise UserError(f"unknown format {format!r}; known are {', '.join(get_args(Format))}")
     own = _prefix(target, photo_root)
-    inside = [path for path in find_files(photo_root) if own is None or not path.startswith(own)]
+    refused: list[Problem] = []
+    listed = find_files(photo_root, refused=refused)
+    inside = [path for path in listed if own is None or not path.startswith(own)]
     chosen, found = _parse(source, root, photo_root, inside, target, format)
-    problems = list(found.problems)
+    problems = [*refused, *found.problems]
     merged = _merge(found.entries, inside, problems)
     if not merged:
         first = f"; the first problem: {problems[0].where}: {problems[0].what}" if problems else ""

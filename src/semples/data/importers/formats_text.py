@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.parsers import expat
 
-import yaml
-
 from semples.core.errors import UserError
+from semples.core.files import read_file
+from semples.core.safeyaml import load_yaml
 from semples.data.dataset import Problem
 from semples.data.importers.annotations import SPLITS, Annotations, Entry, Thing, clean
 from semples.data.photos import PHOTO_SUFFIXES
@@ -55,10 +55,7 @@ def _yolo_files(root: Path, photos_root: Path, photo: str) -> Iterator[Path]:
 
 def _yolo_classes(root: Path) -> tuple[str, ...]:
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda path: path.name != "data.yaml"):
-        try:
-            tree = yaml.safe_load(read_text(path))
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
+        tree = load_yaml(read_text(path), where=str(path))
         names = tree.get("names") if isinstance(tree, dict) else None
         if isinstance(names, dict) and set(names) == set(range(len(names))):
             names = [names[number] for number in range(len(names))]
@@ -153,7 +150,7 @@ def _voc_objects(path: Path) -> tuple[str, list[str]]:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     if path.stat().st_size > MAX_XML_BYTES:
         raise ValueError(f"larger than {MAX_XML_BYTES} bytes")
-    parser.Parse(path.read_bytes(), True)
+    parser.Parse(read_file(path), True)
     return nfc(photos[0]) if photos else "", [name for name in map(clean, objects) if name]
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.plain import is_utf8, plain
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.tagfile import Row, TagTable, read_table
@@ -47,9 +48,10 @@ def read(
     if tags is None:
         raise UserError(f"{root}: no tags file; write tags.csv with a line `image,tags` and one row for each photo")
     table = read_table(tags)
-    index = PhotoIndex.of(find_files(root))
+    refused: list[Problem] = []
+    index = PhotoIndex.of(find_files(root, refused=refused))
     known, problems = _known_tags(table, index)
-    problems = [*table.problems, *problems]
+    problems = [*refused, *table.problems, *problems]
     masks = next((name for name in MASK_FOLDERS if (root / name).is_dir()), None)
     class_names = _classes(root, classes, table, masks)
 
@@ -85,8 +87,11 @@ def unknown_tag(name: str, classes: ClassList) -> str:
 # ------------------------------------------------------------------------------------------------------ photos
 
 
-def find_files(root: Path) -> list[str]:
-    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out."""
+def find_files(root: Path, *, refused: list[Problem] | None = None) -> list[str]:
+    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out.
+
+    Those whose names are not UTF-8 are left out, too, and added to `refused`.
+    """
     found: list[str] = []
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -100,8 +105,16 @@ def find_files(root: Path) -> list[str]:
         folders[:] = sorted(set(folders) - set(hidden))
         for name in files:
             if not name.startswith(".") and posixpath.splitext(name)[1].casefold() in PHOTO_SUFFIXES:
-                found.append(below + name)
+                if is_utf8(below + name):
+                    found.append(below + name)
+                elif refused is not None:
+                    refused.append(not_utf8(below + name))
     return sorted(found)
+
+
+def not_utf8(path: str) -> Problem:
+    """What to say of a photo whose name no file of this program could hold."""
+    return Problem(plain(path), "its name is not UTF-8; rename it (for example with convmv)")
 
 
 def _holds_masks(folder: str) -> bool:

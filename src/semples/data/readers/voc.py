@@ -21,10 +21,12 @@ from xml.parsers import expat
 import numpy as np
 
 from semples.core.errors import UserError
+from semples.core.files import SpecialFile, read_file
+from semples.core.plain import is_utf8
 from semples.core.safeload import load_npy
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
-from semples.data.readers.folder import unknown_tag
+from semples.data.readers.folder import not_utf8, unknown_tag
 from semples.data.tagfile import read_table
 from semples.data.text import nfc, read_text
 
@@ -102,7 +104,8 @@ def _names(folder: Path, suffixes: frozenset[str]) -> dict[str, str]:
     """File names with one of `suffixes` by their name without it, the first in order of name; empty without folder."""
     if not folder.is_dir():
         return {}
-    files = sorted(path.name for path in folder.iterdir() if path.suffix.casefold() in suffixes)
+    listed = (path for path in folder.iterdir() if is_utf8(path.name))
+    files = sorted(path.name for path in listed if path.suffix.casefold() in suffixes)
     return {nfc(Path(name).stem): name for name in reversed(files) if not name.startswith(".")}
 
 
@@ -110,6 +113,10 @@ def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     """Photo files by id; of two with the same name the first in order of name counts (a.jpg before a.png)."""
     names = _names(folder / "JPEGImages", PHOTO_SUFFIXES)
     for path in sorted((folder / "JPEGImages").iterdir()):
+        if not is_utf8(path.name):
+            if path.suffix.casefold() in PHOTO_SUFFIXES:
+                problems.append(not_utf8(f"JPEGImages/{path.name}"))
+            continue
         stem = nfc(path.stem)
         if path.suffix.casefold() in PHOTO_SUFFIXES and names.get(stem, path.name) != path.name:
             problems.append(Problem(f"JPEGImages/{path.name}", f"set aside; {names[stem]} has the same name"))
@@ -241,7 +248,9 @@ def object_names(path: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_XML_BYTES:
             raise _Unusable(f"Annotations/{path.name}: refused, larger than {MAX_XML_BYTES} bytes")
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_file(path), True)
+    except SpecialFile as error:
+        raise _Unusable(str(error)) from None
     except (expat.ExpatError, OSError, ValueError, LookupError) as error:
         raise _Unusable(f"Annotations/{path.name}: not readable as XML: {error}") from None
     return [nfc(name) for name in names]
