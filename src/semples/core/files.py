@@ -73,7 +73,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, target)
     except OSError as error:
-        if error.filename not in (None, str(temporary), str(target)):  # another file: what was read for it, perhaps
+        if error.errno is None or error.filename not in (None, str(temporary), str(target)):  # of another file
             raise
         raise trouble(error, target, doing="cannot be written") from None
     except Exception as error:
@@ -180,7 +180,7 @@ def read_json(path: Path | str) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except (RecursionError, ValueError):
-        raise UserError(f"{path}: nested too deeply, or a number with thousands of digits") from None
+        raise UserError(f"{path}: nested too deeply, or a number without end") from None
 
 
 def sha256_file(path: Path | str) -> str:

@@ -22,26 +22,39 @@ class Busy(UserError):
 
 
 @contextmanager
-def exclusive(folder: Path, *, what: str) -> Iterator[None]:
+def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
     """Keep every other program out of `folder` (made where it is not there) while this one writes.
 
-    `what` is done there, for the message of the others: `a run`, `a download`. Raises UserError: Busy where another
-    program is there; the folder cannot be written to; its lock is a link or no file.
+    `what` is done there, for the message of the others: `another run`. `keep`: leave the lock's file behind. Raises
+    UserError: Busy where another program is there; the folder cannot be written to; its lock is a link or no file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise trouble(error, folder) from None
-    handle = _opened(folder / LOCK, os.O_RDWR | os.O_CREAT)
+        raise trouble(error, folder, doing="cannot be written") from None
+    path = folder / LOCK
+    handle = _opened(path, os.O_RDWR | os.O_CREAT)
     try:
-        if not _try_lock(handle, shared=False):
+        if not _try_lock(handle, shared=False) or not _is_there(handle, path):
             raise Busy(f"{folder}: {_holder(handle)} is writing here; wait for it or choose another folder")
         with suppress(OSError):  # on a full disk the lock itself holds; only its note is missing
             os.ftruncate(handle, 0)
             os.pwrite(handle, _note(what), 0)
-        yield
+        try:
+            yield
+        finally:
+            if not keep:
+                path.unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+def _is_there(handle: int, path: Path) -> bool:
+    """Whether the locked file is still the one of that name: its holder before may just have removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -73,7 +86,7 @@ def _opened(path: Path, flags: int) -> int:
     except OSError as error:
         if not path.is_file() and os.path.lexists(path):
             raise refused from None
-        raise trouble(error, path) from None
+        raise trouble(error, path, doing="cannot be written") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise refused

@@ -144,7 +144,7 @@ def get_coco(
     given = None if source is None else Path(source).expanduser()
     if given is not None and not given.is_dir():
         raise UserError(f"{given}: no such folder")
-    with exclusive(home, what="another download"):
+    with exclusive(home, what="another download", keep=False):
         return _lay_out(home, given, mirrors, ids, annotations, parts, workers)
 
 

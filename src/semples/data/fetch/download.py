@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
@@ -68,7 +67,7 @@ def fetch(
     target = folder / remote.name
     if target.is_file():
         return _fetch_checked(target, remote)
-    with exclusive(folder, what="another download"):
+    with exclusive(folder, what="another download", keep=False):
         return _fetch(remote, folder, mirrors, wait)
 
 
@@ -238,7 +237,8 @@ def _place(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | None
 
 
 def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int, beat: _Beat) -> None:
-    with disk_trouble(part), _open_part(part, anew=not start) as file:
+    _refuse_special(part)
+    with disk_trouble(part), open(part, "r+b" if start else "wb") as file:
         file.seek(start)
         arrived = start
         while block := answer.read1(BLOCK):
@@ -251,7 +251,7 @@ def _append(answer: http.client.HTTPResponse, part: Path, start: int, limit: int
         os.fsync(file.fileno())
 
 
-def _open_part(part: Path, *, anew: bool) -> BinaryIO:
-    """The growing file, never what a link of its name stands for."""
-    flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if anew else 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(part, flags | getattr(os, "O_NONBLOCK", 0), 0o666), "r+b")
+def _refuse_special(part: Path) -> None:
+    """What grows is a file, never what a link or a pipe of its name leads to."""
+    if os.path.lexists(part) and (part.is_symlink() or not part.is_file()):
+        raise UserError(f"{part}: a link or a pipe, not a file; delete it")

@@ -103,7 +103,7 @@ def get_voc(
         raise UserError(f"{given}: no such folder")
     tree = home / TREE
     if not _finished(tree, counts):
-        with exclusive(home, what="another download"):
+        with exclusive(home, what="another download", keep=False):
             _published_files(tree, home, given, mirrors, files, counts)
             train, val = _own_lists(tree, counts)
             train_aug, masks = _additional(tree, home, given, mirrors, files[1], train, val)
