@@ -8,8 +8,9 @@ import re
 import socket
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,21 +24,27 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066
 PATIENCE = 60.0
 FINE, REFUSED, EITHER = (0,), (2,), (0, 1, 2)
 Arguments = list[str | Path]
+Commands = list[tuple[Any, tuple[int, ...]]]  # arguments, or what gives them when it is their turn; statuses
+
+
+def _nothing(work: Path, ended: list[Ended]) -> str | None:
+    return None
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something hostile: `prepare` puts it into a folder and answers with the commands and the statuses they may end
-    with; `check` looks at the folder afterwards."""
+    """Something hostile: `prepare` puts it into a folder and answers with the commands; `check` looks at the folder
+    afterwards."""
 
     states: tuple[str, ...]
-    prepare: Callable[[Path], list[tuple[Arguments, tuple[int, ...]]]]
-    check: Callable[[Path, list[Ended]], str | None] = field(default=lambda work, ended: None)
+    prepare: Callable[[Path], Commands]
+    check: Callable[[Path, list[Ended]], str | None] = _nothing
 
     def __call__(self, material: Material, work: Path) -> str | None:
         material.place(work, *self.states)
         ended = []
-        for arguments, codes in self.prepare(work):
+        for given, codes in self.prepare(work):
+            arguments = given() if callable(given) else given
             done = command(*arguments, watched=work, patience=PATIENCE)
             ended.append(done)
             unsafe = UNSAFE.search(done.out + done.err)
@@ -116,7 +123,7 @@ def _with_photo(make: Callable[[Path], None]) -> Callable[[Path], Path]:
 
 
 def _run_of(work: Path, folder: Path, *more: str) -> Arguments:
-    return ["run", work / "robust.yaml", "--data", folder, "--out", work / "new", "--set", "data.split=", *more]
+    return ["run", work / "robust.yaml", "--data", folder, "--out", work / "new", "--set", "data.split=''", *more]
 
 
 def _special_photos() -> Cases:
@@ -175,16 +182,14 @@ PRECIOUS = b"what somebody needs\n"
 
 
 def _to_precious(path: Path) -> None:
-    precious = path.parent / "precious"
+    work = next(folder for folder in path.parents if (folder / "robust.yaml").is_file())
+    precious = work / "precious"
     precious.write_bytes(PRECIOUS)
     path.symlink_to(precious)
 
 
-def _unharmed(where: str) -> Callable[[Path, list[Ended]], str | None]:
-    def check(work: Path, ended: list[Ended]) -> str | None:
-        return None if (work / where / "precious").read_bytes() == PRECIOUS else "the link's target is changed"
-
-    return check
+def _unharmed(work: Path, ended: list[Ended]) -> str | None:
+    return None if (work / "precious").read_bytes() == PRECIOUS else "the link's target is changed"
 
 
 def _again(work: Path) -> Arguments:
@@ -229,29 +234,20 @@ def _special_files() -> Cases:
                 lambda work, name=name, arguments=arguments: [
                     (_placed(work / "run" / name, _to_precious, arguments(work)), EITHER)
                 ],
-                _unharmed(os.path.dirname(f"run/{name}")),
+                _unharmed,
             ),
         )
     for name in ("photos.jsonl", "prediction.json", "areas.csv", "classes.txt"):
         for kind, make in (("a named pipe", _fifo), ("a link to a precious file", _to_precious)):
-            yield (
-                f"{kind} as {name} of predictions",
-                Case(
-                    ("model",),
-                    lambda work, name=name, make=make: [
-                        (["predict", work / "model", work / "world" / "JPEGImages", "--out", work / "p"], FINE),
-                        (
-                            _placed(
-                                work / "p" / name,
-                                make,
-                                ["predict", work / "model", work / "world" / "JPEGImages", "--out", work / "p"],
-                            ),
-                            EITHER,
-                        ),
-                    ],
-                    _unharmed("p") if make is _to_precious else lambda work, ended: None,
-                ),
-            )
+
+            def prepare(work: Path, name: str = name, make: Callable[[Path], None] = make) -> Commands:
+                predict: Arguments = [
+                    "predict", work / "model", work / "world" / "JPEGImages", "--out", work / "p"
+                ]  # fmt: skip
+                return [(predict, FINE), (lambda: _placed(work / "p" / name, make, predict), EITHER)]
+
+            check = _unharmed if make is _to_precious else _nothing
+            yield f"{kind} as {name} of predictions", Case(("model",), prepare, check)
     inputs: tuple[tuple[str, Callable[[Path], Arguments]], ...] = (
         ("pipe.yaml", lambda work: ["recipes", "show", os.fspath(work / "pipe.yaml")]),
         ("photos/tags.csv", lambda work: ["data", "check", work / "photos"]),
@@ -291,14 +287,14 @@ def _placed(path: Path, make: Callable[[Path], None], arguments: Arguments) -> A
 NAMES = {
     "ESC": "a\x1b[31mred\x1b[0m",
     "a title sequence": "a\x1b]0;owned\x07",
-    "a newline": "a\nsemples: all is well",
-    "a carriage return": "a\rsemples: all is well",
+    "a newline": "a\nsemples, all is well",
+    "a carriage return": "a\rsemples, all is well",
     "C1": "a\x9b31mred",
     "a bidi override": "a\u202egnp.exe",
     "bidi isolates": "a\u2067b\u2069",
     "a line separator": "a\u2028b",
     "a backspace": "a\x08\x08\x08b",
-    "markup": "[red]a[/red] [link=http://x]",
+    "markup": "[red]a[bold] [link=http]",
     "a dash in front": "--help",
     "HTML": "<script>alert(1)</script>".replace("/", "\u2215"),
     "a quote": "a'b\"c`d$(e)",
@@ -369,7 +365,7 @@ def _not_utf8() -> Cases:
             Image.fromarray(np.full((40, 48), 1, np.uint8)).save(folder / "masks" / f"{name}.png")
         return folder
 
-    def whole(work: Path) -> list[tuple[Arguments, tuple[int, ...]]]:
+    def whole(work: Path) -> Commands:
         folder = photos(work)
         new = work / "new"
         return [
@@ -393,20 +389,20 @@ def _not_utf8() -> Cases:
 
     yield "photos whose names are not UTF-8", Case(("model",), whole, check)
 
-    def below(work: Path) -> list[tuple[Arguments, tuple[int, ...]]]:
+    def below(work: Path) -> Commands:
         place = Path(os.fsdecode(os.fsencode(work) + b"/d\xff"))
         place.mkdir()
-        folder = photos(work).rename(place / "photos")
+        folder, new = photos(work).rename(place / "photos"), work / "new"
         return [
             (["data", "check", folder], FINE),
-            (["run", work / "robust.yaml", "--data", folder, "--out", place / "new", "--set", "data.split=", *QUICK],
-             FINE),
-            (["status", place / "new"], FINE),
-            (["report", place / "new"], FINE),
-            (["export", "coco", place / "new", "--out", place / "coco"], FINE),
+            (_run_of(work, folder, *QUICK), FINE),
+            (["status", new], FINE),
+            (["report", new], FINE),
+            (["export", "coco", new, "--out", place / "coco"], FINE),
             (["predict", work / "model", folder, "--out", place / "p"], (1,)),
             (["data", "import", place / "coco", "--photos", folder, "--out", place / "i"], FINE),
-        ]  # fmt: skip
+            (["run", work / "robust.yaml", "--data", folder, "--out", place / "new"], REFUSED),
+        ]
 
     yield "a folder whose name is not UTF-8", Case(("model",), below)
 
@@ -419,7 +415,7 @@ def _tags() -> Cases:
         yield f"tags: {name}", Case((), lambda work, file=file, text=text: _tagged(work, file, text))
 
 
-def _tagged(work: Path, file: str, text: str) -> list[tuple[Arguments, tuple[int, ...]]]:
+def _tagged(work: Path, file: str, text: str) -> Commands:
     folder = _photos(work)
     (folder / "tags.csv").unlink()
     (folder / file).write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -429,7 +425,7 @@ def _tagged(work: Path, file: str, text: str) -> list[tuple[Arguments, tuple[int
 def _recipes() -> Cases:
     for name, text in RECIPES.items():
 
-        def prepare(work: Path, text: str = text) -> list[tuple[Arguments, tuple[int, ...]]]:
+        def prepare(work: Path, text: str = text) -> Commands:
             (work / "x.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
             return [(["recipes", "show", os.fspath(work / "x.yaml")], REFUSED)]
 
@@ -456,7 +452,7 @@ def _shapes() -> Cases:
     for name, text in SHAPES.items():
         for file in JSON_FILES:
 
-            def prepare(work: Path, file: str = file, text: str = text) -> list[tuple[Arguments, tuple[int, ...]]]:
+            def prepare(work: Path, file: str = file, text: str = text) -> Commands:
                 (work / "run" / file).write_text(text, encoding="utf-8", errors="surrogatepass")
                 return [(["status", work / "run"], EITHER), (_again(work), EITHER)]
 
@@ -479,7 +475,7 @@ def _empty_cams(folder: Path, suffix: str) -> None:
 def _arguments() -> Cases:
     for suffix in (".npz", ".npy"):
 
-        def cams(work: Path, suffix: str = suffix) -> list[tuple[Arguments, tuple[int, ...]]]:
+        def cams(work: Path, suffix: str = suffix) -> Commands:
             _empty_cams(work / "cams", suffix)
             name = (work / "world" / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[0]
             next((work / "cams").iterdir()).rename(work / "cams" / f"{name}{suffix}")
@@ -489,7 +485,7 @@ def _arguments() -> Cases:
 
         yield f"CAMs of 0x0 pixels in {suffix}", Case((), cams)
 
-    def words(work: Path) -> list[tuple[Arguments, tuple[int, ...]]]:
+    def words(work: Path) -> Commands:
         (work / "folder").mkdir()
         return [(["prompts", work / "run", "--json", work / "folder"], REFUSED),
                 (["data", "check", work / "world", "--json", work / "folder"], REFUSED),
@@ -514,7 +510,7 @@ def _arguments() -> Cases:
     for name, data in (("a bomb of zeros", zlib.compress(bytes(10_000_000))), ("deep JSON", DEEP.encode()),
                        ("laughing YAML", LAUGHS.encode())):  # fmt: skip
 
-        def put(work: Path, data: bytes = data) -> list[tuple[Arguments, tuple[int, ...]]]:
+        def put(work: Path, data: bytes = data) -> Commands:
             folder = _photos(work)
             for file in ("classes.txt", "tags.csv"):
                 (folder / file).write_bytes(data)

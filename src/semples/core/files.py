@@ -11,14 +11,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
 from semples.core.disk import disk_trouble, inner_error, trouble
 from semples.core.errors import UnusableFile, UserError
-from semples.core.temporary import is_unfinished, sweep, temporary_beside
+from semples.core.temporary import is_unfinished, remove, sweep, temporary_beside
 
 __all__ = [
     "SpecialFile",
@@ -59,21 +59,20 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
-        temporary = temporary_beside(target)
-        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
     except OSError as error:
         raise trouble(error, target, doing="cannot be written") from None
     if target.is_dir():
-        temporary.unlink()
         raise UserError(f"{target}: a folder; name a file")
+    temporary = temporary_beside(target)
     try:
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), str(target)):  # of another file
+        if error.errno is None or _other(error.filename, temporary, target):
             raise
         raise trouble(error, target, doing="cannot be written") from None
     except Exception as error:
@@ -82,8 +81,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             raise
         raise trouble(inner, target, doing="cannot be written") from None
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def _other(named: Any, *own: Path) -> bool:
+    """Whether an error is about another file: what was read for the one being written, perhaps."""
+    return named is not None and os.fsdecode(named) not in map(str, own)
 
 
 @contextmanager

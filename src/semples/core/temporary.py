@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from semples.core.disk import trouble
+from semples.core.disk import disk_trouble, trouble
 
 MARK = ".tmp"
 STEM = 40  # signs of the final name that a temporary one repeats; a disk's limit is 255 bytes
@@ -48,14 +48,32 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
-        folder = temporary_beside(target)
-        folder.mkdir(mode=0o700)
     except OSError as error:
         raise trouble(error, target) from None
+    folder = temporary_beside(target)
     try:
+        with disk_trouble(target):
+            folder.mkdir(mode=0o700)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a temporary file or folder, if it is there, even where a signal comes meanwhile."""
+    try:
+        _remove(path)
+    except BaseException:
+        _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import is_unfinished, read_file, read_json, write_json, write_text
 from semples.core.lock import exclusive
+from semples.core.plain import is_utf8
 from semples.core.schema import to_dict, to_yaml
 from semples.recipe import Recipe, recipe_from_dict
 from semples.run.context import Context, Source
@@ -129,5 +130,7 @@ def lock(context: Context) -> Iterator[None]:
     if not context.is_main:
         yield
         return
+    if not is_utf8(str(context.out.absolute())):
+        raise UserError(f"{context.out}: the name of this folder is not UTF-8; choose another --out")
     with exclusive(context.out, what="another run"):
         yield
