@@ -68,13 +68,15 @@ def command(
     fault: Fault | None = None,
     file_size: int | None = None,
     patience: float = PATIENCE,
+    logs: Path | None = None,
 ) -> Ended:
     """Run `semples` with these arguments.
 
     `fault` is called in the process with the number (from 1) of every change it is about to make below `watched`: a
     file opened for writing, renamed, removed, a folder made. `file_size`: no file may grow beyond so many bytes.
+    `logs`: folder for what it prints, default beside `watched`.
     """
-    logs = Path(f"{watched}.logs")
+    logs = logs or Path(f"{watched}.logs")
     logs.mkdir(exist_ok=True)
     sys.stdout.flush()
     process = os.fork()

@@ -68,11 +68,14 @@ class _Kill:
         return complaint(ended, codes=(128 + self.number, 0))  # 0: all was done when the signal came
 
 
+WHOLE = ("coco", "voc", "cvat", "gallery", "import")  # what is whole is not made over again
+
+
 def _goes_on(job: Job, material: Material, work: Path) -> str | None:
     """The same command once more: it must end well, with everything as if nothing had happened."""
     if job.result not in (*job.starts, "run"):
         out = work / job.result  # an export that was whole when the program was ended need not be made again
-        if job.arguments(work)[0] == "export" and out.is_dir() and difference(job, material, work) is None:
+        if job.name in WHOLE and out.is_dir() and difference(job, material, work) is None:
             return _left(work)
     again = command(*job.arguments(work), watched=work)
     wrong = complaint(again, codes=(0,)) or difference(job, material, work)
@@ -105,18 +108,18 @@ class _Disk:
     share: float
 
     def __call__(self, material: Material, work: Path) -> str | None:
+        logs = Path(f"{work}.logs")
         room = int(max(material.bytes[self.job.name], 12 * PAGE) * self.share)
         with_mount = _mount(work)
         try:
             inside = material.place(work / "disk", *self.job.starts)
             if with_mount:
                 stuffing = _fill(work, leave=room)
-                ended = command(*self.job.arguments(inside), watched=inside)
+                ended = command(*self.job.arguments(inside), watched=inside, logs=logs)
                 stuffing.unlink()
             else:
                 moment = 1 + int(material.changes[self.job.name] * self.share)
                 ended = command(*self.job.arguments(inside), watched=inside, fault=full_from(moment))
-            shutil.rmtree(f"{inside}.logs", ignore_errors=True)
             wrong = complaint(ended, codes=(2, 1) if not with_mount else (2, 0))
             if wrong is None and ended.code and "the disk is full" not in ended.lines[0]:
                 wrong = f"does not name the disk: {ended.lines[0][:200]}"
@@ -139,11 +142,10 @@ def _mount(work: Path) -> bool:
 
 
 def _fill(disk: Path, *, leave: int) -> Path:
-    """A file that leaves `leave` bytes (in whole pages) and a little for the logs, which lie on the disk too."""
+    """A file that leaves `leave` bytes (in whole pages)."""
     path = disk / "stuffing"
     found = os.statvfs(disk)
-    logs = 8
-    pages = max(0, found.f_bavail - leave // found.f_frsize - logs)
+    pages = max(0, found.f_bavail - leave // found.f_frsize)
     with open(path, "wb") as file:
         file.write(bytes(pages * found.f_frsize))
     return path

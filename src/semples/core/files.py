@@ -72,6 +72,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, target)
     except OSError as error:
+        inner = inner_error(error)
+        if inner is not None:
+            raise trouble(inner, target, doing="cannot be written") from None
         if error.errno is None or _other(error.filename, temporary, target):
             raise
         raise trouble(error, target, doing="cannot be written") from None

@@ -63,7 +63,7 @@ def shared(folder: Path) -> Iterator[None]:
     try:
         handle = _opened(folder / LOCK, os.O_RDWR | os.O_CREAT)
     except UserError:
-        if not (folder / LOCK).exists():  # a folder that can only be read: nobody writes there
+        if not os.path.lexists(folder / LOCK):  # a folder that can only be read: nobody writes there
             yield
             return
         handle = _opened(folder / LOCK, os.O_RDONLY)

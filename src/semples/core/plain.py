@@ -33,7 +33,7 @@ def plain(text: object) -> str:
 def short(value: object, *, limit: int = LONGEST) -> str:
     """A value as Python writes it, cut to about `limit` signs however large or deep it is."""
     if isinstance(value, str):
-        return repr(value if len(value) <= limit else value[: limit - 3] + "...")
+        return repr(value if len(value) <= limit else value[: limit - 5] + "...")
     writer = reprlib.Repr()
     writer.maxlevel, writer.maxstring, writer.maxother, writer.maxlong = 3, limit // 2, limit // 2, 40
     writer.maxlist = writer.maxtuple = writer.maxset = writer.maxfrozenset = writer.maxdict = 4

@@ -10,9 +10,9 @@ import yaml
 
 from semples.core.errors import UserError
 
-MAX_BYTES = 2_000_000
+MAX_BYTES = 500_000
 MAX_DEPTH = 32
-MAX_NODES = 50_000  # once every alias is replaced by what it stands for
+MAX_NODES = 20_000  # once every alias is replaced by what it stands for
 MAX_NUMBER = 64  # signs of a whole number or a fraction
 
 _NUMBER = re.compile(r"[+-]?[0-9.][0-9a-fA-F_.:xobeE+-]*")
