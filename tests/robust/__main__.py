@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.robust.child import import_everything
 from tests.robust.hostile import hostile
 from tests.robust.tries import Try, damages, disks, kills
-from tests.robust.world import Material, make_material
+from tests.robust.world import JOBS, Material, make_material
 
 KINDS: dict[str, Callable[[Material], Iterator[Try]]] = {
     "kill": kills,
@@ -35,21 +35,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robust")
     parser.add_argument("--out", type=Path, required=True, help="folder for the material, the tries and the table")
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of tries, parted by commas")
+    parser.add_argument("--commands", default=",".join(JOBS), help="commands that are killed and get full disks")
     parser.add_argument("--only", default="", help="a pattern that the names of tries have to match")
     parser.add_argument("--share", type=int, default=1, help="every n-th try alone")
+    parser.add_argument("--most", type=int, help="no more than so many, spread over all")
     parser.add_argument("--jobs", type=int, default=2, help="tries at once")
     parser.add_argument("--again", action="store_true", help="repeat the tries that went wrong")
     parser.add_argument("--minutes", type=float, default=90, help="no new try is begun after so long")
     options = parser.parse_args(arguments)
     out: Path = options.out.resolve()
     import_everything()
-    material = make_material(out / "material")
+    material = make_material(out / "material", options.commands.split(","))
     chosen = [
         attempt
         for kind in options.kinds.split(",")
         for attempt in list(KINDS[kind](material))[:: options.share]
         if re.search(options.only, attempt.name)
     ]
+    if options.most is not None and len(chosen) > options.most:
+        chosen = [chosen[place * len(chosen) // options.most] for place in range(options.most)]
     deadline = time.monotonic() + 60 * options.minutes
     workers = [
         _start(material, chosen[job :: options.jobs], out, job, options, deadline) for job in range(options.jobs)

@@ -35,10 +35,15 @@ KILLS = {
 }  # fmt: skip
 
 
+def _made(counts: dict[str, int], material: Material) -> list[tuple[str, int]]:
+    """How many tries of every command that the material has."""
+    return [(name, count) for name, count in counts.items() if name in material.changes]
+
+
 def kills(material: Material) -> Iterator[Try]:
     """Every command ended by SIGKILL, SIGTERM or SIGHUP before changes spread over all that it makes on the disk."""
     draw = random.Random(SEED)
-    for name, count in KILLS.items():
+    for name, count in _made(KILLS, material):
         total = material.changes[name]
         moments = sorted(draw.sample(range(1, total + 1), min(count, total)))
         for place, moment in enumerate(moments):
@@ -97,7 +102,7 @@ DISKS = {
 
 def disks(material: Material) -> Iterator[Try]:
     """Every command on a disk that is full after a part of what it writes; then on one with room."""
-    for name, count in DISKS.items():
+    for name, count in _made(DISKS, material):
         for place in range(count):
             yield Try("full disk", f"{name} {place + 1} of {count}", _Disk(JOBS[name], place / count))
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ run: {checkpoint_seconds: 0, log_every: 1}
 UNSTABLE = {"seconds", "finished", "processes", "started", "created", "path", "stamp", "took"}
 PASSING = ("seen.json", ".lock", "report.html")  # what may differ between two runs
 PAGE = 4096
+NEEDED = ("run", "segment", "coco")  # whose results other commands start from
 LEFT = re.compile(r"\.tmp(\.[^.]*)?$")
 
 
@@ -109,33 +110,38 @@ class Material:
         return contents(self.folder / "results" / job.name / job.result)
 
 
-def make_material(folder: Path) -> Material:
-    """The world and everything that is made of it; a second call finds it done."""
+def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
+    """The world and everything that these commands make of it; what is there already is not made again."""
     described = folder / "material.json"
-    if described.is_file():
-        stored = json.loads(described.read_text())
-        return Material(folder, stored["changes"], stored["bytes"])
-    shutil.rmtree(folder, ignore_errors=True)
-    write_world(folder / "world", photos={"train": 6, "val": 2}, seed=0, p=0.9, class_count=2, resolution=96)
-    material = Material(folder, {}, {})
+    stored = json.loads(described.read_text()) if described.is_file() else {"changes": {}, "bytes": {}}
+    if not described.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        write_world(folder / "world", photos={"train": 6, "val": 2}, seed=0, p=0.9, class_count=2, resolution=96)
+        (folder / "states").mkdir()
+    material = Material(folder, stored["changes"], stored["bytes"])
+    wanted = {*names, *NEEDED}
     for job in JOBS.values():
-        work = material.place(folder / "work", *job.starts)
-        before = size_of(work)
-        ended = command(*job.arguments(work), watched=work)
-        if ended.code != 0:
-            raise RuntimeError(f"{job.name} ended with {ended.code}:\n{ended.out}\n{ended.err}")
-        material.changes[job.name], material.bytes[job.name] = ended.changes, size_of(work) - before
-        shutil.copytree(work / job.result, folder / "results" / job.name / job.result)
-        states = folder / "states"
-        states.mkdir(exist_ok=True)
-        if job.name in ("run", "coco"):
-            shutil.copytree(work / job.result, states / job.result)
-        if job.name == "segment":
-            shutil.copytree(work / "run" / "segmenter" / "model", states / "model")
-            shutil.copytree(work / "run", states / "finished")
-    shutil.rmtree(folder / "work")
-    described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}))
+        if job.name in wanted and job.name not in material.changes:
+            _make(job, material)
+            described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}))
     return material
+
+
+def _make(job: Job, material: Material) -> None:
+    """Run a command with nothing in its way, and keep what it leaves."""
+    work, states = material.place(material.folder / "work", *job.starts), material.folder / "states"
+    before = size_of(work)
+    ended = command(*job.arguments(work), watched=work)
+    if ended.code != 0:
+        raise RuntimeError(f"{job.name} ended with {ended.code}:\n{ended.out}\n{ended.err}")
+    shutil.copytree(work / job.result, material.folder / "results" / job.name / job.result)
+    if job.name in ("run", "coco"):
+        shutil.copytree(work / job.result, states / job.result)
+    if job.name == "segment":
+        shutil.copytree(work / "run" / "segmenter" / "model", states / "model")
+        shutil.copytree(work / "run", states / "finished")
+    material.changes[job.name], material.bytes[job.name] = ended.changes, size_of(work) - before
+    shutil.rmtree(work)
 
 
 def size_of(folder: Path) -> int:
