@@ -58,5 +58,5 @@ def test_a_damaged_note_hides_only_the_name(tmp_path: Path) -> None:
     with exclusive(tmp_path, what="another run"):
         for note in ("", "[", '{"what": 1}', "[" * 10_000):
             (tmp_path / LOCK).write_text(note)
-            with pytest.raises(Busy, match="another program is writing here"), exclusive(tmp_path, what="x"):
+            with pytest.raises(Busy, match="a run is writing here"), exclusive(tmp_path, what="a run"):
                 pass

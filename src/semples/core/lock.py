@@ -36,7 +36,7 @@ def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
     handle = _opened(path, os.O_RDWR | os.O_CREAT)
     try:
         if not _try_lock(handle, shared=False) or not _is_there(handle, path):
-            raise Busy(f"{folder}: {_holder(handle)} is writing here; wait for it or choose another folder")
+            raise Busy(f"{folder}: {_holder(handle, what)} is writing here; wait for it or choose another folder")
         with suppress(OSError):  # on a full disk the lock itself holds; only its note is missing
             os.ftruncate(handle, 0)
             os.pwrite(handle, _note(what), 0)
@@ -69,7 +69,8 @@ def shared(folder: Path) -> Iterator[None]:
         handle = _opened(folder / LOCK, os.O_RDONLY)
     try:
         if not _try_lock(handle, shared=True):
-            raise Busy(f"{folder}: {_holder(handle)} is writing here; wait for it, then run the same command")
+            writer = _holder(handle, "another program")
+            raise Busy(f"{folder}: {writer} is writing here; wait for it, then run the same command")
         yield
     finally:
         os.close(handle)
@@ -98,15 +99,15 @@ def _note(what: str) -> bytes:
     return json.dumps({"what": what, "process": os.getpid(), "command": command.strip()}).encode()
 
 
-def _holder(handle: int) -> str:
-    """Who holds the lock, as far as its note tells."""
+def _holder(handle: int, other: str) -> str:
+    """Who holds the lock, as far as its note tells; else `other`."""
     try:
         found = json.loads(os.pread(handle, 4096, 0))
         return (
             f"{plain(str(found['what'])[:60])} (process {int(found['process'])}, {plain(str(found['command'])[:60])})"
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "another program"
+        return other
 
 
 def _try_lock(handle: int, *, shared: bool) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from semples.core.disk import disk_trouble, trouble
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import UMASK, atomic_path, open_regular, write_bytes
 from semples.core.temporary import temporary_folder
@@ -38,9 +38,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises UserError where `out` holds something, or nothing can be written there.
     """
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
     except OSError as error:
-        raise trouble(error, out, doing="cannot be written") from None
+        raise UserError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None
     if taken:
         raise UserError(f"{out}: there is something already; choose another --out or delete it")
     with temporary_folder(out) as folder, disk_trouble(out):
