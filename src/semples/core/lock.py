@@ -39,7 +39,7 @@ def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
             raise Busy(f"{folder}: {_holder(handle, what)} is writing here; wait for it or choose another folder")
         with suppress(OSError):  # on a full disk the lock itself holds; only its note is missing
             os.ftruncate(handle, 0)
-            os.pwrite(handle, _note(what), 0)
+            os.write(handle, _note(what))
         try:
             yield
         finally:
@@ -102,7 +102,8 @@ def _note(what: str) -> bytes:
 def _holder(handle: int, other: str) -> str:
     """Who holds the lock, as far as its note tells; else `other`."""
     try:
-        found = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        found = json.loads(os.read(handle, 4096))
         return (
             f"{plain(str(found['what'])[:60])} (process {int(found['process'])}, {plain(str(found['command'])[:60])})"
         )

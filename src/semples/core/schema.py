@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from semples.core.errors import UserError
-from semples.core.plain import has_control, short
+from semples.core.plain import has_control, plain, short
 from semples.core.safeyaml import NotYaml, load_yaml
 
 LONGEST_TEXT = 10_000  # signs of a text setting
@@ -39,8 +39,11 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def to_yaml(settings: Any) -> str:
-    """A settings dataclass as YAML that `load_recipe` reads back to an equal one."""
-    return yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+    """A settings dataclass as YAML that `load_recipe` reads back to an equal one; no sign in it acts on a terminal."""
+    text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+    if all(plain(line) == line for line in text.split("\n")):
+        return text
+    return yaml.safe_dump(to_dict(settings), sort_keys=False)
 
 
 def describe(settings: Any, *, prefix: str = "") -> list[tuple[str, Any, str, str]]:
