@@ -100,10 +100,11 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
         except OSError:
             return False
     process = int(found["process"])
-    return not _is_alive(process) or _start(process) not in (0, int(found["start"]))
+    return not is_alive(process) or _start(process) not in (0, int(found["start"]))
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
     if os.name != "posix":  # elsewhere asking would end it
         return True
     try:
