@@ -23,7 +23,7 @@ def test_one_writer_and_many_readers(tmp_path: Path) -> None:
             pass
     with exclusive(folder, what="another run"):
         pass
-    assert (folder / LOCK).is_file()
+    assert (folder / LOCK).read_bytes() == b""
 
 
 def test_a_lock_that_goes_with_its_holder(tmp_path: Path) -> None:
@@ -52,6 +52,14 @@ def test_what_is_no_lock_is_refused(tmp_path: Path, kind: str) -> None:
         pass
     assert precious.read_text() == "needed"
     assert not (tmp_path / "none").exists()
+
+
+def test_a_killed_writer_is_not_named(tmp_path: Path) -> None:
+    """Its note is still there, while somebody else reads."""
+    with shared(tmp_path):
+        (tmp_path / LOCK).write_text('{"what": "an old run", "process": 4194305, "command": "x"}')
+        with pytest.raises(Busy, match="another run is writing here"), exclusive(tmp_path, what="another run"):
+            pass
 
 
 def test_a_damaged_note_hides_only_the_name(tmp_path: Path) -> None:

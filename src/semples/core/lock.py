@@ -13,6 +13,7 @@ from pathlib import Path
 from semples.core.disk import trouble
 from semples.core.errors import UserError
 from semples.core.plain import plain
+from semples.core.temporary import is_alive
 
 LOCK = ".lock"
 
@@ -43,7 +44,10 @@ def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            if not keep:
+            if keep:
+                with suppress(OSError):
+                    os.ftruncate(handle, 0)
+            else:
                 path.unlink(missing_ok=True)
     finally:
         os.close(handle)
@@ -104,11 +108,12 @@ def _holder(handle: int, other: str) -> str:
     try:
         os.lseek(handle, 0, os.SEEK_SET)
         found = json.loads(os.read(handle, 4096))
-        return (
-            f"{plain(str(found['what'])[:60])} (process {int(found['process'])}, {plain(str(found['command'])[:60])})"
-        )
+        what, process, command = str(found["what"]), int(found["process"]), str(found["command"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return other
+    if not is_alive(process):  # of another machine; or it was killed, and somebody reads now
+        return other
+    return f"{plain(what[:60])} (process {process}, {plain(command[:60])})"
 
 
 def _try_lock(handle: int, *, shared: bool) -> bool:
@@ -118,6 +123,8 @@ def _try_lock(handle: int, *, shared: bool) -> bool:
         return True
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # a disk that knows no locks
+        return True
     return True
