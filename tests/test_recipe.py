@@ -175,7 +175,8 @@ def test_values_as_people_write_them(override: str, value: object) -> None:
         ("clip.model=3", "is not text"),
         ("matching.beta1=1", "out of range"),
         ("run.seed=99999999999999999999", "out of range"),
-        ("run.seed=1" + "0" * 400, "is not a whole number"),
+        ("run.seed=1" + "0" * 60, "out of range"),
+        ("run.seed=1" + "0" * 400, "a number of 401 signs"),
         ("=3", "write key=value"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from semples import __version__
 from semples.commands import app as page
@@ -17,7 +18,10 @@ from semples.commands.baseline import baseline
 from semples.commands.data import data_app
 from semples.commands.methods import methods
 from semples.commands.segment import segment_app
+from semples.core.disk import trouble
 from semples.core.errors import Note, UserError
+from semples.core.plain import plain
+from semples.core.signals import Ended, ending_signals
 
 app = App(
     name="semples",
@@ -45,7 +49,7 @@ def _one_line(show: Callable[..., Any]) -> Callable[..., None]:
 
     def shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
         if issubclass(category, Note):
-            print(f"semples: note: {message}", file=sys.stderr)
+            _say(f"note: {message}")
         else:
             show(message, category, *place, **more)
 
@@ -54,17 +58,75 @@ def _one_line(show: Callable[..., Any]) -> Callable[..., None]:
 
 def main() -> None:
     """Entry point of the `semples` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that the terminal's encoding lacks is written out
+            stream.reconfigure(errors="backslashreplace")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", Note)
-            warnings.showwarning = _one_line(warnings.showwarning)
-            app()
+        with ending_signals():
+            _run()
+    except Ended as end:
+        _say(f"ended by {end.name}; run the same command to go on (what was finished is kept)")
+        sys.exit(end.status)
+
+
+def _run() -> None:
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", Note)
+                warnings.showwarning = _one_line(warnings.showwarning)
+                app(exit_on_error=False, print_error=False)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"semples: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        _end(str(error), error.status)
+    except CycloptsError as error:
+        name = " ".join(["semples", *(error.command_chain or ())])
+        _end(f"{' '.join(str(error).split())} Help: {name} --help", UserError.status)
     except KeyboardInterrupt:
-        print("semples: interrupted; run the same command to go on", file=sys.stderr)
-        sys.exit(130)
+        _end("interrupted; run the same command to go on", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _end(str(trouble(error, _stdout_fails() if error.filename is None else None)), UserError.status)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        _end(
+            "not enough memory; use a smaller batch, image_size or max_side (`--set`, see `semples recipes show`), "
+            "then run the same command to go on",
+            UserError.status,
+        )
+
+
+def _end(line: str, status: int) -> None:
+    _say(line)
+    sys.exit(status)
+
+
+def _say(line: str) -> None:
+    print(f"semples: {plain(line)}", file=sys.stderr, flush=True)
+
+
+def _stdout_fails() -> str | None:
+    """What to call standard output where it is that which cannot be written to; it is closed then."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        _close_stdout()
+        return "standard output"
+    return None
+
+
+def _close_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether memory is what is missing; torch says so in a RuntimeError."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from semples.core.errors import UserError
+from semples.core.files import read_file
+from semples.core.safeyaml import load_yaml
 from semples.core.schema import kinded, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
@@ -121,10 +121,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range.
     """
     text, where = _recipe_text(str(source))
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    tree = load_yaml(text, where=where) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
     return override(merge(Recipe(), tree, where=where, stored=True), overrides)
@@ -133,7 +130,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
     for text in overrides:
-        recipe = merge(recipe, parse_override(text), where=f"--set {text}")
+        recipe = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
     return recipe
 
 
@@ -149,7 +146,7 @@ def _recipe_text(source: str) -> tuple[str, str]:
     path = Path(source)
     if path.is_file():
         try:
-            return path.read_text(encoding="utf-8-sig"), source
+            return read_file(path).decode("utf-8-sig"), source
         except UnicodeDecodeError:
             raise UserError(f"{source}: not a text file in UTF-8") from None
     raise UserError(f"{source}: no such recipe; shipped are {', '.join(recipe_names())}, or give a YAML file")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semples.core.plain import plain
 from semples.core.progress import duration
 from semples.core.schema import describe
 from semples.data.check import CheckReport
@@ -37,19 +38,24 @@ console = Console(highlight=False)
 
 def tell(line: str) -> None:
     """One line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def say(line: str = "") -> None:
     """One line of plain text; nothing in it is markup."""
-    console.print(Text(line), soft_wrap=True)
+    console.print(cell(line), soft_wrap=True)
+
+
+def cell(text: object) -> Text:
+    """Text as it is, without markup and without signs that act on a terminal."""
+    return Text(plain(text))
 
 
 def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
-        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), Text(_result(outcome.result)))
+        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
     problems = context.dataset.problems
     if problems:
@@ -132,7 +138,7 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
     console.print(table)
     words = Table("class", "its background", "nearest words of its learned background prompt")
     for name, found in summary["prompt_words"].items():
-        words.add_row(Text(name), Text(summary["own_background"][name]), Text(", ".join(found)))
+        words.add_row(cell(name), cell(summary["own_background"][name]), cell(", ".join(found)))
     if summary["prompt_words"]:
         console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
@@ -163,7 +169,7 @@ def print_status(context: Context, found: Sequence[StepStatus]) -> None:
     for entry in found:
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
-        table.add_row(entry.step, entry.about, state, time, Text(_result(entry.result)))
+        table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
     print_estimate(context, [(entry.step, entry.result) for entry in found])
     if any(entry.state != "done" for entry in found):
@@ -204,7 +210,7 @@ def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
     """The photos most worth a look, the least certain first."""
     table = Table("photo", "certainty", "tags without a pixel")
     for entry in found:
-        table.add_row(Text(entry["photo"]), f"{entry['certainty']:.2f}", Text(", ".join(entry["missing"])))
+        table.add_row(cell(entry["photo"]), f"{entry['certainty']:.2f}", cell(", ".join(entry["missing"])))
     console.print(table)
     say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
 
@@ -214,7 +220,7 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
     if done.photos:
         table = Table("class", "photos", "share of all pixels")
         for name, photos, share in zip(done.classes, done.found, done.share, strict=True):
-            table.add_row(Text(name), str(photos), f"{share:.1%}")
+            table.add_row(cell(name), str(photos), f"{share:.1%}")
         console.print(table)
     made = done.photos - done.before
     earlier = f", {done.before} of them by an earlier call" if done.before else ""
@@ -245,7 +251,7 @@ def print_evaluation(found: Evaluation) -> None:
     columns = (scores.iou, found.boundary, scores.precision, scores.recall)
     for value, name in enumerate(("background", *found.classes)):
         figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
-        table.add_row(Text(name), *figures, end_section=value == len(found.classes))
+        table.add_row(cell(name), *figures, end_section=value == len(found.classes))
     means = (scores.miou, found.mean_boundary, scores.mean_precision, scores.mean_recall)
     table.add_row("mean", *map(_figure, means))
     console.print(table)
@@ -267,7 +273,7 @@ def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
     """One row a class: its prompt's nearest words with their cosines."""
     table = Table("class", "nearest words of its background prompt")
     for name, words in found.items():
-        table.add_row(Text(name), Text(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
+        table.add_row(cell(name), cell(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
     console.print(table)
 
 
@@ -275,7 +281,7 @@ def print_recipes() -> None:
     """Name and purpose of every shipped recipe."""
     table = Table("recipe", "about")
     for name in recipe_names():
-        table.add_row(name, Text(load_recipe(name).about))
+        table.add_row(name, cell(load_recipe(name).about))
     console.print(table)
 
 
@@ -283,11 +289,11 @@ def print_recipe(recipe: Recipe) -> None:
     """Every setting with value, meaning and source."""
     table = Table("setting", "value", "meaning", "source")
     for key, value, meaning, source in describe(recipe):
-        table.add_row(key, Text(str(value)), Text(meaning), Text(source))
+        table.add_row(key, cell(str(value)), cell(meaning), cell(source))
     console.print(table)
     licences = Table("well-known weights", "licence", "commercial use", "stated in")
     for entry in LICENCES:
-        licences.add_row(*map(Text, entry))
+        licences.add_row(*map(cell, entry))
     console.print(licences)
     say("as the publishers state it; it may change: read the licence before you use or pass on weights")
 
@@ -296,5 +302,5 @@ def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:
     """Rows (what, found, fine) of the doctor."""
     table = Table("what", "found", "")
     for what, found, fine in findings:
-        table.add_row(what, Text(found), "ok" if fine else "look here")
+        table.add_row(what, cell(found), "ok" if fine else "look here")
     console.print(table)

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UnusableFile, UserError
-from semples.core.files import atomic_path, read_json, write_bytes, write_json
+from semples.core.files import atomic_path, open_regular, read_file, read_json, write_bytes, write_json
 from semples.core.safeload import load_npy
 
 Cams = dict[int, NDArray[np.float32]]
@@ -44,6 +44,7 @@ SIZE_SUFFIX = ".size.json"  # beside an `.npy` without classes, whose dictionary
 # (tolerance of the interpolation, steps), the first that meets the byte target; if none does, the first. Worst error:
 # 2 * tolerance + 1 / (2 * steps).
 PRECISIONS = ((1e-5, 20_000), (1e-4, 4_000), (1e-3, 1_000))
+MAX_PIXELS = 1 << 28  # of a map
 TARGET = 1 / 20  # bytes, as a part of the published format's
 
 
@@ -134,7 +135,7 @@ class CamStore:
         for index, cam in stored.items():
             if not isinstance(index, int | np.integer) or not isinstance(cam, np.ndarray) or cam.ndim != 2:
                 raise wrong
-            if cam.dtype.kind != "f" or not np.isfinite(cam).all():
+            if cam.dtype.kind != "f" or not cam.size or not np.isfinite(cam).all():
                 raise wrong
             cams[int(index)] = cam.astype(np.float32, copy=False)
         shapes = {cam.shape for cam in cams.values()}
@@ -180,6 +181,8 @@ def decode_compact(data: bytes) -> tuple[Cams, tuple[int, int]]:
     if layout.dtype != np.int32 or layout.ndim != 1 or len(layout) < 6:
         raise ValueError("its layout is unknown")
     height, width, steps, *counts = (int(number) for number in layout[:6])
+    if not (0 < height * width <= MAX_PIXELS and min(height, width, *counts[1:]) > 0 and counts[0] >= 0):
+        raise ValueError(f"it is of {height}x{width} pixels")
     if len(layout) != 6 + sum(counts) or values.dtype != np.uint8 or values.shape != (2, *counts) or steps < 1:
         raise ValueError("its members do not belong together")
     classes, rows, columns = np.split(layout[6:], np.cumsum(counts)[:2])
@@ -260,7 +263,7 @@ def _restore_integers(values: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def _decode_file(path: Path) -> tuple[Cams, tuple[int, int]]:
     try:
-        return decode_compact(path.read_bytes())
+        return decode_compact(read_file(path))
     except (ValueError, IndexError, TypeError, OSError, MemoryError) as error:
         raise UserError(f"{path}: broken CAM file ({error}); delete it and make this photo's CAMs again") from None
 
@@ -269,7 +272,9 @@ def _read_size(path: Path) -> tuple[int, int] | None:
     if not path.is_file():
         return None
     size = read_json(path)
-    if not isinstance(size, dict) or not all(isinstance(size.get(side), int) for side in ("height", "width")):
+    if not isinstance(size, dict) or not all(
+        isinstance(size.get(side), int) and 0 < size[side] <= MAX_PIXELS for side in ("height", "width")
+    ):
         raise UserError(f"{path}: needs whole numbers 'height' and 'width'; make this photo's CAMs again")
     return size["height"], size["width"]
 
@@ -278,10 +283,10 @@ def _is_whole(path: Path, format: Format) -> bool:
     """A zip archive ends in its directory record, 22 bytes; a pickle in a full stop."""
     end = 22 if format == "compact" else 1
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if file.seek(0, os.SEEK_END) < end:
                 return False
             file.seek(-end, os.SEEK_END)
             return file.read().startswith(b"PK\x05\x06" if format == "compact" else b".")
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,13 +88,14 @@ def voc(folder: Path, *, source: From = None, mirrors: Mirrors = []) -> None:  #
     mirrors
         address of a folder with the archives, asked first; may be repeated.
     """
+    from semples import terminal
     from semples.data.fetch import get_voc
 
     made = get_voc(folder, source=source, mirrors=mirrors, workers=os.cpu_count() or 1)
-    print(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
+    terminal.say(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
     if made.removable:
-        print("may be removed: " + ", ".join(map(str, made.removable)))
-    print(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
+        terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
+    terminal.say(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
 
 
 @data_app.command
@@ -121,14 +121,15 @@ def coco(
     mirrors
         address of a folder with the zips, asked first; may be repeated.
     """
+    from semples import terminal
     from semples.data.fetch import get_coco
 
     made = get_coco(folder, source=source, mirrors=mirrors, ids=ids, workers=os.cpu_count() or 1)
     for split, photos in made.photos.items():
-        print(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
+        terminal.say(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
     if made.removable:
-        print("may be removed: " + ", ".join(map(str, made.removable)))
-    print(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
+        terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
+    terminal.say(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
 
 
 @data_app.command(name="import")
@@ -167,6 +168,7 @@ def import_(
     predictions
         take a model's predictions (Label Studio) where nobody has annotated.
     """
+    from semples import terminal
     from semples.data.importers import import_annotations
 
     made = import_annotations(
@@ -179,18 +181,20 @@ def import_(
         unlabelled=unlabelled,
         predictions=predictions,
     )
-    print(f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})")
+    terminal.say(
+        f"{made.root}: {made.photos} photos, {len(made.classes)} classes, {made.masks} masks (read as {made.format})"
+    )
     for note in made.notes:
-        print(f"  {note}")
+        terminal.say(f"  {note}")
     problems = [f"{problem.where}: {problem.what}" for problem in made.problems]
     for problem in problems[:20]:
-        print(f"  {problem}", file=sys.stderr)
+        terminal.tell(f"  {problem}")
     if len(problems) > 20:
-        print(f"  ... and {len(problems) - 20} more", file=sys.stderr)
+        terminal.tell(f"  ... and {len(problems) - 20} more")
     if made.unlabelled:
         count, shown = len(made.unlabelled), ", ".join(made.unlabelled[:20])
         names = shown + (f" and {count - 20} more" if count > 20 else "")
-        print(f"  {count} photos without an annotation are set aside: {names}", file=sys.stderr)
+        terminal.tell(f"  {count} photos without an annotation are set aside: {names}")
     if made.set_aside or made.unlabelled:
-        print(f"of {made.seen} photos {made.photos} are used; the others: {made.root / 'set_aside.csv'}")
-    print(f"next: semples data check {made.root}")
+        terminal.say(f"of {made.seen} photos {made.photos} are used; the others: {made.root / 'set_aside.csv'}")
+    terminal.say(f"next: semples data check {made.root}")

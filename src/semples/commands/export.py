@@ -6,6 +6,7 @@ The options of the formats come from their exporters: see `semples.export.base`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from semples.commands.options import Out
 from semples.core.errors import UserError
+from semples.core.lock import shared
 from semples.export import EXPORTERS, about, export_labels, exporter, parse_options
 
 ONNX = "onnx"  # no label maps, but the segmenter itself
@@ -103,6 +105,7 @@ def export(
         any option of the format, `key=value`; may be repeated.
     """
     from semples import terminal
+    from semples.run.folder import is_run
 
     named = {key: value for key, value in asdict(how).items() if value is not None}
     options = named | parse_options(option)
@@ -113,7 +116,9 @@ def export(
         _export_onnx(folder, out)
         return
     exporter(format_)  # a wrong word is told before anything is read
-    done = export_labels(format_, _source(folder, labels=labels, cams=cams, data=data), out, **options)
+    source = _source(folder, labels=labels, cams=cams, data=data)
+    with shared(folder) if is_run(folder) else nullcontext():
+        done = export_labels(format_, source, out, **options)
     terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
     for remark in done.remarks:
         terminal.say(f"  {remark}")

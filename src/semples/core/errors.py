@@ -17,6 +17,10 @@ class Stopped(UserError):
 
     status = 130
 
+    def __init__(self, message: str, *, status: int = 130) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 class UnusableFile(UserError):
     """One file of many cannot be used; the message names it. Work on the others may go on without it."""

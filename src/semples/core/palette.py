@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from semples.core.errors import UnusableFile
-from semples.core.files import write_bytes
+from semples.core.files import open_regular, write_bytes
 
 
 def voc_palette() -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ def read_label_png(path: Path | str) -> NDArray[np.uint8]:
     Raises UnusableFile naming the file when it is missing, broken, or a colour picture.
     """
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             if image.mode not in ("P", "L", "1"):
                 raise UnusableFile(
                     f"{path}: a picture of mode {image.mode} holds no label numbers; save it as indexed PNG"

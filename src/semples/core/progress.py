@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
+from semples.core.plain import plain
+
 T = TypeVar("T")
 
 PLAIN_SECONDS = 10.0  # between two plain lines
@@ -60,8 +62,8 @@ def _live_bar(label: str, total: int | None, done: int) -> Iterator[Callable[[st
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, completed=done, note="")
-        yield lambda note: progress.update(task, advance=1, note=note)
+        task = progress.add_task(plain(label), total=total, completed=done, note="")
+        yield lambda note: progress.update(task, advance=1, note=plain(note))
 
 
 class _PlainLines:
@@ -84,7 +86,7 @@ class _PlainLines:
             parts.append(f"{duration(seconds)} left")
         if note:
             parts.append(note)
-        print(", ".join(parts), file=sys.stderr, flush=True)
+        print(plain(", ".join(parts)), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semples.core.errors import UserError
+from semples.core.files import open_regular
 from semples.core.pickles import refusal
 from semples.core.unpickle import ARRAY_NAMES, DAMAGED, Inert, Refused, refuse, unpickle
 
@@ -50,7 +51,7 @@ def load_npy(path: Path | str) -> Any:
 
 
 def _read_npy(path: Path) -> Any:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in readers:
@@ -87,7 +88,7 @@ def load_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(64)
     _refuse_text(path, start)
     if path.suffix.lower() == ".safetensors" or _looks_like_safetensors(path, start):

@@ -16,6 +16,11 @@ from typing import Any, Literal, Protocol
 import yaml
 
 from semples.core.errors import UserError
+from semples.core.plain import has_control, plain, short
+from semples.core.safeyaml import NotYaml, load_yaml
+
+LONGEST_TEXT = 10_000  # signs of a text setting
+LONGEST_KEY = 80  # signs of an unknown key that a message repeats
 
 
 def setting(
@@ -25,16 +30,17 @@ def setting(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
+    most: int = 254,
     source: str = "",
     neutral: bool = False,
     weights: bool = False,
 ) -> Any:
-    """A dataclass field with its description, unit, inclusive range and source.
+    """A dataclass field with its description, unit, inclusive range, most values of a list, and source.
 
     neutral: it changes how fast or how often something is done, never a result; no step is made anew for it. weights:
     it names weights, whose content counts as well.
     """
-    known = {"doc": doc, "unit": unit, "low": low, "high": high, "source": source}
+    known = {"doc": doc, "unit": unit, "low": low, "high": high, "most": most, "source": source}
     return field(default=default, metadata=known | {"neutral": neutral, "weights": weights})
 
 
@@ -69,8 +75,11 @@ def leaves(settings: Any, *, prefix: str = "", neutral: bool = True) -> Iterator
 
 
 def to_yaml(settings: Any) -> str:
-    """A settings dataclass as YAML that `load_recipe` reads back to an equal one."""
-    return yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+    """A settings dataclass as YAML that `load_recipe` reads back to an equal one; no sign in it acts on a terminal."""
+    text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+    if all(plain(line) == line for line in text.split("\n")):
+        return text
+    return yaml.safe_dump(to_dict(settings), sort_keys=False)
 
 
 def describe(settings: Any, *, prefix: str = "") -> list[tuple[str, Any, str, str]]:
@@ -91,12 +100,15 @@ def parse_override(text: str) -> dict[str, Any]:
     """`a.b=1` as `{"a": {"b": 1}}`; the value is read as YAML."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {text}: write key=value, for example matching.epochs=10")
+        raise UserError(f"--set {text[:LONGEST_KEY]}: write key=value, for example matching.epochs=10")
+    parts = key.strip().split(".")
+    if len(parts) > 8:
+        raise UserError(f"--set {text[:LONGEST_KEY]}: no setting lies that deep")
     try:
-        tree: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
+        tree: Any = load_yaml(value, where=f"--set {key.strip()[:LONGEST_KEY]}")
+    except NotYaml:
         tree = value
-    for part in reversed(key.strip().split(".")):
+    for part in reversed(parts):
         tree = {part: tree}
     return typing.cast(dict[str, Any], tree)
 
@@ -115,7 +127,8 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool 
     for written, value in tree.items():
         key = aliases.get(written, written)
         if key not in by_name:
-            near = difflib.get_close_matches(str(key), by_name, n=1)
+            key = key[:LONGEST_KEY] if isinstance(key, str) else short(key)
+            near = difflib.get_close_matches(key, by_name, n=1)
             hint = f"did you mean {path}{near[0]}?" if near else f"known are {', '.join(by_name)}"
             raise UserError(f"{where}: unknown setting {path}{key}; {hint}")
         current = changes.get(key, getattr(settings, key))
@@ -154,7 +167,11 @@ def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: st
 def _checked(value: Any, hint: Any, entry: Field[Any], where: str) -> Any:
     converted = _convert(value, hint)
     if converted is None:
-        raise UserError(f"{where}: {value!r} is not {_describe(hint)}")
+        raise UserError(f"{where}: {short(value)} is not {_describe(hint)}")
+    if isinstance(converted, tuple) and len(converted) > entry.metadata.get("most", len(converted)):
+        raise UserError(f"{where}: {len(converted)} values are too many, at most {entry.metadata['most']} are taken")
+    if isinstance(converted, str) and (len(converted) > LONGEST_TEXT or not _is_text(converted)):
+        raise UserError(f"{where}: {short(value)} is not text of at most {LONGEST_TEXT} printable signs")
     low, high = entry.metadata.get("low"), entry.metadata.get("high")
     for number in converted if isinstance(converted, tuple) else (converted,):
         if isinstance(number, bool | str):
@@ -204,6 +221,11 @@ def _number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if number - number == 0 else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a value may be a name, a path or a sentence: no control signs but line breaks and tabs."""
+    return not has_control(value.replace("\n", " ").replace("\t", " "))
 
 
 def _describe(hint: Any) -> str:

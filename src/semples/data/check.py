@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from semples.core.plain import plain
 from semples.core.progress import track
 from semples.data import hints
 from semples.data.dataset import IGNORE, FileDataset, Item, PhotoError, Problem, TaggedDataset
 from semples.data.masks import way_of
 from semples.data.photos import probe_turn
 from semples.data.slips import slips
-from semples.data.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +148,7 @@ def check(
     counts = [int(number) for number in np.diag(together)]
     return CheckReport(
         name=dataset.name,
-        root=printable(str(dataset.root)),
+        root=plain(str(dataset.root)),
         classes=names,
         prompts=dataset.classes.prompts,
         photos=len(verified.kept),
@@ -221,9 +221,8 @@ def _join(names: tuple[str, ...], indices: list[int]) -> str:
 
 def render(report: CheckReport, console: Console) -> None:
     """Show a report: figures, class balance, co-occurrence (a table, or the commonest pairs), problems."""
-    from rich.markup import escape
 
-    console.print(f"[bold]{escape(report.name)}[/bold]  {escape(report.root)}", highlight=False)
+    console.print(f"[bold]{_shown(report.name)}[/bold]  {_shown(report.root)}", highlight=False)
     set_aside = len(report.unreadable) + len(report.problems)
     console.print(
         f"{report.photos} photos, {report.untagged} of them without a tag (background only); "
@@ -236,7 +235,7 @@ def render(report: CheckReport, console: Console) -> None:
     _render_classes(report, console)
     _render_together(report, console)
     if report.empty_classes:
-        console.print(f"[yellow]Classes without a photo:[/yellow] {escape(', '.join(report.empty_classes))}")
+        console.print(f"[yellow]Classes without a photo:[/yellow] {_shown(', '.join(report.empty_classes))}")
     for title, problems in (
         ("Photos that cannot be read", report.unreadable),
         ("Problems", report.problems),
@@ -255,21 +254,26 @@ def render(report: CheckReport, console: Console) -> None:
     _render_list("[yellow]Classes that come together[/yellow]", sentences, SHOWN_HINTS, console)
 
 
-def _render_list(title: str, problems: tuple[Problem, ...], shown: int, console: Console) -> None:
+def _shown(text: str) -> str:
+    """Text of other people without signs that act on a terminal, and without markup."""
     from rich.markup import escape
+
+    return escape(plain(text))
+
+
+def _render_list(title: str, problems: tuple[Problem, ...], shown: int, console: Console) -> None:
 
     if not problems:
         return
     console.print(f"{title}: {len(problems)}", highlight=False)
     for problem in problems[:shown]:
         text = f"{problem.where}: {problem.what}" if problem.where else problem.what
-        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+        console.print(f"  {_shown(text)}", highlight=False, soft_wrap=True)
     if len(problems) > shown:
         console.print(f"  ... and {len(problems) - shown} more", highlight=False)
 
 
 def _render_classes(report: CheckReport, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("#", "class", "prompt word", "photos", "share", box=None)
@@ -277,12 +281,11 @@ def _render_classes(report: CheckReport, console: Console) -> None:
         zip(report.classes, report.prompts, report.class_photos, strict=True), start=1
     ):
         share = f"{100 * count / report.photos:.1f} %" if report.photos else "-"
-        table.add_row(str(index), escape(name), escape(prompt), str(count), share)
+        table.add_row(str(index), _shown(name), _shown(prompt), str(count), share)
     console.print(table, "")
 
 
 def _render_together(report: CheckReport, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     present = [index for index, count in enumerate(report.class_photos) if count]
@@ -295,11 +298,11 @@ def _render_together(report: CheckReport, console: Console) -> None:
         table = Table("", *(str(index + 1) for index in present), box=None)
         for row in present:
             cells = (str(report.together[row][column] or "·") for column in present)
-            table.add_row(f"{row + 1} {escape(report.classes[row])}", *cells)
+            table.add_row(f"{row + 1} {_shown(report.classes[row])}", *cells)
     else:
         console.print("Commonest pairs of tags:")
         table = Table("class", "with", "photos", box=None)
         pairs = [(j, k) for j in present for k in present if j < k and report.together[j][k]]
         for j, k in sorted(pairs, key=lambda pair: -report.together[pair[0]][pair[1]])[:SHOWN_PAIRS]:
-            table.add_row(escape(report.classes[j]), escape(report.classes[k]), str(report.together[j][k]))
+            table.add_row(_shown(report.classes[j]), _shown(report.classes[k]), str(report.together[j][k]))
     console.print(table, "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.plain import has_control, short
 from semples.data.text import nfc, read_text
 
 MAX_CLASSES = 254  # labels are bytes: 0 background, 255 ignore
@@ -35,6 +36,9 @@ class ClassList:
             raise UserError(f"{len(self.names)} classes but {len(self.prompts)} prompt words; give one for each")
         if not all(map(str.strip, (*self.names, *self.prompts))):
             raise UserError("the class list holds an empty name; remove it")
+        odd = next((name for name in (*self.names, *self.prompts) if has_control(name)), None)
+        if odd is not None:
+            raise UserError(f"the class list holds {short(odd, limit=60)}, with a control sign in it; write it without")
         seen: set[str] = set()
         for name in self.names:
             if name.casefold() == "background":

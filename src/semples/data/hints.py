@@ -3,7 +3,6 @@ classes too rare, classes that always come together. Each hint is one sentence w
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.files import sha256_file
 from semples.data.dataset import Problem, TaggedDataset, open_dataset
 
 MIN_SIDE = 64  # pixels: four patches of 16, as few as can show where a thing is
@@ -42,9 +42,8 @@ def same_content(paths: Iterable[Path]) -> list[list[Path]]:
             continue  # of a size of its own: no need to read it
         for path in alike:
             try:
-                with open(path, "rb") as file:
-                    groups[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
-            except OSError:
+                groups[sha256_file(path)].append(path)
+            except (OSError, UserError):
                 continue
     return [group for group in groups.values() if len(group) > 1]
 

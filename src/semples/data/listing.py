@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.plain import is_utf8, plain
 from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.problem import Problem
-from semples.data.text import is_utf8, printable
 
 # Pictures of kinds that are not decoded here, each with what to do.
 UNREAD = {
@@ -59,7 +59,7 @@ def list_photos(root: Path, *, skip: Callable[[str], bool] | None = None) -> Lis
             if suffix in UNREAD and not masked:
                 problems.append(Problem(path, f"{UNREAD[suffix]}, which is not read; save it as JPEG or PNG"))
         elif not is_utf8(path):
-            problems.append(Problem(printable(path), "set aside: its name is not UTF-8; rename it"))
+            problems.append(not_utf8(path))
         elif not regular:
             problems.append(Problem(path, "set aside: not a regular file (a link to nowhere, a pipe or a device)"))
         else:
@@ -67,9 +67,20 @@ def list_photos(root: Path, *, skip: Callable[[str], bool] | None = None) -> Lis
     return Listing(tuple(sorted(photos)), tuple(sorted(problems, key=lambda one: one.where)), tuple(sorted(masks)))
 
 
-def find_files(root: Path) -> list[str]:
-    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out."""
-    return list(list_photos(root).photos)
+def find_files(root: Path, *, refused: list[Problem] | None = None) -> list[str]:
+    """Paths below `root`, posix style and sorted, of files that look like photos; hidden ones and masks left out.
+
+    What is set aside is added to `refused`.
+    """
+    listing = list_photos(root)
+    if refused is not None:
+        refused += listing.problems
+    return list(listing.photos)
+
+
+def not_utf8(path: str) -> Problem:
+    """What to say of a photo whose name no file of this program could hold."""
+    return Problem(plain(path), "set aside: its name is not UTF-8; rename it (for example with convmv)")
 
 
 def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:

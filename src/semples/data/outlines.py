@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import write_bytes
 from semples.core.palette import voc_palette
-from semples.data.fetch.download import disk_trouble
 
 MAX_PIXELS = 100_000_000
 MAX_LENGTH = 5_000_000  # pixels along the edge of one thing

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from semples.core.errors import UnusableFile, UserError
+from semples.core.files import SpecialFile, open_regular
 from semples.core.safeload import load_npy
 from semples.data.depth import DepthError, deep_image
 from semples.data.pictures import DAMAGED, describe, open_header, stripped_png, to_rgb
@@ -221,10 +221,9 @@ def _opened(path: Path | str | bytes, max_megapixels: float, *, header: bool = F
 def _file(path: Path | str | bytes) -> IO[bytes]:
     if isinstance(path, bytes):
         return io.BytesIO(path)
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        kind = "a folder, not a photo" if os.path.isdir(path) else "not a regular file, but a pipe or a device"
-        raise PhotoError(f"{path}: {kind}")
-    return open(path, "rb")
+    if os.path.isdir(path):
+        raise PhotoError(f"{path}: a folder, not a photo")
+    return open_regular(path)
 
 
 def _named(path: Path | str | bytes) -> str:
@@ -238,6 +237,8 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except PhotoError:
         raise
+    except SpecialFile as error:
+        raise PhotoError(str(error)) from None
     except FileNotFoundError:
         raise PhotoError(f"{name}: no such file") from None
     except PermissionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semples.data.text import printable
+from semples.core.plain import plain
 
 
 @dataclass(frozen=True)
@@ -18,5 +18,5 @@ class Problem:
     what: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "where", printable(self.where))
-        object.__setattr__(self, "what", printable(self.what))
+        object.__setattr__(self, "where", plain(self.where))
+        object.__setattr__(self, "what", plain(self.what))

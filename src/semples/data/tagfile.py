@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semples.core.plain import has_control, short
 from semples.data.problem import Problem
 from semples.data.tables.cells import NoTags, flag, split_tags, tags_of
 from semples.data.tables.columns import Columns, choose
@@ -62,7 +63,20 @@ def read_table(path: Path, *, names: Mapping[int, str] | None = None) -> TagTabl
     `names`: the classes of numbers that stand in place of tags. Raises UserError where the file as a whole makes no
     sense; a single bad row becomes a Problem.
     """
-    return table_of(path, read_grid(path, read_text(path)), names)
+    return _without_control(table_of(path, read_grid(path, read_text(path)), names))
+
+
+def _without_control(table: TagTable) -> TagTable:
+    """The table without rows whose tags hold a line break or another control sign: they could forge other rows."""
+    rows, problems = [], list(table.problems)
+    for row in table.rows:
+        odd = next((name for name in row.tags if has_control(name)), None)
+        if odd is None:
+            rows.append(row)
+        else:
+            what = f"{row.photo[:80]}: the tag {short(odd, limit=60)} holds a control sign; write it without"
+            problems.append(Problem(row.where, what))
+    return replace(table, rows=tuple(rows), problems=tuple(problems))
 
 
 def table_of(path: Path, grid: Grid, names: Mapping[int, str] | None = None) -> TagTable:

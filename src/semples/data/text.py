@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import stat
 import unicodedata
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.files import read_file
 
 _KINDS = {
     b"PK\x03\x04": "a zip or an Excel workbook",
@@ -23,9 +23,7 @@ def read_text(path: Path) -> str:
     refused: nothing in a file tells Windows-1252 from its sisters, and a wrong guess would misspell the classes.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"{path}: not a regular file")
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -64,24 +62,3 @@ def _encoding(data: bytes) -> str:
 def nfc(text: str) -> str:
     """Stripped, and in Unicode's composed form, so that names from different systems compare equal."""
     return unicodedata.normalize("NFC", text.strip())
-
-
-def printable(text: str) -> str:
-    """On one line and fit for any terminal: control signs and halves of characters are written as their codes."""
-    return "".join(
-        sign if sign.isprintable() or sign == "\u200d" else " " if sign in "\r\n\t\u2028\u2029" else _code(sign)
-        for sign in text
-    )
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a name can be written as UTF-8: names on disk may hold any bytes, names in JSON halves of characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _code(sign: str) -> str:
-    return sign if sign.isspace() and ord(sign) >= 160 else sign.encode("unicode_escape").decode("ascii")

@@ -20,6 +20,8 @@ def scores_table(scores: Scores, names: tuple[str, ...], *, title: str = "") -> 
     from rich.table import Table
     from rich.text import Text
 
+    from semples.core.plain import plain
+
     if len(names) + 1 != len(scores.iou):
         raise ValueError(f"{len(names)} class names for {len(scores.iou) - 1} classes")
     table = Table(title=title or None)
@@ -29,7 +31,7 @@ def scores_table(scores: Scores, names: tuple[str, ...], *, title: str = "") -> 
     columns = (scores.iou, scores.precision, scores.recall, scores.false_positive, scores.false_negative)
     for value, name in enumerate(("background", *names)):
         last = value == len(names)
-        table.add_row(Text(name), *(_percent(column[value]) for column in columns), end_section=last)
+        table.add_row(Text(plain(name)), *(_percent(column[value]) for column in columns), end_section=last)
     means = scores.means().values()
     table.add_row("mean", *(_percent(math.nan if mean is None else mean) for mean in means))
     return table

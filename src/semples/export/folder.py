@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, write_bytes
+from semples.core.files import UMASK, atomic_path, open_regular, write_bytes
+from semples.core.temporary import temporary_folder
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import ORIENTATION_TAG
 from semples.export.base import Photos
@@ -25,6 +25,7 @@ from semples.export.base import Photos
 COMMON = {
     "JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"),
 }  # fmt: skip
+_Bomb = Image.DecompressionBombError
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
@@ -35,30 +36,18 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises UserError where `out` holds something, or nothing can be written there.
     """
     try:
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise UserError(f"{out}: there is something already; choose another --out or delete it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:50]}.", suffix=".tmp"))
+        taken = os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir()))
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None
-    try:
+    if taken:
+        raise UserError(f"{out}: there is something already; choose another --out or delete it")
+    with temporary_folder(out) as folder, disk_trouble(out):
         yield folder
-        folder.chmod(0o777 & ~_umask())
+        folder.chmod(0o777 & ~UMASK)
         if out.is_dir():
             out.rmdir()
         os.replace(folder, out)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG):
-            raise
-        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}; choose another --out") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def place_photo(
@@ -91,10 +80,10 @@ def place_photo(
 def _is_plain(path: Path, formats: Collection[str]) -> bool:
     """Whether a photo is upright, and of one of `formats`, which its extension tells."""
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             fitting = image.format in formats and path.suffix.casefold() in COMMON.get(image.format or "", ())
             return fitting and image.getexif().get(ORIENTATION_TAG, 1) == 1
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, Image.DecompressionBombError):
+    except (UserError, OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error, _Bomb):
         return False  # damaged EXIF data; whether the photo itself is readable, its decoding tells
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from semples.core.files import write_bytes, write_text
 from semples.core.palette import voc_palette
+from semples.core.plain import plain
 from semples.core.progress import track
 from semples.core.schema import setting
 from semples.data.dataset import IGNORE
@@ -38,7 +39,7 @@ figcaption { overflow-wrap: anywhere } small { display: block; color: #555 }
 class Options:
     """How the pictures are drawn."""
 
-    max_side: int = setting(480, "longest side of a picture", unit="pixels", low=16)
+    max_side: int = setting(480, "longest side of a picture", unit="pixels", low=16, high=100_000)
     opacity: float = setting(0.5, "of the labels' colours", low=0, high=1)
 
 
@@ -64,7 +65,7 @@ class Gallery(Exporter):
 def _figure(id: str, labels: NDArray[np.uint8], names: tuple[str, ...], shape: tuple[int, ...]) -> str:
     counts = np.bincount(labels.ravel(), minlength=256)
     shares = [
-        f"{escape(name)} {_percent(counts[index + 1], labels.size)}"
+        f"{escape(plain(name))} {_percent(counts[index + 1], labels.size)}"
         for index, name in enumerate(names)
         if counts[index + 1]
     ]
@@ -73,7 +74,7 @@ def _figure(id: str, labels: NDArray[np.uint8], names: tuple[str, ...], shape: t
     about = ", ".join(shares) or "background only"
     return (
         f'<figure><img src="pictures/{quote(id)}.png" width="{shape[1]}" height="{shape[0]}" loading="lazy" alt="">'
-        f"<figcaption>{escape(id)}<small>{about}</small></figcaption></figure>"
+        f"<figcaption>{escape(plain(id))}<small>{about}</small></figcaption></figure>"
     )
 
 
@@ -85,10 +86,10 @@ def _page(source: ExportSource, figures: list[str]) -> str:
     palette = voc_palette()
     entries = [*enumerate(source.dataset.classes.names, start=1), (IGNORE, "ignored")]
     legend = [
-        f'<li><i style="background: rgb({", ".join(map(str, palette[label].tolist()))})"></i>{escape(name)}</li>'
+        f'<li><i style="background: rgb({", ".join(map(str, palette[label].tolist()))})"></i>{escape(plain(name))}</li>'
         for label, name in entries
     ]
-    title = escape(source.dataset.name)
+    title = escape(plain(source.dataset.name))
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',

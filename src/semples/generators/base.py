@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from semples.cams.make import photo_cams
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
+from semples.core.files import atomic_path, check_regular
 from semples.data.classes import ClassList
 from semples.data.transforms import RGB
 from semples.networks.pairs import Pairs
@@ -141,9 +141,10 @@ def save_generator(model: Generator, path: Path) -> None:
 def is_saved_generator(path: Path) -> bool:
     """Whether the file was written by `save_generator`."""
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             return CONFIG_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, UserError):
         return False
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
+from semples.core.files import read_file
 from semples.run.context import Context
 
 LEARNED = "prompting"  # the stage that learns backgrounds
@@ -56,7 +57,7 @@ def read_words(path: Path | None) -> list[str]:
         raise UserError(f"{path}: no such word list")
     else:
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_file(path).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a text file in UTF-8") from None
     words = [line.strip() for line in text.splitlines()]

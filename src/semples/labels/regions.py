@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.files import write_bytes
+from semples.core.files import read_file, write_bytes
 from semples.labels.scored import Thresholds
 
 TINY = 1e-8  # added to max - min of a class's scores
@@ -266,7 +266,7 @@ def read_regions(folder: Path, id: str) -> Regions:
     """One photo's regions. Raises UserError naming a missing or broken file."""
     path = folder / f"{id}{SUFFIX}"
     try:
-        return decode_regions(path.read_bytes())
+        return decode_regions(read_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make the regions of this photo first (`semples regions RUN`)") from None
     except (ValueError, IndexError, TypeError, OSError, MemoryError) as error:

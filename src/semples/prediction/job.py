@@ -105,7 +105,8 @@ def predict(
     elif settings:
         raise UserError("predict: this model is loaded; give its settings to semples.load")
     out = Path(out).expanduser()
-    chosen = find_photos([photos] if isinstance(photos, Path | str) else photos, outside=out)
+    refused: list[Problem] = []
+    chosen = find_photos([photos] if isinstance(photos, Path | str) else photos, outside=out, refused=refused)
     if tags is None and model.needs_tags:
         raise UserError(
             "this run has no trained segmenter, and its CAM model needs to know each photo's tags; " + NEEDS_TAGS
@@ -147,7 +148,7 @@ def predict(
         classes=model.classes,
         photos=len(done),
         before=before,
-        problems=tuple(problems[photo.id] for photo in chosen if photo.id in problems),
+        problems=(*refused, *(problems[photo.id] for photo in chosen if photo.id in problems)),
         seconds=seconds,
         network_seconds=model.network_seconds - network,
         found=tuple((total[:, 1:] > 0).sum(0).tolist()),

@@ -12,7 +12,8 @@ from typing import Any
 
 from semples import __version__
 from semples.core.errors import UserError
-from semples.core.files import read_json, write_json, write_text
+from semples.core.files import append_to, check_regular, read_file, read_json, write_json, write_text
+from semples.core.temporary import sweep
 from semples.data.dataset import safe_relative
 from semples.prediction.model import Model
 from semples.prediction.photos import Photo, Tags
@@ -35,15 +36,17 @@ def stamp_of(photo: Photo, tags: Tags) -> list[Any]:
 def _are_equal(one: str, other: str) -> bool:
     """Whether two files hold the same; a file that cannot be read equals none."""
     try:
+        check_regular(one)
+        check_regular(other)
         return filecmp.cmp(one, other, shallow=False)
-    except OSError:
+    except (OSError, UserError):
         return False
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
+def read_journal(path: Path, *, heal: bool = False) -> list[dict[str, Any]]:
     """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; a half line
-    at the end is left out. Raises UserError where the file is damaged."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    at the end is left out. Raises UserError where the file is damaged; `heal`: damaged lines are left out instead."""
+    text = _text(path)
     found: dict[str, dict[str, Any]] = {}
     for line in text[: text.rfind("\n") + 1].splitlines():
         try:
@@ -51,9 +54,15 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             entry = None
         if not _is_entry(entry):
+            if heal:
+                continue
             raise UserError(f"{path}: damaged; delete it to predict all photos anew")
         found[entry["id"]] = entry
     return list(found.values())
+
+
+def _text(path: Path) -> str:
+    return read_file(path).decode("utf-8", errors="replace") if path.is_file() else ""
 
 
 def _is_entry(entry: Any) -> bool:
@@ -81,6 +90,7 @@ class Journal:
             "classes": list(model.classes),
         }
         manifest = out / MANIFEST
+        sweep(out)
         if manifest.is_file():
             if read_json(manifest) != json.loads(json.dumps(described)):
                 raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
@@ -96,11 +106,12 @@ class Journal:
 
     def _read(self, labels: int) -> None:
         path = self._out / JOURNAL
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        text = _text(path)
         whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
         if whole != text:
             write_text(path, whole)
-        self._done = {entry["id"]: entry for entry in read_journal(path) if len(entry["areas"]) == labels}
+        known = read_journal(path, heal=True)  # the photo of a damaged line is predicted anew
+        self._done = {entry["id"]: entry for entry in known if len(entry["areas"]) == labels}
 
     def has(self, id: str, stamp: list[Any]) -> bool:
         """Whether the photo is done as it is now, and its files are there."""
@@ -157,11 +168,12 @@ class Journal:
         return found
 
     def __enter__(self) -> Journal:
-        self._file = open(self._out / JOURNAL, "a", encoding="utf-8")
+        self._open = append_to(self._out / JOURNAL)
+        self._file = self._open.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __exit__(self, *about: Any) -> None:
+        self._open.__exit__(*about)
 
     def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
         """Note a photo whose files are written."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.core.plain import is_utf8
 from semples.data.dataset import Problem
-from semples.data.listing import find_files
+from semples.data.listing import find_files, not_utf8
 from semples.data.names import PhotoFinder, unique_ids
 from semples.data.tagfile import read_table, split_tags
 from semples.data.tagjoin import join
@@ -28,21 +29,30 @@ class Photo:
     path: Path
 
 
-def find_photos(sources: Iterable[Path | str], *, outside: Path | None = None) -> list[Photo]:
+def find_photos(
+    sources: Iterable[Path | str], *, outside: Path | None = None, refused: list[Problem] | None = None
+) -> list[Photo]:
     """The photos that files, folders and patterns (`*`, `?`, `[...]`, `**`) name, each once, in the order given.
 
     Of a folder every file below it that is called like a photo, without masks and hidden files; a file named by itself
-    is taken as it is. Files in the folder `outside` (an earlier output) are left out. Photos are named by their path
+    is taken as it is. Files in the folder `outside` (an earlier output) are left out, and those whose names are not
+    UTF-8, which are added to `refused`. Photos are named by their path
     below their folder; where two would share a name, all by their path below the folder that holds them all.
 
     Raises UserError for a name that stands for nothing, and where no photo is left.
     """
     found: dict[Path, str] = {}
+    odd: list[Problem] = [] if refused is None else refused
     for source in sources:
-        for path, name in _expand(Path(source).expanduser()):
+        for path, name in _expand(Path(source).expanduser(), odd):
+            if not is_utf8(name):
+                odd.append(not_utf8(name))
+                continue
             whole = Path(os.path.abspath(path))
             if outside is None or not whole.is_relative_to(Path(os.path.abspath(outside))):
                 found.setdefault(whole, name)
+    if not found and odd:
+        raise UserError(f"no photo to predict; {odd[0].where}: {odd[0].what}")
     if not found:
         raise UserError("no photo to predict; name photos, folders or patterns such as 'photos/*.jpg'")
     names = list(found.values())
@@ -53,11 +63,12 @@ def find_photos(sources: Iterable[Path | str], *, outside: Path | None = None) -
     return [Photo(ids[name], name, path) for path, name in found.items()]
 
 
-def _expand(source: Path) -> list[tuple[Path, str]]:
+def _expand(source: Path, refused: list[Problem]) -> list[tuple[Path, str]]:
     """(path, name below its folder) of the photos that one word of the command line names."""
     if source.is_dir():
-        names = find_files(source)
-        if not names:
+        before = len(refused)
+        names = find_files(source, refused=refused)
+        if not names and len(refused) == before:
             raise UserError(f"{source}: no photo in this folder")
         return [(source / name, name) for name in names]
     if source.exists() or not MAGIC & set(str(source)):

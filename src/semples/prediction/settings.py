@@ -18,6 +18,7 @@ class PredictSettings:
         "photo sizes whose scores are averaged; a segmenter's own: as its recipe, a run's: its CAM scales",
         low=0.1,
         high=4,
+        most=16,
     )
     mirror: bool | None = setting(
         None, "average with the mirrored photo; a segmenter's own: as its recipe, a run's: as its CAMs"
@@ -44,7 +45,7 @@ class PredictSettings:
     bits: int = setting(
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
     )
-    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
+    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001, high=10_000)
 
     def what_counts(self) -> dict[str, Any]:
         """The settings that change the label maps, as plain data."""

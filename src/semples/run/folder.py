@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
-from semples.core.files import write_json, write_text
+from semples.core.files import read_file, write_json, write_text
+from semples.core.lock import exclusive
+from semples.core.plain import is_utf8
 from semples.core.schema import to_dict, to_yaml
 from semples.recipe import Recipe, recipe_from_dict
 from semples.run.context import Context
@@ -27,7 +29,6 @@ def write_run(context: Context) -> None:
     """Remember recipe and photos, so that later commands need only the folder. run.json is written last: where it is,
     the recipe beside it is the same."""
     source = context.source
-    path = context.out / RUN
     described = {
         "format": FORMAT,
         "recipe": to_dict(context.recipe),
@@ -35,12 +36,29 @@ def write_run(context: Context) -> None:
         "tags": None if source.tags is None else str(source.tags.resolve()),
         "classes": None if source.classes is None else str(source.classes.resolve()),
     }
-    text = to_yaml(context.recipe)
-    recipe = context.out / RECIPE
-    if not recipe.is_file() or recipe.read_bytes() != text.encode():
-        write_text(recipe, text)
-    if not path.is_file() or parsed(path) != json.loads(json.dumps(described)):
-        write_json(path, described)
+    keep_both(context.out, described, to_yaml(context.recipe))
+
+
+def keep_both(out: Path, described: dict[str, Any], recipe: str) -> None:
+    """Bring recipe.yaml and run.json up to date, the recipe first: cut in between, the next run does both anew."""
+    wanted = json.loads(json.dumps(described))
+    if _content(out / RECIPE) == recipe.encode() and (out / RUN).is_file() and parsed(out / RUN) == wanted:
+        return
+    write_text(out / RECIPE, recipe)
+    write_json(out / RUN, described)
+
+
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none that can be read."""
+    try:
+        return read_file(path)
+    except (OSError, UserError):
+        return None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run."""
+    return (folder / RUN).is_file()
 
 
 def open_run(out: Path) -> Context:
@@ -67,24 +85,7 @@ def lock(context: Context) -> Iterator[None]:
     if not context.is_main:
         yield
         return
-    try:
-        context.out.mkdir(parents=True, exist_ok=True)
-        file = open(context.out / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UserError(f"{context.out}: cannot be written: {error.strerror}; --out names a folder") from None
-    with file:
-        if not _try_lock(file):
-            raise UserError(f"{context.out}: another run is writing here; wait for it or choose another --out")
+    if not is_utf8(str(context.out.absolute())):
+        raise UserError(f"{context.out}: the name of this folder is not UTF-8; choose another --out")
+    with exclusive(context.out, what="another run"):
         yield
-
-
-def _try_lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not on this system: nothing keeps a second run out
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

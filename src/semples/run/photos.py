@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
-from semples.core.files import read_json, write_json
+from semples.core.files import SpecialFile, read_json, sha256_file, write_json
 from semples.core.progress import track
 from semples.data.check import Verified
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
@@ -155,10 +155,11 @@ class _Digests:
             known = self._known.get(key)
             if known is not None and known[:2] == mark:
                 return str(known[2])
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256_file(path)
         except OSError as error:
             return f"unreadable: {error.strerror}"
+        except SpecialFile:
+            return "unreadable: not a file"
         self._known[key] = [*mark, digest]
         self._changed = True
         return digest

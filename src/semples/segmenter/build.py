@@ -7,7 +7,6 @@ Shape suffixes: B images, C = K + 1 values (0 background, class k is k + 1), Q q
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
+from semples.core.temporary import temporary_folder
 from semples.networks.pretrained import NETWORK, WEIGHTS, few, quiet
 from semples.segmenter.base import AUTO, kind_of
 from semples.segmenter.network import (
@@ -114,11 +115,12 @@ class Segmenter(nn.Module):
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors, as `from_pretrained` reads them, and, last, segmenter.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as name, quiet():
-            self.network.save_pretrained(name, max_shard_size="1TB")
+        with temporary_folder(folder / "network") as made, quiet():
+            with disk_trouble(folder):
+                self.network.save_pretrained(made, max_shard_size="1TB")
             for file in (WEIGHTS, NETWORK):
                 with atomic_path(folder / file) as target:
-                    (Path(name) / file).replace(target)
+                    (made / file).replace(target)
         described = {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.config).items()
         }

@@ -19,7 +19,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
+from semples.core.temporary import temporary_folder
 from semples.segmenter.build import BACKGROUND, Segmenter
 from semples.segmenter.pooling import pool_by_products
 
@@ -90,8 +90,8 @@ def export_onnx(segmenter: Segmenter, path: Path) -> OnnxFile:
     problem = ""
     for any_size in (True, False) if free else (False,):
         shapes = [(1, size, size), (3, size, size), *(free if any_size else [])]
-        with tempfile.TemporaryDirectory() as folder:
-            made = Path(folder) / "model.onnx"
+        with temporary_folder(path) as folder:
+            made = folder / "model.onnx"
             try:
                 _write(segmenter, made, any_size=any_size)
                 difference = max(_difference(segmenter, made, shape) for shape in shapes)

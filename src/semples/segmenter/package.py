@@ -23,6 +23,7 @@ from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import sha256_file, write_json, write_text
 from semples.core.palette import voc_palette
+from semples.core.plain import plain
 from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
@@ -210,8 +211,8 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _text(text: str) -> str:
     """Text that is only text in Markdown: one line, no markup."""
-    plain = " ".join(text.split())
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|~!" else sign for sign in plain)
+    shown = plain(" ".join(text.split()))
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|~!" else sign for sign in shown)
 
 
 def licence_of(source: str) -> str:

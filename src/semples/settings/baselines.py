@@ -31,5 +31,5 @@ class ClipSegSettings(BaselineSettings):
     )
     template: str = setting("a photo of a {name}.", "text of a class; {name} is its name", source="CLIPSeg, CLIP")
     side: int = setting(
-        352, "side of the square that a photo is resized to", unit="pixels", low=32, source="CLIPSeg: 352"
+        352, "side of the square that a photo is resized to", unit="pixels", low=32, high=4096, source="CLIPSeg: 352"
     )

@@ -12,8 +12,12 @@ from semples.core.schema import setting
 class AffinitySettings:
     """CAMs spread along the generator's own attention between patches."""
 
-    power: int = setting(0, "how many times the affinity is applied; 0: not at all", low=0, source="CLIP-ES: 2")
-    rounds: int = setting(3, "rounds of column and row normalisation (Sinkhorn)", low=0, source="CLIP-ES sec. 3.3")
+    power: int = setting(
+        0, "how many times the affinity is applied; 0: not at all", low=0, high=64, source="CLIP-ES: 2"
+    )
+    rounds: int = setting(
+        3, "rounds of column and row normalisation (Sinkhorn)", low=0, high=1000, source="CLIP-ES sec. 3.3"
+    )
     box: float = setting(
         0.4,
         "the result counts only in boxes around parts of the CAM above this share of its range",
@@ -28,15 +32,21 @@ class CamSettings:
     """Class activation maps of the training photos."""
 
     scales: tuple[float, ...] = setting(
-        (1.0, 1.2), "photo sizes that are summed", low=0.05, source="published program: 1.0 1.2 VOC, 1.0 0.8 1.2 COCO"
+        (1.0, 1.2),
+        "photo sizes that are summed",
+        low=0.05,
+        high=8,
+        most=16,
+        source="published program: 1.0 1.2 VOC, 1.0 0.8 1.2 COCO",
     )
     mirror: bool = setting(True, "add the mirrored photo at every scale", source="published program")
-    batch: int = setting(1, "photos of equal size computed together", low=1, neutral=True)
+    batch: int = setting(1, "photos of equal size computed together", low=1, high=4096, neutral=True)
     max_side: int = setting(
         1024,
         "a photo with a longer side is reduced to this for its CAMs; its labels have the photo's own size",
         unit="pixels",
         low=16,
+        high=16_384,
         source="own choice: attention grows with the square of the pixels; VOC and COCO photos are below it",
     )
     format: Literal["compact", "npy"] = setting(

@@ -12,10 +12,10 @@ class DataSettings:
     """Which photos are trained on, and how they are read."""
 
     split: str = setting("", "list of the training photos; empty: train_aug, train or all photos, whichever exists")
-    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001)
+    max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001, high=10_000)
     bits: int = setting(
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
     )
     workers: int = setting(
-        2, "processes that decode and augment photos; 0: the training process itself", low=0, neutral=True
+        2, "processes that decode and augment photos; 0: the training process itself", low=0, high=256, neutral=True
     )

@@ -17,6 +17,7 @@ class FeatureSettings:
         "the photo is resized, at its own aspect, until its longer side has this many pixels, in whole patches",
         unit="pixels",
         low=1,
+        high=4096,
         source="DINOv2: 518",
     )
     unit_length: bool = setting(
@@ -34,6 +35,7 @@ class ClipFeatureSettings(FeatureSettings):
         "the photo is resized, at its own aspect, until its longer side has this many pixels, in whole patches",
         unit="pixels",
         low=1,
+        high=4096,
         source="own choice: twice the size that CLIP was trained with",
     )
     model: str = setting(
@@ -51,11 +53,14 @@ class VisionFeatureSettings(FeatureSettings):
     mean: tuple[float, float, float] = setting(
         (0.485, 0.456, 0.406),
         "mean of red, green, blue in 0..1; a preprocessor_config.json beside the weights wins",
+        low=-1000,
+        high=1000,
         source="ImageNet",
     )
     std: tuple[float, float, float] = setting(
         (0.229, 0.224, 0.225),
         "standard deviation of red, green, blue in 0..1; a preprocessor_config.json beside the weights wins",
         low=1e-6,
+        high=1000,
         source="ImageNet",
     )

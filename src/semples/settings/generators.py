@@ -16,12 +16,16 @@ class GeneratorSettings:
 
     kind: str = setting("weaktr", "name of the mask generator; `semples methods` lists them, module:Name is any other")
     start: str = setting("random", "start weights: hub id, folder, file, or `random`", weights=True)
-    image_size: int = setting(224, "side of a training view", unit="pixels", low=8, source="WeakTr sec. 4.1")
+    image_size: int = setting(224, "side of a training view", unit="pixels", low=8, high=4096, source="WeakTr sec. 4.1")
     mean: tuple[float, float, float] = setting(
-        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+        (0.485, 0.456, 0.406),
+        "mean of red, green, blue in 0..1 that a photo is normalised with",
+        low=-10,
+        high=10,
+        source="ImageNet",
     )
     std: tuple[float, float, float] = setting(
-        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, high=100, source="ImageNet"
     )
 
 
@@ -35,18 +39,30 @@ class WeakTrSettings(GeneratorSettings):
         source="WeakTr sec. 4.1",
         weights=True,
     )
-    patch_size: int = setting(16, "side of a patch; a config.json beside the start weights wins", unit="pixels", low=1)
-    width: int = setting(384, "channels C; a config.json beside the start weights wins", low=1, source="DeiT-S")
-    depth: int = setting(12, "layers L; a config.json beside the start weights wins", low=1, source="DeiT-S")
-    heads: int = setting(6, "attention heads H; a config.json beside the start weights wins", low=1, source="DeiT-S")
+    patch_size: int = setting(
+        16, "side of a patch; a config.json beside the start weights wins", unit="pixels", low=1, high=1024
+    )
+    width: int = setting(
+        384, "channels C; a config.json beside the start weights wins", low=1, high=16_384, source="DeiT-S"
+    )
+    depth: int = setting(12, "layers L; a config.json beside the start weights wins", low=1, high=256, source="DeiT-S")
+    heads: int = setting(
+        6, "attention heads H; a config.json beside the start weights wins", low=1, high=1024, source="DeiT-S"
+    )
     drop_path: float = setting(0.1, "stochastic depth rate of the last layer", low=0, high=0.9, source="WeakTr")
     pooling: Literal["max", "avg"] = setting(
         "max", "how attention features are pooled over tokens", source="published program: max for VOC, avg for COCO"
     )
     head_reduction: int = setting(
-        8, "narrowing r of the head-weight network", low=1, source="published program: 8 for VOC, 4 for COCO"
+        8,
+        "narrowing r of the head-weight network",
+        low=1,
+        high=16_384,
+        source="published program: 8 for VOC, 4 for COCO",
     )
-    feature_reduction: int = setting(8, "narrowing of the attention-feature network", low=1, source="WeakTr")
+    feature_reduction: int = setting(
+        8, "narrowing of the attention-feature network", low=1, high=16_384, source="WeakTr"
+    )
     attention: Literal["fused", "patchcam", "transcam"] = setting(
         "fused", "what the CAM is before refinement: attention x patch CAM, patch CAM, attention", source="WeakTr"
     )

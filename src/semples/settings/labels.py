@@ -57,16 +57,25 @@ class CrfSettings:
     """Dense CRF that draws label maps to the edges of the photo (arXiv 1210.5644)."""
 
     sxy_gaussian: float = setting(
-        4.0, "deviation of the position kernel", unit="pixels", low=1e-3, source="published: 4 VOC, 3 COCO"
+        4.0, "deviation of the position kernel", unit="pixels", low=1e-3, high=1e6, source="published: 4 VOC, 3 COCO"
     )
-    weight_gaussian: float = setting(3.0, "weight of the position kernel", low=0, source="published")
+    weight_gaussian: float = setting(3.0, "weight of the position kernel", low=0, high=1e6, source="published")
     sxy_bilateral: float = setting(
-        83.0, "deviation of the colour kernel in space", unit="pixels", low=1e-3, source="published: 83 VOC, 50 COCO"
+        83.0,
+        "deviation of the colour kernel in space",
+        unit="pixels",
+        low=1e-3,
+        high=1e6,
+        source="published: 83 VOC, 50 COCO",
     )
-    srgb: float = setting(5.0, "deviation of the colour kernel in colour, of 0..255", low=1e-3, source="published")
-    weight_bilateral: float = setting(3.0, "weight of the colour kernel", low=0, source="published: 3 VOC, 10 COCO")
+    srgb: float = setting(
+        5.0, "deviation of the colour kernel in colour, of 0..255", low=1e-3, high=1e6, source="published"
+    )
+    weight_bilateral: float = setting(
+        3.0, "weight of the colour kernel", low=0, high=1e6, source="published: 3 VOC, 10 COCO"
+    )
     iterations: int = setting(
-        10, "mean-field iterations; not converged then, and need not be", low=0, source="published"
+        10, "mean-field iterations; not converged then, and need not be", low=0, high=1000, source="published"
     )
     confidence: float = setting(
         0.7, "probability that a given label is right", low=1e-6, high=1 - 1e-6, source="published"
@@ -83,13 +92,19 @@ class RegionSettings:
         source="FMA-WSSS sec. 3: SAM",
     )
     max_side: int = setting(
-        1024, "a photo with a longer side is reduced to this for its regions", unit="pixels", low=16, source="SAM"
+        1024,
+        "a photo with a longer side is reduced to this for its regions",
+        unit="pixels",
+        low=16,
+        high=16_384,
+        source="SAM",
     )
     min_area: int = setting(
         20,
         "smaller regions are dropped, or joined to a neighbour",
         unit="pixels",
         low=1,
+        high=1e9,
         source="own choice; scikit-image: 20",
     )
     background: float | Literal["threshold"] = setting(
@@ -97,6 +112,7 @@ class RegionSettings:
         "power g of a region's background score (1 - best class score)^g; `threshold`: the g for which background wins "
         "where the best score is not above the background threshold",
         low=0,
+        high=1000,
         source="FMA-WSSS sec. 3: 0.7",
     )
     combine: Literal["auto", "paint", "average"] = setting(
@@ -115,7 +131,7 @@ class SamSettings(RegionSettings):
         "facebook/sam-vit-huge", "SAM or SAM 2: hub id or folder in transformers format", source="SAM", weights=True
     )
     points_per_side: int = setting(32, "point prompts along each side", low=1, high=256, source="SAM app. B")
-    points_batch: int = setting(64, "point prompts decoded together", low=1, neutral=True)
+    points_batch: int = setting(64, "point prompts decoded together", low=1, high=65_536, neutral=True)
     min_quality: float = setting(
         0.88, "a mask of lower predicted IoU is dropped", low=0, high=1, source="SAM app. B: 0.88, SAM 2: 0.8"
     )
@@ -126,7 +142,9 @@ class SamSettings(RegionSettings):
         high=1,
         source="SAM app. B",
     )
-    stability_offset: float = setting(1.0, "how much higher and lower, in logits", low=0, source="SAM app. B")
+    stability_offset: float = setting(
+        1.0, "how much higher and lower, in logits", low=0, high=1000, source="SAM app. B"
+    )
     max_overlap: float = setting(
         0.7, "of masks of one level whose boxes have a higher IoU the best is kept", low=0, high=1, source="SAM"
     )
@@ -141,9 +159,11 @@ class FelzenszwalbSettings(RegionSettings):
         (100.0, 200.0, 400.0, 800.0),
         "scale of the segmentation, one level each",
         low=1,
+        high=1e6,
+        most=16,
         source="own choice for photos of about 500 pixels",
     )
-    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, source="own choice")
+    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, high=100, source="own choice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +175,12 @@ class SlicSettings(RegionSettings):
         (100.0, 200.0, 400.0, 800.0),
         "number of segments, one level each",
         low=1,
+        high=1e6,
+        most=16,
         source="own choice for photos of about 500 pixels",
     )
-    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, source="own choice")
-    compactness: float = setting(10.0, "weight of nearness against colour", low=1e-3, source="scikit-image")
+    sigma: float = setting(0.5, "blur before", unit="pixels", low=0, high=100, source="own choice")
+    compactness: float = setting(10.0, "weight of nearness against colour", low=1e-3, high=1e6, source="scikit-image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +188,7 @@ class SelectionSettings:
     """How threshold and epoch are chosen, and label maps judged, without any mask."""
 
     photos: int = setting(
-        300, "tagged photos that are looked at, drawn at random by run.seed", low=1, source="own measurement"
+        300, "tagged photos that are looked at, drawn at random by run.seed", low=1, high=1e9, source="own measurement"
     )
 
 

@@ -16,5 +16,7 @@ class RunSettings:
     precision: Literal["no", "bf16", "fp16"] = setting(
         "no", "mixed precision of training", source="published program: half precision on GPU"
     )
-    checkpoint_seconds: float = setting(300.0, "time between two checkpoints", unit="seconds", low=0, neutral=True)
-    log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1, neutral=True)
+    checkpoint_seconds: float = setting(
+        300.0, "time between two checkpoints", unit="seconds", low=0, high=1e9, neutral=True
+    )
+    log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1, high=1e9, neutral=True)

@@ -16,6 +16,7 @@ class SegmentAugmentSettings:
         (0.5, 2.0),
         "the photo's shorter side becomes image_size times a factor from this range; then a square is cut at random",
         low=0.05,
+        high=16,
         source="Mask2Former sec. 4.1",
     )
     flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="Mask2Former")
@@ -34,8 +35,10 @@ class NoiseSettings:
         "on the batch's mean map; only where the network has a loss per pixel",
         source="WeakTr sec. 3.4: batch",
     )
-    clip_start: float = setting(1.2, "maps with a larger mean loss are not capped yet", low=0, source="WeakTr: 1.2")
-    clip_patch: int = setting(120, "side of the neighbourhood", unit="pixels", low=1, source="WeakTr: 120")
+    clip_start: float = setting(
+        1.2, "maps with a larger mean loss are not capped yet", low=0, high=1e6, source="WeakTr: 1.2"
+    )
+    clip_patch: int = setting(120, "side of the neighbourhood", unit="pixels", low=1, high=16_384, source="WeakTr: 120")
     ignore_below: float = setting(
         0.0, "pixels labelled with a lower confidence are left out; 0: none are", low=0, high=1
     )
@@ -52,7 +55,7 @@ class SegmentPredictSettings:
     """How the trained segmenter segments photos where `semples predict` and `segment eval` are not told otherwise."""
 
     scales: tuple[float, ...] = setting(
-        (1.0,), "photo sizes whose scores are averaged, factors of photo_size", low=0.1, high=4
+        (1.0,), "photo sizes whose scores are averaged, factors of photo_size", low=0.1, high=4, most=16
     )
     mirror: bool = setting(False, "average with the mirrored photo")
     crf: bool = setting(False, "draw labels to the edges of the photo, with the settings of `crf`")
@@ -73,37 +76,46 @@ class SegmenterSettings:
         source="published: Mask2Former with Swin-L, ImageNet-21k",
         weights=True,
     )
-    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, source="published: 512")
+    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, high=8192, source="published: 512")
     photo_size: int = setting(
-        0, "shorter side that a photo is resized to when it is segmented; 0: image_size", unit="pixels", low=0
+        0,
+        "shorter side that a photo is resized to when it is segmented; 0: image_size",
+        unit="pixels",
+        low=0,
+        high=16_384,
     )
     mean: tuple[float, float, float] = setting(
-        (0.485, 0.456, 0.406), "mean of red, green, blue in 0..1 that a photo is normalised with", source="ImageNet"
+        (0.485, 0.456, 0.406),
+        "mean of red, green, blue in 0..1 that a photo is normalised with",
+        low=-10,
+        high=10,
+        source="ImageNet",
     )
     std: tuple[float, float, float] = setting(
-        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, source="ImageNet"
+        (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, high=100, source="ImageNet"
     )
-    iterations: int = setting(80_000, "steps", low=1, source="published: 80,000 VOC, 100,000 COCO")
-    batch: int = setting(4, "photos per step over all processes", low=1, source="published: 4")
-    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
-    lr: float = setting(1e-4, "learning rate at this batch", low=0, source="Mask2Former sec. 4.1: 1e-4")
+    iterations: int = setting(80_000, "steps", low=1, high=1e9, source="published: 80,000 VOC, 100,000 COCO")
+    batch: int = setting(4, "photos per step over all processes", low=1, high=65_536, source="published: 4")
+    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
+    lr: float = setting(1e-4, "learning rate at this batch", low=0, high=1000, source="Mask2Former sec. 4.1: 1e-4")
     backbone_factor: float = setting(
         0.1,
         "factor of the learning rate of the backbone; 0: it is not trained",
         low=0,
+        high=1000,
         source="Mask2Former sec. 4.1: 0.1",
     )
     schedule: Literal["poly", "cosine"] = setting("poly", "how the learning rate falls to 0", source="Mask2Former")
-    power: float = setting(0.9, "exponent of poly", low=0, source="Mask2Former: 0.9")
-    warmup_iterations: int = setting(0, "steps of linear rise", low=0)
+    power: float = setting(0.9, "exponent of poly", low=0, high=100, source="Mask2Former: 0.9")
+    warmup_iterations: int = setting(0, "steps of linear rise", low=0, high=1e9)
     weight_decay: float = setting(
-        0.05, "AdamW decay of tensors with two or more dimensions", low=0, source="Mask2Former sec. 4.1: 0.05"
+        0.05, "AdamW decay of tensors with two or more dimensions", low=0, high=100, source="Mask2Former sec. 4.1: 0.05"
     )
     beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
     beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
-    adam_epsilon: float = setting(1e-8, "AdamW", low=0)
+    adam_epsilon: float = setting(1e-8, "AdamW", low=0, high=1)
     clip_norm: float = setting(
-        0.01, "largest norm of the gradient; 0: any", low=0, source="Mask2Former's settings: 0.01"
+        0.01, "largest norm of the gradient; 0: any", low=0, high=1e9, source="Mask2Former's settings: 0.01"
     )
     augment: SegmentAugmentSettings = field(default_factory=SegmentAugmentSettings)
     noise: NoiseSettings = field(default_factory=NoiseSettings)

@@ -16,12 +16,14 @@ class AugmentSettings:
         (0.08, 1.0), "share of the photo's area a crop keeps", low=0, high=1, source="published program"
     )
     crop_ratio: tuple[float, float] = setting(
-        (3 / 4, 4 / 3), "width / height of a crop, log-uniform", low=0.01, source="published program"
+        (3 / 4, 4 / 3), "width / height of a crop, log-uniform", low=0.01, high=100, source="published program"
     )
     flip: float = setting(0.5, "probability of a mirror", low=0, high=1, source="published program")
-    randaugment_ops: int = setting(2, "RandAugment operations per photo; 0: off", low=0, source="published program")
+    randaugment_ops: int = setting(
+        2, "RandAugment operations per photo; 0: off", low=0, high=100, source="published program"
+    )
     randaugment_magnitude: float = setting(9.0, "RandAugment strength", low=0, high=10, source="published program")
-    randaugment_std: float = setting(0.5, "its standard deviation", low=0, source="published program")
+    randaugment_std: float = setting(0.5, "its standard deviation", low=0, high=100, source="published program")
     colour_jitter: float = setting(
         0.4,
         "brightness, contrast and saturation factor 1 +- this, only where RandAugment is off",
@@ -48,25 +50,33 @@ class StageSettings:
 
     kind: str = setting("", "name of the stage; module:Name puts another in its place")
     epochs: int = setting(
-        60, "passes over the training photos; 0: pass the weights on untrained", low=0, source="SemPLeS sec. 4.1"
+        60,
+        "passes over the training photos; 0: pass the weights on untrained",
+        low=0,
+        high=100_000,
+        source="SemPLeS sec. 4.1",
     )
-    batch: int = setting(64, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")
-    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1)
-    base_lr: float = setting(5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0)
+    batch: int = setting(64, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
+    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
+    base_lr: float = setting(5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0, high=1000)
     schedule: Literal["late-cosine", "cosine"] = setting(
         "late-cosine",
         "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="published program",
     )
-    warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0)
-    warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, source="WeakTr")
-    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine)", low=0)
+    warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0, high=100_000)
+    warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr")
+    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine)", low=0, high=1000)
     weight_decay: float = setting(
-        0.03, "AdamW decay on every trained tensor, biases and prompts included", low=0, source="published program"
+        0.03,
+        "AdamW decay on every trained tensor, biases and prompts included",
+        low=0,
+        high=100,
+        source="published program",
     )
     beta1: float = setting(0.9, "AdamW", low=0, high=0.9999)
     beta2: float = setting(0.999, "AdamW", low=0, high=0.99999)
-    adam_epsilon: float = setting(1e-8, "AdamW", low=0)
+    adam_epsilon: float = setting(1e-8, "AdamW", low=0, high=1)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
 
@@ -78,15 +88,19 @@ class WarmupSettings(StageSettings):
 
     kind: str = setting("warmup", "name of the stage; module:Name puts another in its place")
     base_lr: float = setting(
-        6e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0, source="WeakTr: 6e-4 VOC, 5e-4 COCO"
+        6e-4,
+        "learning rate for 512 photos a step; scaled by batch / 512",
+        low=0,
+        high=1000,
+        source="WeakTr: 6e-4 VOC, 5e-4 COCO",
     )
     schedule: Literal["late-cosine", "cosine"] = setting(
         "cosine",
         "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="WeakTr",
     )
-    warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, source="WeakTr")
-    final_lr: float = setting(1e-5, "floor of the cosine (schedule cosine)", low=0, source="WeakTr")
+    warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, high=100_000, source="WeakTr")
+    final_lr: float = setting(1e-5, "floor of the cosine (schedule cosine)", low=0, high=1000, source="WeakTr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +112,7 @@ class ViewSettings(StageSettings):
         "added to max - min when a CAM becomes a mask; `relative`: a tenth of max - min itself, "
         "for generators whose CAM values are small",
         low=0,
+        high=1000,
         source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
     )
 
@@ -111,7 +126,7 @@ class MatchingSettings(ViewSettings):
 
     kind: str = setting("matching", "name of the stage; module:Name puts another in its place")
     lambda_background: float = setting(
-        2.4, "weight of the background-view term (lambda_T)", low=0, source="SemPLeS: 2.4 VOC, 0.75 COCO"
+        2.4, "weight of the background-view term (lambda_T)", low=0, high=1e6, source="SemPLeS: 2.4 VOC, 0.75 COCO"
     )
     select_epoch: Literal["last", "auto", "ground-truth"] = setting(
         "last",
@@ -130,7 +145,7 @@ class RefinementSettings(MatchingSettings):
 
     kind: str = setting("refinement", "name of the stage; module:Name puts another in its place")
     lambda_refinement: float = setting(
-        0.05, "weight of the background-prompt term (lambda_R)", low=0, source="SemPLeS: 0.05 VOC, 0.2 COCO"
+        0.05, "weight of the background-prompt term (lambda_R)", low=0, high=1e6, source="SemPLeS: 0.05 VOC, 0.2 COCO"
     )
 
 
@@ -148,16 +163,23 @@ class PromptingSettings(ViewSettings):
     LEAVES: ClassVar[Literal["generator", "backgrounds"]] = "backgrounds"
 
     kind: str = setting("prompting", "name of the stage; module:Name puts another in its place")
-    batch: int = setting(128, "photos per step over all processes", low=1, source="SemPLeS sec. 4.1")
-    base_lr: float = setting(0.1, "learning rate for 512 photos a step; scaled by batch / 512", low=0, source="SemPLeS")
+    batch: int = setting(128, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
+    base_lr: float = setting(
+        0.1, "learning rate for 512 photos a step; scaled by batch / 512", low=0, high=1000, source="SemPLeS"
+    )
     cam_epsilon: float | Literal["relative"] = setting(
         1e-4,
         "added to max - min when a CAM becomes a mask; `relative`: a tenth of max - min itself, "
         "for generators whose CAM values are small",
         low=0,
+        high=1000,
         source="published program: 0.1 in matching and refinement, 1e-4 in prompting",
     )
     lambda_prompt: float = setting(
-        0.02, "weight of the prompt-away-from-class term (lambda_P)", low=0, source="SemPLeS: 0.02 VOC, 0.01 COCO"
+        0.02,
+        "weight of the prompt-away-from-class term (lambda_P)",
+        low=0,
+        high=1e6,
+        source="SemPLeS: 0.02 VOC, 0.01 COCO",
     )
     augment: AugmentSettings = field(default_factory=plain_augmentation)

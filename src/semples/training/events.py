@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from semples.core.files import write_text
+from semples.core.files import append_to, write_text
 
 
 class EventLog:
@@ -21,7 +21,7 @@ class EventLog:
 
     def write(self, event: dict[str, Any]) -> None:
         """`event` has `step` and numbers; written and flushed at once."""
-        with open(self.path, "a", encoding="utf-8") as file:
+        with append_to(self.path) as file:
             file.write(json.dumps(event) + "\n")
         if self._board is not None:
             for name, value in event.items():

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semples.core.errors import Stopped, UserError
 from semples.core.progress import counter
+from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
@@ -128,10 +129,11 @@ def train(
             if after_epoch is not None and progress.step % plan.steps_per_epoch == 0:
                 work.check(label)
                 after_epoch(progress.step // plan.steps_per_epoch)
-            if work.asked_to_stop(stopping(), now=logged is not None):
+            if work.asked_to_stop(stopping() > 0, now=logged is not None):
                 save()
                 raise Stopped(
-                    f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume"
+                    f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume",
+                    status=128 + (stopping() or signal.SIGINT),
                 )
             if time.monotonic() - saved >= run.checkpoint_seconds and progress.step < plan.steps:
                 save()
@@ -326,22 +328,21 @@ def _bar(engine: Engine, label: str, steps: int, done: int) -> Iterator[Callable
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM end training after the running step, with a checkpoint; a second one ends it at once."""
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Ctrl-C, SIGTERM or SIGHUP end training after the running step, with a checkpoint; a second one ends it at once.
+
+    Yields a function that tells which of them came, 0: none.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         if seen:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
         seen.append(number)
 
+    before = set_handlers((signal.SIGINT, *STOPPING), note)
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are somebody else's business
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(seen)
+        yield lambda: seen[0] if seen else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -259,3 +259,23 @@ def test_why_each_address_failed(server: FileServer, tmp_path: Path) -> None:
     message = complaint(lambda: get(remote, tmp_path))
     assert f"{server.url}/none/a.bin: the server answers 404" in message
     assert message.count("http://127.0.0.1:9/a.bin: no connection") == 1
+
+
+def test_two_downloads_into_one_folder(server: FileServer, tmp_path: Path) -> None:
+    """The second is told of the first; once that has ended it finds the file there."""
+    remote = server.add("a.bin", BODY)
+    told: list[str] = []
+    server.script = ["cut 1000000"]
+    second = lambda seconds: told.append(complaint(lambda: get(remote, tmp_path)))  # noqa: E731
+    assert download.fetch(remote, tmp_path, wait=second).read_bytes() == BODY
+    assert "another download" in told[0]
+    assert "is writing here" in told[0]
+    assert get(remote, tmp_path).read_bytes() == BODY
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "a.bin.md5.json"]
+
+
+def test_what_grows_is_never_a_link(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"needed")
+    (tmp_path / "a.bin.part").symlink_to("precious")
+    assert "a link or a pipe" in complaint(lambda: get(server.add("a.bin", BODY), tmp_path))
+    assert (tmp_path / "precious").read_bytes() == b"needed"

@@ -87,7 +87,7 @@ def test_yolo_without_names_or_labels(tmp_path: Path) -> None:
     write(root / "data.yaml", "names: [a, a]")
     assert "must be different" in complaint(lambda: import_annotations(root, tmp_path / "out"))
     write(root / "data.yaml", "names: !!python/object/apply:os.system [touch /tmp/x]")
-    assert "not readable as YAML" in complaint(lambda: import_annotations(root, tmp_path / "out"))
+    assert "not valid YAML" in complaint(lambda: import_annotations(root, tmp_path / "out"))
     write(root / "data.yaml", "names: [cat]")
     (root / "labels/a.txt").unlink()
     assert "no photo has a text file" in complaint(lambda: import_annotations(root / "data.yaml", tmp_path / "out"))

@@ -27,10 +27,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
 from semples.core.progress import counter, track
-from semples.data.fetch.download import MEGABYTE, disk_trouble
+from semples.data.fetch.download import MEGABYTE
 
 BLOCK = 1 << 20
 MAX_FILES = 500_000

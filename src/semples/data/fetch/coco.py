@@ -25,12 +25,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json, write_text
+from semples.core.lock import exclusive
 from semples.core.progress import track
 from semples.data.coco_classes import CATEGORIES, WITHOUT_INSTANCES
 from semples.data.fetch.archives import CHUNK, below, in_processes, member_path, place, unpack
-from semples.data.fetch.download import Remote, disk_trouble, fetch, is_genuine
+from semples.data.fetch.download import Remote, fetch, is_genuine
 from semples.data.outlines import OutlineError, draw, require_pycocotools, write_labels
 
 Ids = Literal["contiguous", "published"]
@@ -124,6 +126,19 @@ def get_coco(
     given = None if source is None else Path(source).expanduser()
     if given is not None and not given.is_dir():
         raise UserError(f"{given}: no such folder")
+    with exclusive(home, what="another download", keep=False):
+        return _lay_out(home, given, mirrors, ids, annotations, parts, workers)
+
+
+def _lay_out(
+    home: Path,
+    given: Path | None,
+    mirrors: Sequence[str],
+    ids: Ids,
+    annotations: Remote,
+    parts: Sequence[Part],
+    workers: int,
+) -> CocoResult:
     _claim(home, ids)
     labels = label_of(ids)
     rows: list[tuple[str, list[str]]] = []

@@ -10,7 +10,6 @@ for the next. If none gives the file, those that may still do so are asked again
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import os
@@ -19,13 +18,15 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
+from semples.core.lock import exclusive
 from semples.core.progress import counter
 
 MEGABYTE = 1_000_000
@@ -75,12 +76,15 @@ def fetch(
     """
     target = folder / remote.name
     if target.is_file():
-        if is_genuine(target, remote.md5):
-            return target
-        raise UserError(f"{target}: its MD5 is not {remote.md5}; damaged or another version; remove it and try again")
-    with disk_trouble(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{remote.name}.part"
+        return _fetch_checked(target, remote)
+    with exclusive(folder, what="another download", keep=False):
+        return _fetch(remote, folder, mirrors, wait)
+
+
+def _fetch(remote: Remote, folder: Path, mirrors: Sequence[str], wait: Callable[[float], None]) -> Path:
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
+    if target.is_file():  # another program has brought it meanwhile
+        return _fetch_checked(target, remote)
     _check_space(folder, remote.size - _size(part), remote.name)
     addresses = [*(f"{mirror.rstrip('/')}/{remote.name}" for mirror in mirrors), *remote.urls]
     reasons: dict[str, str] = {}
@@ -100,7 +104,7 @@ def fetch(
                     os.replace(part, target)
                     _remember(target, remote.md5)
                 return target
-            part.unlink()  # nothing tells which of its bytes are wrong
+            part.unlink(missing_ok=True)  # nothing tells which of its bytes are wrong
             reasons[url] = f"the MD5 of its bytes is {found}, not {remote.md5}"
         addresses = weak
     told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
@@ -108,6 +112,12 @@ def fetch(
         f"{remote.name}: no address gave it ({told}); try again later (what has arrived is kept), name another "
         f"mirror, or put the file into {folder} yourself"
     )
+
+
+def _fetch_checked(target: Path, remote: Remote) -> Path:
+    if is_genuine(target, remote.md5):
+        return target
+    raise UserError(f"{target}: its MD5 is not {remote.md5}; damaged or another version; remove it and try again")
 
 
 def is_genuine(path: Path, md5: str) -> bool:
@@ -118,7 +128,7 @@ def is_genuine(path: Path, md5: str) -> bool:
             return True
     if _md5(path, path.name) != md5:
         return False
-    with suppress(OSError):  # someone else's folder, a full disk: it is read again next time
+    with suppress(OSError, UserError):  # someone else's folder, a full disk: it is read again next time
         _remember(path, md5)
     return True
 
@@ -161,26 +171,6 @@ class _Beat:
         before, self.bytes = self.bytes // MEGABYTE, self.bytes + count
         for _ in range(self.bytes // MEGABYTE - before):
             self.advance("")
-
-
-# ---------------------------------------------------------------------------------------------------- disk trouble
-
-
-@contextmanager
-def disk_trouble(path: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or a folder that may not be written to into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{path}: the disk is full; free some space and run the same command to go on (nothing is lost)"
-            ) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise UserError(f"{path}: no permission ({error.strerror}); choose another folder") from None
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            raise UserError(f"{path}: a file stands where a folder is needed; choose another folder") from None
-        raise
 
 
 def _check_space(folder: Path, needed: int, name: str) -> None:
@@ -241,7 +231,7 @@ def _continue(url: str, part: Path, *, size: int, beat: _Beat, hurried: bool) ->
                 return  # all of it had arrived
             if have < size:
                 raise _Failed("it has another file of that name; what has arrived is kept") from None
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise _Cut("it has fewer bytes than had arrived") from None
         if error.code in (408, 429) or error.code >= 500:
             raise _Cut(f"the server answers {error.code} {error.reason}") from None
@@ -267,6 +257,7 @@ def _append(
     answer: http.client.HTTPResponse, part: Path, start: int, limit: int, beat: _Beat, *, hurried: bool
 ) -> None:
     begun = time.monotonic()
+    _refuse_special(part)
     with disk_trouble(part), open(part, "r+b" if start else "wb") as file:
         file.seek(start)
         arrived = start
@@ -281,3 +272,9 @@ def _append(
                 raise _Weak(f"slow, {(arrived - start) / seconds / 1000:.0f} kB a second")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _refuse_special(part: Path) -> None:
+    """What grows is a file, never what a link or a pipe of its name leads to."""
+    if os.path.lexists(part) and (part.is_symlink() or not part.is_file()):
+        raise UserError(f"{part}: a link or a pipe, not a file; delete it")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
+from semples.core.files import read_file
 
 HEADER = 128
 MAX_BYTES = 64_000_000  # of a file and of an unpacked element; SBD's largest are about 300 kB
@@ -31,7 +32,7 @@ class _Bad(Exception):
 def read_field(path: Path, variable: str, field: str) -> NDArray[np.generic]:
     """The array in `field` of the struct `variable`, two-dimensional. Raises UserError."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; get the file again") from None
     try:

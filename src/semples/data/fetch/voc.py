@@ -21,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
+from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import write_text
+from semples.core.lock import exclusive
 from semples.core.progress import track
 from semples.data.dataset import IGNORE, VOC_CLASSES, Problem
 from semples.data.fetch.archives import below, in_processes, place, place_tree, unpack
-from semples.data.fetch.download import Remote, disk_trouble, fetch, is_genuine
+from semples.data.fetch.download import Remote, fetch, is_genuine
 from semples.data.fetch.matfile import read_field
 from semples.data.outlines import write_labels
 from semples.data.photos import MAX_MEGAPIXELS, probe, read_mask
@@ -105,12 +107,13 @@ def get_voc(
         raise UserError(f"{given}: no such folder")
     tree = home / TREE
     if not _finished(tree, counts):
-        _published_files(tree, home, given, mirrors, files, counts)
-        train, val = _own_lists(tree, counts)
-        train_aug, masks = _additional(tree, home, given, mirrors, files[1], train, val)
-        _expect(f"{tree}: train_aug", len(train_aug), counts.train_aug)
-        _write_masks(tree, [*train_aug, *val], masks, workers)
-        _write_list(tree, train_aug)
+        with exclusive(home, what="another download", keep=False):
+            _published_files(tree, home, given, mirrors, files, counts)
+            train, val = _own_lists(tree, counts)
+            train_aug, masks = _additional(tree, home, given, mirrors, files[1], train, val)
+            _expect(f"{tree}: train_aug", len(train_aug), counts.train_aug)
+            _write_masks(tree, [*train_aug, *val], masks, workers)
+            _write_list(tree, train_aug)
     leftovers = (*(home / "downloads" / file.name for file in files), home / "downloads" / "SBD")
     return VocResult(
         tree, counts.train, counts.val, counts.train_aug, tuple(path for path in leftovers if path.exists())

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from semples.core.plain import is_utf8
 from semples.data.problem import Problem
-from semples.data.text import is_utf8, nfc
+from semples.data.text import nfc
 
 
 @dataclass(frozen=True)

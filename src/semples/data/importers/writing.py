@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semples.core.disk import disk_trouble
 from semples.core.files import write_json, write_text
 from semples.core.progress import track
 from semples.data.classes import ClassList
 from semples.data.fetch.archives import place
 from semples.data.fetch.coco import csv_text
-from semples.data.fetch.download import disk_trouble
 from semples.data.importers.merging import Merged, Photo
 from semples.data.names import PHOTO_FOLDERS, split_of
 

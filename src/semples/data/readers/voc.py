@@ -21,13 +21,16 @@ from pathlib import Path
 from xml.parsers import expat
 
 from semples.core.errors import UserError
+from semples.core.files import SpecialFile, read_file
+from semples.core.plain import is_utf8
 from semples.data.class_labels import ClassLabels
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.listfile import given_list, list_of, named_lists
+from semples.data.listing import not_utf8
 from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.readers.folder import unknown_tag
 from semples.data.tagfile import read_table
-from semples.data.text import is_utf8, nfc, read_text
+from semples.data.text import nfc, read_text
 
 DEFAULT_SPLITS = ("train_aug", "trainaug", "train")
 LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main")
@@ -136,6 +139,10 @@ def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     """Photo files by id; of two with the same name the first in order of name counts (a.jpg before a.png)."""
     names = _names(folder / "JPEGImages", PHOTO_SUFFIXES)
     for path in sorted((folder / "JPEGImages").iterdir()):
+        if not is_utf8(path.name):
+            if path.suffix.casefold() in PHOTO_SUFFIXES:
+                problems.append(not_utf8(f"JPEGImages/{path.name}"))
+            continue
         stem = nfc(path.stem)
         if path.suffix.casefold() not in PHOTO_SUFFIXES or path.name.startswith("."):
             continue
@@ -270,7 +277,9 @@ def object_names(path: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_XML_BYTES:
             raise _Unusable(f"Annotations/{path.name}: refused, larger than {MAX_XML_BYTES} bytes")
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_file(path), True)
+    except SpecialFile as error:
+        raise _Unusable(str(error)) from None
     except (expat.ExpatError, OSError, ValueError, LookupError) as error:
         raise _Unusable(f"Annotations/{path.name}: not readable as XML: {error}") from None
     return [nfc(name) for name in names]

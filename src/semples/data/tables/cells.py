@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from semples.data.text import is_utf8, nfc
+from semples.core.plain import is_utf8
+from semples.data.text import nfc
 
 YES = frozenset({"1", "1.0", "1,0", "yes", "y", "true", "t", "x", "✓", "✔"})
 NO = frozenset({"", "0", "0.0", "0,0", "no", "n", "false", "f", "-1", "-1.0", "-1,0"})

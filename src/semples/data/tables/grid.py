@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
+from semples.core.plain import is_utf8
 from semples.data.names import is_photo_name
 from semples.data.tables.columns import PHOTO_COLUMNS, TAG_COLUMNS
-from semples.data.text import is_utf8, nfc
+from semples.data.text import nfc
 
 MAX_CELL = 10_000_000
 

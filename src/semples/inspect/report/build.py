@@ -18,6 +18,7 @@ from semples import __version__
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.files import write_text
+from semples.core.plain import plain
 from semples.data.dataset import TaggedDataset
 from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
@@ -90,7 +91,8 @@ def render(context: Context, *, limit: int) -> str:
         words=words,
         no_words=no_words,
         marks=marks,
-        data=_page_data(context, gallery, stages=stores, colours=colours, marks=marks) | {"after": threshold["after"]},
+        data=_all_shown(_page_data(context, gallery, stages=stores, colours=colours, marks=marks))
+        | {"after": threshold["after"]},
     )  # fmt: skip
 
 
@@ -174,8 +176,27 @@ def class_colours(count: int) -> list[str]:
 
 def _environment() -> Environment:
     return Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Names of other people without signs that turn, hide or break text."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _all_shown(value: Any) -> Any:
+    """The same for all text in plain data."""
+    if isinstance(value, dict):
+        return {_shown(key): _all_shown(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_shown(entry) for entry in value]
+    return _shown(value)
 
 
 def _asset(name: str) -> str:
