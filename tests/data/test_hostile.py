@@ -34,7 +34,7 @@ def test_only_regular_files_with_names_in_utf8_are_photos(tmp_path: Path) -> Non
     dataset = open_dataset(root)
     assert [item.id for item in dataset.items] == ["a", "good"]
     aside = {problem.where for problem in dataset.problems if problem.what.startswith("set aside")}
-    assert aside == {"device.jpg", "nowhere.jpg", "pipe.jpg", "\\udcff\\udcfe.jpg"}
+    assert aside == {"device.jpg", "nowhere.jpg", "pipe.jpg", "\\xff\\xfe.jpg"}
     json.dumps(check(dataset).to_json()).encode()
     result = import_annotations(root / "tags.csv", tmp_path / "out")
     assert tags(tmp_path / "out") == {"images/a": {"cat"}, "images/good": {"cat"}}
@@ -47,12 +47,12 @@ def test_photos_in_the_voc_layout_too(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert [item.id for item in dataset.items] == ["a"]
     named = {problem.where for problem in dataset.problems}
-    assert {"JPEGImages/pipe.jpg", "JPEGImages/device.jpg", "JPEGImages/\\udcff\\udcfe.jpg"} <= named
+    assert {"JPEGImages/pipe.jpg", "JPEGImages/device.jpg", "JPEGImages/\\xff\\xfe.jpg"} <= named
 
 
 @pytest.mark.parametrize("name", ["pipe.jpg", "device.jpg", "loop"])
 def test_no_pipe_is_ever_opened(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PhotoError, match=r"not a regular file|a folder"):
+    with pytest.raises(PhotoError, match=r"not a file but|a folder"):
         read_photo(odd_folder(tmp_path / "in") / name)
 
 

@@ -9,6 +9,7 @@ import pytest
 from semples.core.files import read_json
 from semples.run import folder
 from semples.run.folder import RECIPE, RUN, keep_both
+from semples.run.records import FORMAT
 
 
 class Cut(Exception):
@@ -19,6 +20,10 @@ def cut(*_: object) -> None:
     raise Cut
 
 
+def described(value: object) -> dict[str, object]:
+    return {"format": FORMAT, "recipe": value}
+
+
 def state(out: Path) -> tuple[object, str]:
     return read_json(out / RUN), (out / RECIPE).read_text()
 
@@ -27,26 +32,26 @@ def state(out: Path) -> tuple[object, str]:
 @pytest.mark.parametrize("before", [True, False])
 def test_cut_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, before: bool) -> None:
     if before:
-        keep_both(tmp_path, {"recipe": 1}, "name: one\n")
+        keep_both(tmp_path, described(1), "name: one\n")
     with monkeypatch.context() as patch:
         patch.setattr(folder, at, cut)
         with pytest.raises(Cut):
-            keep_both(tmp_path, {"recipe": 2}, "name: two\n")
+            keep_both(tmp_path, described(2), "name: two\n")
     assert before or not (tmp_path / RUN).exists()  # without its recipe there is no run
-    keep_both(tmp_path, {"recipe": 2}, "name: two\n")
-    assert state(tmp_path) == ({"recipe": 2}, "name: two\n")
+    keep_both(tmp_path, described(2), "name: two\n")
+    assert state(tmp_path) == (described(2), "name: two\n")
 
 
 def test_nothing_is_written_where_both_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_both(tmp_path, {"files": ("a",)}, "name: größe\n")
+    keep_both(tmp_path, described(("a",)), "name: größe\n")
     monkeypatch.setattr(folder, "write_text", cut)
-    keep_both(tmp_path, {"files": ("a",)}, "name: größe\n")
+    keep_both(tmp_path, described(("a",)), "name: größe\n")
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[" * 100_000, "\0"])
 @pytest.mark.parametrize("name", [RUN, RECIPE])
 def test_damaged_files_are_written_anew(tmp_path: Path, name: str, damage: str) -> None:
-    keep_both(tmp_path, {"recipe": 1}, "name: one\n")
+    keep_both(tmp_path, described(1), "name: one\n")
     (tmp_path / name).write_text(damage)
-    keep_both(tmp_path, {"recipe": 1}, "name: one\n")
-    assert state(tmp_path) == ({"recipe": 1}, "name: one\n")
+    keep_both(tmp_path, described(1), "name: one\n")
+    assert state(tmp_path) == (described(1), "name: one\n")

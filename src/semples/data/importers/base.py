@@ -11,16 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
+from semples.core import safeyaml
 from semples.core.errors import UserError
 from semples.data.importers.annotations import Annotations
 from semples.data.importers.layout import list_import
 from semples.data.listing import Listing, other_files
 from semples.data.problem import Problem
 from semples.data.text import read_text
-
-MAX_DEPTH = 50  # of brackets in YAML, whose reader takes the square of their number
 
 
 @dataclass
@@ -142,21 +139,7 @@ def load_json(path: Path) -> Any:
 
 def load_yaml(path: Path) -> Any:
     """A YAML file of plain data. Raises UserError."""
-    return parse_yaml(path, read_text(path))
-
-
-def parse_yaml(path: Path, text: str) -> Any:
-    """Plain data in a text out of a file. Raises UserError."""
-    depth = deepest = 0
-    for sign in text:
-        depth += (sign in "[{") - (sign in "]}")
-        deepest = max(deepest, depth)
-    if deepest > MAX_DEPTH:
-        raise UserError(f"{path}: not readable as YAML (nested too deeply)")
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
+    return safeyaml.load_yaml(read_text(path), where=str(path))
 
 
 def _without_pixels(tree: dict[str, Any]) -> dict[str, Any]:

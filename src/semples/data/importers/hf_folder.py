@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
+from semples.core.safeyaml import load_yaml
 from semples.data.importers.annotations import Annotations, clean
-from semples.data.importers.base import Importer, Source, parse_yaml
+from semples.data.importers.base import Importer, Source
 from semples.data.importers.tables import entries_of
 from semples.data.tagfile import read_table
 from semples.data.text import read_text
@@ -47,7 +48,7 @@ def _names(root: Path) -> dict[int, str] | None:
     if readme.is_file():
         head = re.match(r"---\n(.*?)\n---", read_text(readme), re.DOTALL)
         try:
-            tree = parse_yaml(readme, head[1]) if head else None
+            tree = load_yaml(head[1], where=str(readme)) if head else None
         except UserError:
             tree = None
         told = _class_label(tree, 0)
