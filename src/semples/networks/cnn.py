@@ -275,7 +275,9 @@ def build_cnn(start: str, *, output_stride: int) -> Cnn:
     if not isinstance(content, dict) or not isinstance(content.get("hidden_sizes"), list):
         raise UserError(f"{config}: not the config.json of a ResNet or ConvNeXt in transformers format")
     model = HubCnn(content, output_stride=output_stride)
-    load_strictly(model.network, _without_classifier(load_state_dict(weights), content["model_type"]), where=str(weights))
+    load_strictly(
+        model.network, _without_classifier(load_state_dict(weights), content["model_type"]), where=str(weights)
+    )
     return model
 
 
