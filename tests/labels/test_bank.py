@@ -163,7 +163,6 @@ def test_erosion(seed: int, depth: float) -> None:
     found = eroded(labels, depth)
     assert set(np.unique(found)) - {255} == set(np.unique(labels)) - {255}
     assert (found[found != 255] == labels[found != 255]).all()
-    height, width = labels.shape
     reach = round(depth * max(labels.shape))
     for value in set(np.unique(labels)) - {255}:
         deep = np.zeros(labels.shape, bool)

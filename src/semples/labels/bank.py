@@ -44,8 +44,8 @@ class BankSettings:
     )
     erosion: float = setting(
         0.0,
-        "how deep masks are eroded before their features are pooled, as a share of the photo's longer side; a mask that "
-        "would vanish keeps its inner half",
+        "how deep masks are eroded before their features are pooled, as a share of the photo's longer side; a mask "
+        "that would vanish keeps its inner half",
         low=0,
         high=0.5,
         source="ModuSeg: 20 pixels of about 500, 0.04; superpixels already end at edges",
@@ -114,7 +114,7 @@ def unit(rows: Floats, blocks: Sequence[int]) -> Floats:
         np.divide(part, length, out=np.zeros_like(part), where=length > 0)
         for part, length in zip(parts, lengths, strict=True)
     ]
-    return np.concatenate(scaled, axis=1) / np.float32(np.sqrt(len(blocks)))
+    return np.asarray(np.concatenate(scaled, axis=1) / np.sqrt(len(blocks)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,11 @@ def eroded(labels: NDArray[np.uint8], depth: float) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class RegionBank:
-    """Entries of many photos. vectors: float32 (N,C), of length 1. values: uint8 (N,), label values. photos: int64 (N,),
-    the number of the photo that an entry comes from."""
+    """Entries of many photos.
+
+    vectors: float32 (N,C), of length 1. values: uint8 (N,), label values. photos: int64 (N,), the number of the photo
+    that an entry comes from.
+    """
 
     vectors: Floats
     values: NDArray[np.uint8]

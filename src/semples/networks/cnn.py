@@ -1,15 +1,16 @@
 """Convolutional networks behind one small interface: EfficientNet-Lite0, ResNet and ConvNeXt.
 
 Every network here is always in eval mode: batch normalisation keeps the statistics that the weights were trained with,
-and stochastic depth and dropout are off. Running statistics would be a state that depends on the order of batches and on
-how photos are spread over processes, so a resumed run would not be the same as an uncut one, nor two processes the same
-as one; and batches here are small, so that statistics of a batch are worse than the old ones. Scales and shifts of the
-normalisation do learn.
+and stochastic depth and dropout are off. Running statistics would be a state that depends on the order of batches and
+on how photos are spread over processes, so a resumed run would not be the same as an uncut one, nor two processes the
+same as one; and batches here are small, so that statistics of a batch are worse than the old ones. Scales and shifts of
+the normalisation do learn.
 
-Cells and pixels. Cell i of a map of stride s is taken for the middle of pixels s·i .. s·i + s - 1. Convolutional networks
-look elsewhere: EfficientNet (padding SAME) at pixel s·i + s - 1, ResNet at s·i; half a cell, that is 16 pixels at stride
-32, by which every CAM would be shifted. So a photo is framed with mean colour on the left and top until the cells look at
-the middles of their squares, and on the right and bottom to whole cells; a side of n pixels gives ceil(n / s) cells.
+Cells and pixels. Cell i of a map of stride s is taken for the middle of pixels s·i .. s·i + s - 1. Convolutional
+networks look elsewhere: EfficientNet (padding SAME) at pixel s·i + s - 1, ResNet at s·i; half a cell, that is 16 pixels
+at stride 32, by which every CAM would be shifted. So a photo is framed with mean colour on the left and top until the
+cells look at the middles of their squares, and on the right and bottom to whole cells; a side of n pixels gives
+ceil(n / s) cells.
 """
 
 from __future__ import annotations
@@ -109,8 +110,8 @@ class Cnn(nn.Module, ABC):
 
 
 def framed(image_B3HW: Tensor, before: int, stride: int, skip: int) -> Tensor:
-    """The images with `before` pixels of 0 (the mean colour) on the left and top, and as many on the right and bottom as
-    make whole cells, at least `skip` more than the images have."""
+    """The images with `before` pixels of 0 (the mean colour) on the left and top, and on the right and bottom as many
+    as make whole cells, at least `skip` more than the images have."""
     height, width = image_B3HW.shape[-2:]
     right, bottom = (
         stride * max(math.ceil((side + before) / stride), math.ceil(side / stride) + skip) - side - before
@@ -120,8 +121,10 @@ def framed(image_B3HW: Tensor, before: int, stride: int, skip: int) -> Tensor:
 
 
 def read_at(values_BChw: Tensor, placing: Placing, pixels: list[Tensor]) -> Tensor:
-    """A map read bilinearly at given pixels, rows and columns, of the framed photo: (B,C,len(rows),len(columns)). Beyond
-    the outer cells these are repeated."""
+    """A map read bilinearly at given pixels, rows and columns, of the framed photo: (B,C,len(rows),len(columns)).
+
+    Beyond the outer cells these are repeated.
+    """
     for axis, places in zip((-2, -1), pixels, strict=True):
         cells = ((places.to(values_BChw) - placing.offset) / placing.stride).clamp(0, values_BChw.shape[axis] - 1)
         low = cells.floor().long()

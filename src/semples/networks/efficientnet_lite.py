@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -118,10 +119,10 @@ class EfficientNetLite0(nn.Module):
         """Where the weights were trained on every second cell they now look two cells apart, at all cells."""
         first = self.stage_ends[4] + 1
         for index, block in enumerate(self.blocks[first:]):
-            convolution = block.depthwise_conv
-            convolution.stride = (1, 1)  # type: ignore[union-attr]
+            convolution = cast(Block, block).depthwise_conv
+            convolution.stride = (1, 1)
             if index:
-                convolution.dilation = (2, 2)  # type: ignore[union-attr]
+                convolution.dilation = (2, 2)
 
     def depths(self, image_B3HW: Tensor) -> list[Tensor]:
         """Features of three depths, (B,40,h,w), (B,112,h,w) and (B,320,h,w), at strides 8, 16 and the output's."""
