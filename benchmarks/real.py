@@ -8,10 +8,10 @@ DIR: a folder with tags.csv, classes.txt and masks. Photos are divided by a hash
 half; they are trained on by their tags and then labelled, and as many others are segmented without tags. Each finished
 cell is a JSON file in the folder F.cells and is not computed again, so a benchmark that was cut goes on where it was.
 
-F gets, as mIoU in 0..1 with the background: `cam` (threshold without masks), `cam_by_masks`, `labels` (threshold without
-masks, regions and CRF, then region bank and CRF), `labels_by_masks`, `segmenter` (the bank on other photos, no tags),
-`boundary` (boundary IoU of `labels`), `seconds`, and `steps` with every figure on the way. --rows: a folder for pictures
-of the best, the middle and the worst photos: photo, CAM, label map before and after the bank, truth.
+F gets, as mIoU in 0..1 with the background: `cam` (threshold without masks), `cam_by_masks`, `labels` (threshold
+without masks, regions and CRF, then region bank and CRF), `labels_by_masks`, `segmenter` (the bank on other photos, no
+tags), `boundary` (boundary IoU of `labels`), `seconds`, and `steps` with every figure on the way. --rows: a folder for
+pictures of the best, the middle and the worst photos: photo, CAM, label map before and after the bank, truth.
 """
 
 from __future__ import annotations
@@ -350,9 +350,9 @@ def draw_rows(split: Split, folder: Path, *, count: int = 5, height: int = 160) 
     ranked: list[tuple[float, Item]] = []
     for item, _, truth in looked_at(split.photos):
         labels, value = split.labels("bank", item), item.tags[0] + 1
-        either = np.count_nonzero((labels == value) | (truth == value))
-        both = np.count_nonzero((labels == value) & (truth == value))
-        ranked.append((float(both / max(1, either)), item))
+        masks = (labels == value, truth == value)
+        either, both = (int(np.count_nonzero(joined)) for joined in (masks[0] | masks[1], masks[0] & masks[1]))
+        ranked.append((both / max(1, either), item))
     ranked.sort(key=lambda pair: -pair[0])
     middle = max(0, (len(ranked) - count) // 2)
     parts = {"best": ranked[:count], "middle": ranked[middle : middle + count], "worst": ranked[-count:]}
