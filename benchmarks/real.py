@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from semples.cams.make import photo_cams
@@ -35,14 +34,14 @@ from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
 from semples.core.palette import colour, read_label_png, write_label_png
 from semples.data.dataset import Item, TaggedDataset, open_dataset, with_items
-from semples.data.transforms import image_to_tensor
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import confusion_matrix, mean_of_known, scores_from_confusion
 from semples.evaluation.curve import CurveAccumulator, threshold_range
 from semples.evaluation.selection import Grid, Signs, at, choose, steadiness
 from semples.generators.base import load_generator, save_generator
 from semples.generators.cnn import CnnGenerator, CnnSettings, build
-from semples.labels.bank import BankSettings, Features, RegionBank, entries_of
+from semples.labels.bank import BankSettings, RegionBank, entries_of
+from semples.labels.bank_segmenter import SUPERPIXELS, cnn_features
 from semples.labels.crf.dense import DenseCrf
 from semples.labels.labelling import Labeller, Scored, refined
 from semples.labels.proposals.superpixels import superpixels
@@ -73,10 +72,6 @@ WARMUP = StageSettings(
 )
 CAMS = CamSettings(scales=(1.0, 1.5))
 REGIONS = RegionSettings(proposals="felzenszwalb", background="threshold")
-PIECES = RegionSettings(proposals="slic", scales=(200.0,))
-"""The regions of the bank."""
-STRIDE = 8
-"""Pixels of a cell of the bank's features, those of three depths of the generator's network."""
 BANK = BankSettings()
 CRF = CrfSettings()
 GRID = Grid(reach=4)
@@ -258,19 +253,14 @@ def make_labels(split: Split, method: Any) -> dict[str, Any]:
     }
 
 
-def features(model: CnnGenerator, photo: np.ndarray) -> Features:
-    """What the bank compares: three depths of the generator's network."""
-    with torch.no_grad():
-        depths = model.network.depths(image_to_tensor(photo, model.mean, model.std)[None], stride=STRIDE)
-    blocks = tuple(int(values.shape[1]) for values in depths)
-    return Features(torch.cat(depths, dim=1)[0].numpy(), (float(STRIDE), float(STRIDE)), blocks)
-
-
 def make_bank(split: Split, which: str) -> dict[str, Any]:
     """The bank of the label maps at one of the two thresholds, on its own photos with tags and on others without."""
     model, crf = generator(split), DenseCrf(CRF)
     threshold = read_json(split.folder / f"{BEFORE}.json")[which]["threshold"]
-    seen = {item.id: (features(model, photo), superpixels(photo, PIECES)) for item, photo, _ in looked_at(split.photos)}
+    seen = {
+        item.id: (cnn_features(model.network, photo), superpixels(photo, SUPERPIXELS))
+        for item, photo, _ in looked_at(split.photos)
+    }
     entries = [
         entries_of(*seen[item.id], split.labels(f"{BEFORE}-{threshold:.2f}", item), BANK) for item in split.photos.items
     ]
@@ -285,7 +275,7 @@ def make_bank(split: Split, which: str) -> dict[str, Any]:
             write_label_png(split.map_path("bank", item), final)
     if which == "without":
         for item, photo, truth in looked_at(split.others):
-            free = bank.label(features(model, photo), superpixels(photo, PIECES), tags=None)
+            free = bank.label(cnn_features(model.network, photo), superpixels(photo, SUPERPIXELS), tags=None)
             tally.add("segmenter", truth, free_refined(crf, free, photo), item)
     return {"threshold": threshold, "entries": len(bank.values)} | tally.result()
 
