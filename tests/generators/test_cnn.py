@@ -21,7 +21,7 @@ CLASSES = 3
 
 @pytest.fixture(params=["classifier", "all"])
 def model(request: pytest.FixtureRequest) -> CnnGenerator:
-    return build(CnnSettings(start="random", trains=request.param), num_classes=CLASSES, seed=3)
+    return build(CnnSettings(start="random", learns=request.param, trains=request.param), num_classes=CLASSES, seed=3)
 
 
 def photos(count: int = 2, *size: int) -> torch.Tensor:
@@ -56,7 +56,7 @@ def test_losses_by_hand() -> None:
         settings = CnnSettings(start="random", pooling=pooling, sharpness=2.0)  # type: ignore[arg-type]
         model = build(settings, num_classes=CLASSES, seed=0)
         model.classifier.weight.mul_(100)
-        maps = model.maps(photos()).flatten(2).double()
+        maps = model._maps(photos(), "all").flatten(2).double()
         logits = maps.mean(2) if pooling == "mean" else (2 * maps).exp().mean(2).log() / 2
         right = torch.where(tags, logits, -logits)
         wanted = -torch.sigmoid(right).log().mean(1)
@@ -74,7 +74,9 @@ def test_gradients_go_where_they_may(model: CnnGenerator) -> None:
     model.classification_loss(photos(), torch.eye(2, CLASSES) > 0).sum().backward()
     unreached = [p for p in model.warmup_parameters() if p.grad is None]
     assert not unreached
-    assert {id(p) for p in model.warmup_parameters()} == {id(p) for p in model.parameters()}
+    others = {id(p) for p in model.parameters()} - {id(p) for p in model.warmup_parameters()}
+    assert not any(p.grad is not None for p in model.parameters() if id(p) in others)
+    assert bool(others) == (model.learns == "classifier")
 
 
 def test_statistics_do_not_learn(model: CnnGenerator) -> None:
