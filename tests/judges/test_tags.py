@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -18,6 +19,7 @@ from semples.judges.tags import (
     TagJudgeSettings,
     filled,
     fold_of,
+    from_config,
     gain_at,
     look,
     noisy_or,
@@ -155,6 +157,10 @@ def test_it_looks_at_photos_and_lets_gradients_through() -> None:
     assert image.grad is not None
     assert image.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
+    again = from_config(json.loads(json.dumps(model.config_dict())), num_classes=K)
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.log_odds(again.encode_images(photos[:2]), torch.tensor([0, 1]), torch.ones(2)), odds)
     p = torch.sigmoid(odds)
     torch.testing.assert_close(model.attract(odds), -p.log())
     torch.testing.assert_close(model.repel(odds), -(1 - p).log())

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from semples.core.errors import UserError
 from semples.core.schema import setting
 from semples.generators.base import Pairs
 from semples.networks.cnn import LITE, RGB, Cnn
+from semples.networks.cnn import from_config as cnn_from_config
 
 KNOTS = (0.0, 0.05, 0.15, 0.3, 0.5, 1.0)
 """Visible shares between which the gain is interpolated linearly; at the first it is 0."""
@@ -79,7 +80,7 @@ class TagJudge(nn.Module):
     def __init__(self, network: Cnn, *, num_classes: int, folds: int, image_size: int) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
-        self.image_size = image_size
+        self.folds, self.image_size = folds, image_size
         self.mean: RGB = network.mean
         self.std: RGB = network.std
         self.register_buffer("vectors", torch.zeros(folds, num_classes, network.channels))
@@ -109,6 +110,10 @@ class TagJudge(nn.Module):
         prior_P = self.prior[label_P]
         return prior_P + gain_at(area_P, self.gains) * (raw_P - prior_P)
 
+    def config_dict(self) -> dict[str, Any]:
+        """Plain data with a key `kind`, from which `from_config` builds an equal judge."""
+        return {"kind": "tags", "network": self.network.config_dict(), "folds": self.folds, "size": self.image_size}
+
     def attract(self, log_odds_P: Tensor) -> Tensor:
         """-log p: asks for the class."""
         return F.softplus(-log_odds_P)
@@ -130,14 +135,13 @@ class TagJudge(nn.Module):
         UserError where a class is on no photo or on all of them.
         """
         check_tags(tags_NK)
-        folds = len(self.vectors)
         share_K = tags_NK.float().mean(0)
         self.prior.copy_(torch.logit(share_K))
         self.centre.copy_(torch.cat([seen.view, seen.rest]).mean(0))
         view, rest = (F.normalize(x - self.centre, dim=1) for x in (seen.view, seen.rest))
         centred = Seen(view, rest, seen.area, seen.photo)
-        fold_V = fold_of(seen.photo, folds)
-        for fold in range(folds):
+        fold_V = fold_of(seen.photo, self.folds)
+        for fold in range(self.folds):
             chosen = fold_V != fold
             part = Seen(view[chosen], rest[chosen], seen.area[chosen], seen.photo[chosen])
             vectors, offsets = fit_vectors(part, tags_NK, self.prior, settings)
@@ -152,6 +156,12 @@ class TagJudge(nn.Module):
             for gains in (self.gains, torch.zeros_like(self.gains))
         ]
         return {"loss": float(losses[0]), "prior": float(losses[1])}
+
+
+def from_config(config: dict[str, Any], *, num_classes: int) -> TagJudge:
+    """The judge that `config_dict` described, which has learned nothing; its state dict holds all that it learns."""
+    network = cnn_from_config(config["network"])
+    return TagJudge(network, num_classes=num_classes, folds=config["folds"], image_size=config["size"])
 
 
 def fold_of(photo_P: Tensor, folds: int) -> Tensor:
