@@ -33,12 +33,13 @@ from semples.cams.make import photo_cams
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
 from semples.core.palette import colour, read_label_png, write_label_png
+from semples.core.safeload import load_state_dict
 from semples.data.dataset import Item, TaggedDataset, open_dataset, with_items
 from semples.evaluation.boundary import BoundaryAccumulator
 from semples.evaluation.confusion import confusion_matrix, mean_of_known, scores_from_confusion
 from semples.evaluation.curve import CurveAccumulator, threshold_range
 from semples.evaluation.selection import Grid, Signs, at, choose, steadiness
-from semples.generators.base import load_generator, save_generator
+from semples.generators.base import save_generator
 from semples.generators.cnn import CnnGenerator, CnnSettings, build
 from semples.labels.bank import BankSettings, RegionBank, entries_of
 from semples.labels.bank_segmenter import SUPERPIXELS, cnn_features
@@ -47,6 +48,7 @@ from semples.labels.labelling import Labeller, Scored, refined
 from semples.labels.proposals.superpixels import superpixels
 from semples.labels.regions import SUFFIX, Regions, read_regions, write_regions
 from semples.labels.threshold import label_map, winner_map
+from semples.networks.weights import load_strictly
 from semples.recipe import (
     AugmentSettings,
     CamSettings,
@@ -77,6 +79,8 @@ CRF = CrfSettings()
 GRID = Grid(reach=4)
 BEFORE = "regions+crf"
 """The label maps that the bank is made of."""
+WHICH = ("without", "by_masks")
+"""Where a threshold comes from."""
 AROUND = (-0.16, -0.08, 0.0, 0.08, 0.16)
 """Thresholds that label maps are tried at by masks, about the best of the CAMs by masks."""
 
@@ -168,8 +172,8 @@ def warm_up(split: Split) -> dict[str, Any]:
 
 
 def generator(split: Split) -> CnnGenerator:
-    model, _ = load_generator(weights(split))
-    assert isinstance(model, CnnGenerator)
+    model = build(GENERATOR, num_classes=split.classes, seed=split.seed)
+    load_strictly(model, load_state_dict(weights(split)), where=str(weights(split)))
     return model.eval()
 
 
@@ -180,8 +184,10 @@ def make_cams(split: Split) -> dict[str, Any]:
     curve = CurveAccumulator(split.classes, threshold_range(2, 96))
     classes, steady = list[int](), list[np.ndarray]()
     for item, photo, truth in looked_at(split.photos):
-        cams = photo_cams(model, [photo], [item.tags], settings=CAMS, generator=settings)[0]
-        store.write(item.id, cams, photo.shape[:2])
+        if not store.has(item.id):
+            made = photo_cams(model, [photo], [item.tags], settings=CAMS, generator=settings)[0]
+            store.write(item.id, made, photo.shape[:2])
+        cams = store.read(item.id)
         curve.add(truth, *winner_map(cams, truth.shape), where=item.id)
         classes += item.tags
         maps = [label_map(cams, truth.shape, threshold=threshold) for threshold in GRID.maps]
@@ -264,7 +270,10 @@ def make_labels(split: Split, method: Any) -> dict[str, Any]:
 def make_bank(split: Split, which: str) -> dict[str, Any]:
     """The bank of the label maps at one of the two thresholds, on its own photos with tags and on others without."""
     model, crf = generator(split), DenseCrf(CRF)
-    threshold = read_json(split.folder / f"{BEFORE}.json")[which]["threshold"]
+    thresholds = {name: read_json(split.folder / f"{BEFORE}.json")[name]["threshold"] for name in WHICH}
+    threshold = thresholds[which]
+    if which == "by_masks" and thresholds["without"] == threshold:
+        return {key: value for key, value in read_json(split.folder / "bank-without.json").items() if key != "seconds"}
     seen = {
         item.id: (cnn_features(model.network, photo), superpixels(photo, SUPERPIXELS))
         for item, photo, _ in looked_at(split.photos)
@@ -326,7 +335,7 @@ def measure(split: Split, rows: Path | None) -> dict[str, Any]:
     }
     for method in ("crf", "regions", "regions+crf"):
         steps[method] = split.cell(method, partial(make_labels, split, method))
-    for which in ("without", "by_masks"):
+    for which in WHICH:
         steps[f"bank-{which}"] = split.cell(f"bank-{which}", partial(make_bank, split, which))
     if rows is not None:
         draw_rows(split, rows / split.folder.name)
