@@ -135,9 +135,6 @@ def drawn(dataset: TaggedDataset, *, half: str, split: int, count: int, folder: 
     return Split(photos, others, place, split)
 
 
-# ------------------------------------------------------------------------------------------------------------ network
-
-
 def weights(split: Split) -> Path:
     return split.folder / "generator.safetensors"
 
@@ -222,14 +219,11 @@ def figures(scores: Any) -> dict[str, Any]:
     return {"miou": share(scores.miou), "iou": [share(iou) for iou in scores.iou]}
 
 
-# ------------------------------------------------------------------------------------------------------------- labels
-
-
 def tried(split: Split) -> tuple[float, list[float]]:
     """The threshold without masks, and all that are tried."""
-    found = read_json(split.folder / "cam.json")
-    about = [round(min(0.9, max(0.04, found["by_masks"]["threshold"] + step)), 2) for step in AROUND]
-    return found["without"]["threshold"], sorted({found["without"]["threshold"], *about})
+    cam = read_json(split.folder / "cam.json")
+    about = [round(min(0.9, max(0.04, cam["by_masks"]["threshold"] + step)), 2) for step in AROUND]
+    return cam["without"]["threshold"], sorted({cam["without"]["threshold"], *about})
 
 
 def regions_of(split: Split, item: Item, photo: np.ndarray) -> Regions:
@@ -312,8 +306,8 @@ class Tally:
         self.boundaries: dict[str, BoundaryAccumulator] = {}
 
     def add(self, kind: str, truth: np.ndarray, labels: np.ndarray, item: Item) -> None:
-        found = confusion_matrix(truth, labels, num_classes=self.split.classes, where=item.id)
-        self.confusions[kind] = self.confusions.get(kind, 0) + found
+        counts = confusion_matrix(truth, labels, num_classes=self.split.classes, where=item.id)
+        self.confusions[kind] = self.confusions.get(kind, 0) + counts
         self.boundaries.setdefault(kind, BoundaryAccumulator(self.split.classes)).add(truth, labels)
 
     def result(self) -> dict[str, Any]:
@@ -322,9 +316,6 @@ class Tally:
             | {"boundary": share(mean_of_known(self.boundaries[kind].result()))}
             for kind, confusion in self.confusions.items()
         }
-
-
-# ------------------------------------------------------------------------------------------------------------ answers
 
 
 def measure(split: Split, rows: Path | None) -> dict[str, Any]:

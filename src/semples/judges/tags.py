@@ -221,9 +221,9 @@ def fit_gains(raw: Sequence[Tensor], seen: Seen, tags_NK: Tensor, prior_K: Tenso
         optimizer.zero_grad()
         noisy_or(*gained(raw, seen.area, prior_K, free.exp()), tags_VK).mean().backward()
         optimizer.step()
-    found = free.detach().exp()
-    found[0] = 0
-    return found
+    gains = free.detach().exp()
+    gains[0] = 0
+    return gains
 
 
 def check_tags(tags_NK: Tensor) -> None:

@@ -48,10 +48,12 @@ class BankSettings:
         "that would vanish keeps its inner half",
         low=0,
         high=0.5,
-        source="ModuSeg: 20 pixels of about 500, 0.04; superpixels already end at edges",
+        source="ModuSeg: 20 pixels of about 500, 0.04; with superpixels, which end at edges, it measured worse",
     )
     entries: Literal["regions", "masks"] = setting(
-        "regions", "what one entry is: a region, or the whole mask of a class in a photo", source="ModuSeg: masks"
+        "regions",
+        "what one entry is: a region, or the whole mask of a class in a photo",
+        source="ModuSeg: masks, which needs at least `neighbours` photos a class; own measurement: regions",
     )
     purity: float = setting(
         0.5,
@@ -131,8 +133,8 @@ def entries_of(features: Features, regions: Regions, labels: NDArray[np.uint8], 
     levels = (
         regions.levels if settings.entries == "regions" else (level_of_segments(np.zeros(regions.shape, np.uint8)),)
     )
-    found = [_level_entries(features, level, labels.ravel(), kept.ravel(), regions.shape, settings) for level in levels]
-    return Entries(np.concatenate([one.vectors for one in found]), np.concatenate([one.values for one in found]))
+    parts = [_level_entries(features, level, labels.ravel(), kept.ravel(), regions.shape, settings) for level in levels]
+    return Entries(np.concatenate([one.vectors for one in parts]), np.concatenate([one.values for one in parts]))
 
 
 def _level_entries(
@@ -225,10 +227,10 @@ class RegionBank:
         allowed = np.isin(self.values, values)
         if without is not None:
             allowed &= self.photos != without
-        found = np.zeros((len(values), len(vectors)), np.float32)
+        shares = np.zeros((len(values), len(vectors)), np.float32)
         if not allowed.any():
-            found[0] = 1
-            return found
+            shares[0] = 1
+            return shares
         place = np.searchsorted(values, self.values[allowed])
         similarity = vectors @ self.vectors[allowed].T
         count = min(self.settings.neighbours, similarity.shape[1])
@@ -237,8 +239,8 @@ class RegionBank:
         # A vote is 1 and a little for nearness, which decides between equals and never against a vote.
         weights = 1 + (closeness.clip(-1, 1) + 1) / 2 / (count + 1)
         rows = np.repeat(np.arange(len(vectors)), count)
-        np.add.at(found, (place[nearest].ravel(), rows), weights.ravel().astype(np.float32))
-        return found / found.sum(axis=0)
+        np.add.at(shares, (place[nearest].ravel(), rows), weights.ravel().astype(np.float32))
+        return shares / shares.sum(axis=0)
 
     def candidates(self, tags: Sequence[int] | None) -> NDArray[np.uint8]:
         """The label values that may be given, ascending, 0 first: uint8 (V,)."""

@@ -243,9 +243,9 @@ class _TrailingConv(nn.Conv2d):
 
     @classmethod
     def of(cls, module: nn.Conv2d) -> _TrailingConv:
-        found = cls(module.in_channels, module.out_channels, 2, bias=module.bias is not None)
-        found.weight, found.bias = module.weight, module.bias
-        return found
+        copy = cls(module.in_channels, module.out_channels, 2, bias=module.bias is not None)
+        copy.weight, copy.bias = module.weight, module.bias
+        return copy
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(F.pad(input, (0, 1, 0, 1)))
