@@ -210,8 +210,9 @@ def looked_at(dataset: TaggedDataset) -> Iterator[tuple[Item, np.ndarray, np.nda
         yield item, dataset.photo(item), truth
 
 
-def share(percent: float) -> float:
-    return round(percent / 100, 4)
+def share(percent: float) -> float | None:
+    """A figure in 0..1 ready for JSON; None where it does not exist."""
+    return None if np.isnan(percent) else round(float(percent) / 100, 4)
 
 
 def figures(scores: Any) -> dict[str, Any]:
