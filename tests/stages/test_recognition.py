@@ -73,8 +73,8 @@ def test_nothing_in_the_mask_is_the_mean_colour(judge: Judge) -> None:
     assert judge.probabilities(first, [empty], [0])[0] == judge.probabilities(second, [empty], [0])[0]
 
 
-@pytest.mark.parametrize("width", (-1, 0, 1))
-@pytest.mark.parametrize("height", (-1, 0, 1))
+@pytest.mark.parametrize("width", [-1, 0, 1])
+@pytest.mark.parametrize("height", [-1, 0, 1])
 def test_photos_about_as_large_as_the_input(judge: Judge, height: int, width: int) -> None:
     side = judge.clip.image_size
     shape = (side + height, side + width)
