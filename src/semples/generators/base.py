@@ -86,6 +86,10 @@ class Generator(nn.Module, ABC):
         """What matching and refinement train. Everything else gets no gradient from `cams`."""
         return ()
 
+    def normalisation(self, settings: GeneratorSettings) -> tuple[RGB, RGB]:
+        """Mean and standard deviation that photos are normalised with, at first: those of the settings."""
+        return settings.mean, settings.std
+
     def saved_state(self) -> dict[str, Tensor]:
         """Tensors that a file needs beside `config_dict`; one that builds on published weights leaves those out."""
         return self.state_dict()
@@ -125,7 +129,7 @@ class Generator(nn.Module, ABC):
 def build_generator(settings: GeneratorSettings, *, classes: ClassList, seed: int) -> Generator:
     """The mask generator that the settings name, with its start weights. Raises UserError."""
     made: Generator = GENERATORS.load(settings.kind).build(settings, classes=classes, seed=seed)
-    return _named(made, settings.kind, classes.names, settings.mean, settings.std)
+    return _named(made, settings.kind, classes.names, *made.normalisation(settings))
 
 
 def save_generator(model: Generator, path: Path) -> None:

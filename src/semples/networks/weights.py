@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHIPPED = "shipped:"
+PACKAGED = "efficientnet-lite0"  # weights that a Python package of that name brings
 SUFFIXES = (".pth", ".pt", ".bin", ".npz", ".npy", ".pkl", ".safetensors", ".tar", ".json")
 
 
@@ -55,10 +56,10 @@ def local_source(source: str) -> Path | None:
 def source_digest(source: str) -> str:
     """What identifies a model source in a run's records: the content of local files, the name of a hub id.
 
-    `random` and a `FAMILY:` before a source (`vit:`, `scratch:`) stand for themselves.
+    `random`, the weights of a package and a `FAMILY:` before a source (`vit:`, `scratch:`) stand for themselves.
     """
     family, colon, rest = source.partition(":")
-    if source == "random" or (family == "scratch" and not Path(rest).exists()):
+    if source in ("random", PACKAGED) or (family == "scratch" and not Path(rest).exists()):
         return source
     if colon and f"{family}:" != SHIPPED and not Path(source).exists():
         return f"{family}:{source_digest(rest)}"

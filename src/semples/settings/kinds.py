@@ -15,9 +15,13 @@ GENERATORS: Registry[Any] = Registry(
     "semples.generators",
     {
         "weaktr": "semples.generators.weaktr:WeakTr",
+        "cnn": "semples.generators.cnn:CnnGenerator",
     },
     base="semples.generators.base:Generator",
-    settings={"weaktr": "semples.settings.generators:WeakTrSettings"},
+    settings={
+        "weaktr": "semples.settings.generators:WeakTrSettings",
+        "cnn": "semples.settings.generators:CnnSettings",
+    },
 )
 
 JUDGES: Registry[Any] = Registry(
