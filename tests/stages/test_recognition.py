@@ -71,3 +71,13 @@ def test_nothing_in_the_mask_is_the_mean_colour(judge: Judge) -> None:
     empty = np.zeros((30, 30), bool)
     first, second = (rng.integers(0, 256, (30, 30, 3), np.uint8) for _ in range(2))
     assert judge.probabilities(first, [empty], [0])[0] == judge.probabilities(second, [empty], [0])[0]
+
+
+@pytest.mark.parametrize("width", (-1, 0, 1))
+@pytest.mark.parametrize("height", (-1, 0, 1))
+def test_photos_about_as_large_as_the_input(judge: Judge, height: int, width: int) -> None:
+    side = judge.clip.image_size
+    shape = (side + height, side + width)
+    photo = np.random.default_rng(4).integers(0, 256, (*shape, 3), np.uint8)
+    (found,) = judge.probabilities(photo, [np.ones(shape, bool)], [0])
+    assert 0 < found < 1

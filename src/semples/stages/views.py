@@ -43,7 +43,7 @@ class ViewMaker:
 
     def views(self, image_B3SS: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Foreground and background views (P,3,size,size)."""
-        if image_B3SS.shape[-1] != self.size:
+        if image_B3SS.shape[-2:] != (self.size, self.size):
             image_B3SS = F.interpolate(
                 image_B3SS, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
             )
