@@ -46,7 +46,7 @@ LEVELS = (0, 50, 100, 200, 400, 800, 1600, 3200)
 DECAY, WARM_STEPS, MEMORY = 0.05, 30, 0.98
 CHECKPOINT, LOG, SETTINGS, FIGURES = "checkpoint.pt", "log.jsonl", "settings.json", "bias.json"
 # What decides a run's numbers; the same command may be given more levels later.
-DECISIVE = ("p", "ground_named", "seed", "photos", "batch", "rate", "text_rate", "blobs")
+DECISIVE = ("p", "ground_named", "seed", "photos", "batch", "rate", "text_rate", "crop", "blobs")
 
 
 @dataclass
@@ -181,6 +181,7 @@ def train(student: Student, tokenizer: CLIPTokenizer, album: Album, arguments: a
                 step=student.step,
                 seed=arguments.seed,
                 ground_named=arguments.ground_named,
+                crop=arguments.crop,
                 blobs=arguments.blobs,
             )
             train_step(student, tokenizer, images, captions, arguments.rate)
@@ -206,6 +207,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of the image tower")
     parser.add_argument("--text-rate", type=float, default=0.1, help="that of the text tower, as a share; 0: frozen")
+    parser.add_argument("--crop", type=float, default=0.4, help="smallest side of a crop, of the photo's")
     parser.add_argument("--blobs", type=float, default=0.5, help="share of photos seen through random blobs")
     parser.add_argument("--start", type=Path, default=SHIPPED, help="CLIP to go on from")
     parser.add_argument("--scenes", type=int, default=400, help="for the figures")

@@ -32,7 +32,7 @@ def web_caption(
     """What somebody might write below the whole photo: one or all of its things, at times with a colour, and with
     probability `ground_named` (always where there is no thing) one or all of its backgrounds.
 
-    amounts: (len(WORDS),) how much of each word the photo shows, 0..1. colours: (classes,) 1-based colour of each thing.
+    amounts: (len(WORDS),) how much of each word the photo shows, 0..1. colours: (classes,) 1-based colour of things.
     """
     visible = np.flatnonzero(amounts[: len(WORDS) - 1] > 0.25)
     things = [int(word) for word in rng.permutation(visible[visible < len(CLASSES)])]
@@ -55,12 +55,13 @@ def web_caption(
 
 
 def web_batch(
-    album: Album, picks: NDArray[np.int64], *, step: int, seed: int, ground_named: float, blobs: float
+    album: Album, picks: NDArray[np.int64], *, step: int, seed: int, ground_named: float, crop: float, blobs: float
 ) -> tuple[Tensor, list[str]]:
-    """Photos (B,3,S,S), normalised, mildly cropped, mirrored and recoloured, and the caption of each whole photo.
+    """Photos (B,3,S,S), normalised, cropped, mirrored and recoloured, and the caption of each whole photo.
 
-    A share `blobs` of the photos is seen through smooth random blobs that know nothing of what the photo shows, so
-    that the mean colour around a view stays a familiar sight. Only (seed, step) decide.
+    A crop keeps a side of `crop` to 1.05 of the photo's, so what the caption names may lie outside. A share `blobs` of
+    the photos is seen through smooth random blobs that know nothing of what the photo shows, so that the mean colour
+    around a view stays a familiar sight. Only (seed, step) decide.
     """
     rng = np.random.default_rng([seed, step, 1])
     generator = torch.Generator().manual_seed(seed * 10_000_019 + step)
@@ -77,7 +78,7 @@ def web_batch(
         for row, pick in enumerate(picks)
     ]
     photos = torch.from_numpy(album.photos[picks]).permute(0, 3, 1, 2).float()
-    zoom = uniform(0.75, 1.05, count)
+    zoom = uniform(crop, 1.05, count)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = zoom * torch.where(uniform(0, 1, count) < 0.5, -1.0, 1.0)
     theta[:, 1, 1] = zoom

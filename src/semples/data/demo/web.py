@@ -2,8 +2,8 @@
 
 The pretraining photos of a CLIP with the co-occurrence bias of web-trained ones. Unlike the *biased* distribution of
 the weak task, a thing that is not on its own background may stand on any other, that of another class included, and
-some photos show backgrounds alone: what a web-trained model has seen of trains without rails and of rails without
-trains.
+some photos show neutral backgrounds alone. So a web-trained model sees trains without rails, but hardly ever rails
+without anything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from semples.data.demo.world import (
     scatter,
 )
 
-EMPTY = 0.08  # share of photos that show backgrounds alone
+EMPTY = 0.08  # share of photos that show neutral backgrounds alone
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class WebWorld(DemoWorld):
         """The plan of photo `index`."""
         rng = self._rng(index, purpose=0)
         if rng.random() < EMPTY:
-            grounds = [str(kind) for kind in rng.choice(GROUND_KINDS, size=1 + int(rng.random() < 0.5), replace=False)]
-            return Layout(tuple(grounds), random_border(rng) if len(grounds) == 2 else None, ())
+            empty = [str(kind) for kind in rng.choice(NEUTRAL_GROUNDS, size=1 + int(rng.random() < 0.5), replace=False)]
+            return Layout(tuple(empty), random_border(rng) if len(empty) == 2 else None, ())
         count = 1 if rng.random() < 0.6 else 2
         kinds = rng.choice(self.class_count, size=count, replace=False).tolist()
         grounds = []
