@@ -1,0 +1,132 @@
+"""The benchmark of the claim: arms' losses, choice of λ, equal fullness, and that finished cells are not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import claim
+from claim_arms import Clip, Pushing, _Photo, _Scored
+from semples.core.files import read_json
+from semples.judges.clip import FrozenClip
+from semples.stages.refinement import Refinement
+from semples.stages.views import ViewMaker
+from semples.training.task import Batch, Total
+from tests import tiny
+from tests.training import toy
+
+TAGS = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0]]) > 0
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> FrozenClip:
+    folder = tmp_path_factory.mktemp("clip")
+    return FrozenClip.load(str(tiny.save_clip(folder / "clip", image_size=toy.SIDE, patch_size=8)))
+
+
+def material(clip: FrozenClip):
+    generator = toy.generator(3)
+    generator.head.weight.data *= 20
+    with torch.no_grad():
+        texts = clip.encode_texts(
+            [f"a photo of {word}." for word in ("dog", "red car", "tall tree", "sea", "sky", "sand")]
+        )
+    random = torch.Generator().manual_seed(7)
+    image = torch.randn(3, 3, toy.SIDE, toy.SIDE, generator=random)
+    noise = torch.rand(3, 2 * toy.GENERATOR.depth, generator=random)
+    options = {"view_maker": ViewMaker(toy.SIDE, "relative"), "lambda_background": 0.7}
+    return generator.eval(), texts[:3], texts[3:], Batch(image, TAGS, noise), Total(3, 3), options
+
+
+def test_an_arm_with_one_text_a_class_is_the_stage_itself(clip: FrozenClip) -> None:
+    generator, classes, others, batch, total, options = material(clip)
+    stage = Refinement(generator, clip, classes, others, lambda_refinement=0.3, **options)
+    arm = Pushing(generator, clip, classes, pushed_KJE=others[:, None], weight=0.3, **options)
+    torch.testing.assert_close(arm(batch, total)["loss"], stage(batch, total)["loss"])
+
+
+def test_several_texts_are_averaged_and_shrinking_pays_for_the_mask_alone(clip: FrozenClip) -> None:
+    generator, classes, others, batch, total, options = material(clip)
+
+    def loss(pushed, weight: float) -> float:
+        arm = Pushing(generator, clip, classes, pushed_KJE=pushed, weight=weight, **options)
+        return float(arm(batch, total)["loss"].detach())
+
+    plain = loss(None, 0.0)
+    each = [loss(others[index].expand(3, 1, -1), 1.0) - plain for index in range(3)]
+    together = loss(others.expand(3, -1, -1), 1.0) - plain
+    assert together == pytest.approx(sum(each) / 3, rel=1e-4)
+    shrink = loss(None, 1.0) - plain
+    assert 0 < shrink < 1
+
+
+def test_equal_fullness_labels_as_many_pixels_as_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    photos = []
+    for _ in range(6):
+        cam = rng.random((20, 30), dtype=np.float32)
+        truth = (rng.random((20, 30)) < 0.3).astype(np.uint8)
+        grounds = np.where(truth > 0, 0, 1).astype(np.uint8)
+        photos.append(_Photo({0: cam}, np.ones((20, 30), np.uint8), cam, truth, grounds))
+    scored = _Scored(tuple(photos), [1])
+    threshold = scored.full_threshold()
+    labelled = np.mean([photo.value > threshold for photo in photos])
+    assert labelled == pytest.approx(np.mean([photo.truth > 0 for photo in photos]), abs=2e-3)
+    assert scored.cooccurrence(threshold).mean_fp_own == pytest.approx(labelled, abs=0.05)
+    assert scored.miou(threshold) <= scored.miou(scored.best_threshold()) + 0.01
+
+
+def figures(miou: float) -> dict:
+    return {"miou": miou, "auc": miou, "fp_own": 0.1, "full": {"miou": miou, "fp_own": 0.1}}
+
+
+def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def cell(bench, arm: str, weight: float) -> dict:
+        ran.append((bench.seed, arm, bench.lambda_background, weight))
+        best = {"warmup": 0.2, "matching": 0.3, "prompts": 0.35, "shrink": 0.33}[arm]
+        penalty = 0.1 * abs(bench.lambda_background - 0.3) * (arm != "warmup") + 0.1 * abs(weight - 1) * (weight > 0)
+        return figures(best - penalty + 0.01 * (bench.seed % 2))
+
+    monkeypatch.setattr(claim.Bench, "cell", cell)
+    arms = ["warmup", "matching", "prompts", "shrink"]
+    common = ["claim.py", "run", "--results", str(tmp_path / "results"), "--work", str(tmp_path), "--arms", *arms]
+
+    def call(*more: str) -> None:
+        monkeypatch.setattr("sys.argv", [*common, *more])
+        claim.main()
+
+    call("--worlds", "0", "1")
+    assert len(ran) == 2 * (1 + 3 * (1 + 2 * 3))
+    call("--worlds", "0", "1")
+    assert len(ran) == 44, "finished cells were run again"
+    call("--worlds", "200", "--chosen")
+    assert sorted(ran[44:]) == [
+        (200, "matching", 0.3, 0.0),
+        (200, "prompts", 0.3, 1.0),
+        (200, "shrink", 0.3, 1.0),
+        (200, "warmup", 1.0, 0.0),
+    ]
+    stored = read_json(tmp_path / "results" / "shipped" / "p0.9-world200-prompts-T0.3-R1.json")
+    assert (stored["arm"], stored["lambda"], stored["epochs"]) == ("prompts", 1.0, 12)
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["claim.py", "show", "--results", str(tmp_path / "results")])
+    claim.main()
+    shown = capsys.readouterr().out
+    assert "worlds not used for choosing" in shown
+    assert "| prompts | 0.3 | 1 | 1 | 0.350 |" in shown
+    assert "+0.050" in shown
+
+
+def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="demo_clip"):
+        claim.clip_of(str(tmp_path))
+    for part in ("demo_clip", "demo_vit"):
+        (tmp_path / part).mkdir()
+    assert claim.clip_of(str(tmp_path)) == Clip(f"{tmp_path.parent.name}-{tmp_path.name}", tmp_path)
