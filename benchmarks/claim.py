@@ -14,14 +14,16 @@ are not used for the final table:
 Figures on the training photos: AUC, FP-own and mIoU (benchmarks/cooccurrence.py), and mIoU and FP-own at *equal
 fullness*, where exactly as many pixels are labelled as the truth has on things, so that no arm gains by size alone.
 
-    python benchmarks/claim.py run --clips shipped work/claim/p0.9-q0.3-seed0/step-00400 --worlds 0 1 2
-    python benchmarks/claim.py run --clips ... --worlds 200 201 202 203 204 --chosen
-    python benchmarks/claim.py choose         # λ_T of (a), then λ of every arm, by mean mIoU on worlds below 100
+    python benchmarks/claim.py tune --clips shipped work/claim/p0.9-q0.3-seed0/step-00040 --worlds 0 1 2
+    python benchmarks/claim.py run --clips ... --worlds 200 201 202 203 204
+    python benchmarks/claim.py choose --clips ...
     python benchmarks/claim.py show
 
-Without --chosen every λ is tried. Every cell is a JSON file in --results, finished cells are skipped, so a stopped
-benchmark goes on where it was; `--share 1/2` and `--share 2/2` split the CLIPs and worlds between two processes. --work
-keeps what arms share. Worlds below 100 are for choosing, those from 200 on for the table.
+`tune` tries (a) at every λ_T, then every arm at every λ with the λ_T of the best (a), by mean mIoU over the given
+worlds; `run` takes what came out best (`choose` says what). With --background `tune` tries the arms at those λ_T.
+Every cell is a JSON file in --results, finished cells are skipped, so a stopped benchmark goes on where it was;
+`--share 1/2` and `--share 2/2` split the CLIPs between two processes. --work keeps what arms share. Worlds below 100
+are for choosing, those from 200 on for the table. A CLIP and a world take about half an hour of one core to tune.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from claim_arms import ARMS, PUSHED, Bench, Clip
+from claim_arms import ARMS, Bench, Clip
 from semples.core.files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results" / "claim"
@@ -73,18 +75,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """The folder of finished cells, one JSON a cell."""
+    """The folder of finished cells, one JSON a cell, apart for each p of the task and number of epochs."""
 
     folder: Path
     p: float = P
+    epochs: int = EPOCHS
 
     def path(self, clip: str, seed: int, cell: Cell) -> Path:
         """Where a cell lies."""
-        return self.folder / clip / f"p{self.p:g}-world{seed}-{cell.name}.json"
+        return self.folder / f"p{self.p:g}-E{self.epochs}" / clip / f"world{seed}-{cell.name}.json"
 
     def read(self) -> list[dict[str, Any]]:
-        """All finished cells of this p."""
-        return [read_json(path) for path in sorted(self.folder.glob(f"*/p{self.p:g}-world*.json"))]
+        """All finished cells of this p and these epochs."""
+        return [read_json(path) for path in sorted(self.folder.glob(f"p{self.p:g}-E{self.epochs}/*/world*.json"))]
 
 
 def cell_of(stored: dict[str, Any]) -> Cell:
@@ -101,18 +104,6 @@ def clip_of(text: str) -> Clip:
         if not (folder / part).is_dir():
             raise SystemExit(f"{text}: holds no {part}; give a folder that scripts/bias_tiny_clip.py left")
     return Clip(f"{folder.parent.name}-{folder.name}", folder)
-
-
-def all_cells(arms: Sequence[str], background: Sequence[float], push: Sequence[float]) -> Iterator[Cell]:
-    """Every arm at every λ_T and λ, the cheap ones that others build on first."""
-    if "warmup" in arms:
-        yield Cell("warmup")
-    for weight in background:
-        if "matching" in arms:
-            yield Cell("matching", weight)
-        for arm in arms:
-            if arm in (*PUSHED, "shrink"):
-                yield from (Cell(arm, weight, push_weight) for push_weight in push)
 
 
 def chosen_cells(cells: Sequence[dict[str, Any]], clip: str, arms: Sequence[str]) -> dict[str, Cell]:
@@ -135,7 +126,7 @@ def chosen_cells(cells: Sequence[dict[str, Any]], clip: str, arms: Sequence[str]
     return found
 
 
-def run(results: Results, clip: Clip, seed: int, cells: Sequence[Cell], *, work: Path, epochs: int) -> None:
+def run(results: Results, clip: Clip, seed: int, cells: Iterable[Cell], work: Path) -> None:
     """Every cell of a CLIP and a world that is not finished."""
     benches: dict[float, Bench] = {}
     for cell in cells:
@@ -143,12 +134,25 @@ def run(results: Results, clip: Clip, seed: int, cells: Sequence[Cell], *, work:
         if path.is_file():
             continue
         background = BACKGROUND[0] if cell.lambda_background is None else cell.lambda_background
-        bench = benches.setdefault(background, Bench(clip, seed, results.p, background, epochs, work))
+        bench = benches.setdefault(background, Bench(clip, seed, results.p, background, results.epochs, work))
         found = bench.cell(cell.arm, cell.weight or 0.0)
-        key = {"clip": clip.name, "seed": seed, "p": results.p, "arm": cell.arm, "epochs": epochs}
+        key = {"clip": clip.name, "seed": seed, "p": results.p, "arm": cell.arm, "epochs": results.epochs}
         key |= {"lambda_background": cell.lambda_background, "lambda": cell.weight}
         write_json(path, key | found)
-        print(f"{clip.name} {path.name}: mIoU {found['miou']:.3f}, AUC {found['auc']:.3f}", flush=True)
+        print(f"{clip.name} {path.stem}: mIoU {found['miou']:.3f}, AUC {found['auc']:.3f}", flush=True)
+
+
+def tune(results: Results, clip: Clip, arguments: argparse.Namespace) -> None:
+    """(a) at every λ_T on every world, then every other arm at every λ, with the λ_T of the best (a)."""
+    first = [Cell("matching", weight) for weight in arguments.background or BACKGROUND]
+    first += [Cell("warmup")] if "warmup" in arguments.arms else []
+    for seed in arguments.worlds:
+        run(results, clip, seed, first, arguments.work)
+    best = chosen_cells(results.read(), clip.name, ["matching"])["matching"].lambda_background
+    arms = [arm for arm in arguments.arms if arm not in ("warmup", "matching")]
+    rest = [Cell(arm, b, push) for b in arguments.background or [best] for arm in arms for push in arguments.push]
+    for seed in arguments.worlds:
+        run(results, clip, seed, rest, arguments.work)
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -199,41 +203,44 @@ def _row(cell: Cell, worlds: dict[int, dict[str, Any]], matching: dict[int, dict
     return f"| {' | '.join([cell.arm, *weights, str(len(worlds)), *means, *differences])} |"
 
 
-def main() -> None:
-    """Run, choose or show."""
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "choose", "show"))
+    parser.add_argument("what", choices=("tune", "run", "choose", "show"))
     parser.add_argument("--clips", nargs="+", default=["shipped"])
     parser.add_argument("--worlds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--background", type=float, nargs="+", default=list(BACKGROUND), help="λ_T")
+    parser.add_argument("--background", type=float, nargs="+", help=f"λ_T; default {BACKGROUND}, then the best")
     parser.add_argument("--push", type=float, nargs="+", default=list(PUSH), help="λ of the arms")
-    parser.add_argument("--chosen", action="store_true", help="only what is best on the worlds for choosing")
     parser.add_argument("--p", type=float, default=P, help="co-occurrence of the task's photos")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of (a), of (b) and of every arm")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path("runs/claim"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--share", default="1/1")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Tune, run, choose or show."""
+    arguments = read_arguments()
     torch.set_num_threads(arguments.threads)
-    results = Results(arguments.results, arguments.p)
+    results = Results(arguments.results, arguments.p, arguments.epochs)
     if arguments.what == "show":
         print(show(results))
         return
-    clips = [clip_of(text) for text in arguments.clips]
-    if arguments.what == "choose":
-        for clip in clips:
-            for arm, cell in chosen_cells(results.read(), clip.name, arguments.arms).items():
-                print(f"{clip.name} {arm}: λ_T {cell.lambda_background}, λ {cell.weight}")
-        return
     part, count = (int(number) for number in arguments.share.split("/"))
-    jobs = [(seed, clip) for seed in arguments.worlds for clip in clips]
-    for seed, clip in jobs[part - 1 :: count]:
-        cells = list(all_cells(arguments.arms, arguments.background, arguments.push))
-        if arguments.chosen:
-            cells = list(chosen_cells(results.read(), clip.name, arguments.arms).values())
-        run(results, clip, seed, cells, work=arguments.work, epochs=arguments.epochs)
+    for clip in [clip_of(text) for text in arguments.clips][part - 1 :: count]:
+        if arguments.what == "tune":
+            tune(results, clip, arguments)
+            continue
+        chosen = chosen_cells(results.read(), clip.name, arguments.arms)
+        if not chosen:
+            raise SystemExit(f"{clip.name}: nothing is tuned yet; see `claim.py tune`")
+        for arm, cell in chosen.items() if arguments.what == "choose" else ():
+            print(f"{clip.name} {arm}: λ_T {cell.lambda_background}, λ {cell.weight}")
+        for seed in arguments.worlds if arguments.what == "run" else ():
+            run(results, clip, seed, chosen.values(), arguments.work)
 
 
 if __name__ == "__main__":

@@ -121,15 +121,21 @@ class Bench:
         return context
 
     @cached_property
-    def prompted(self) -> Context:
-        """(a) and (b) at this λ_T."""
+    def matched(self) -> Context:
+        """(a) at this λ_T."""
         out = self.warm.out.with_name(f"{self.warm.out.name}-T{self.lambda_background:g}-{self.epochs}")
         for step in ("data", "warmup"):
             if not (out / step).is_dir():
                 shutil.copytree(self.warm.out / step, out / step)
         context = replace(self.warm, out=out)
-        pipeline.run(context, steps=["data", "warmup", "matching", "prompting"])
+        pipeline.run(context, steps=["data", "warmup", "matching"])
         return context
+
+    @cached_property
+    def prompted(self) -> Context:
+        """(b) after it."""
+        pipeline.run(self.matched, steps=["prompting"])
+        return self.matched
 
     # ------------------------------------------------------------------------------------------------------- arms
 
@@ -138,8 +144,9 @@ class Bench:
         if arm == "warmup":
             return self.figures(trained_generator(self.warm, "warmup"))
         if arm == "matching":
-            return self.figures(trained_generator(self.prompted, "matching")) | {"prompts": self.prompts_learned()}
-        return self.figures(self.refined(arm, weight))
+            return self.figures(trained_generator(self.matched, "matching"))
+        learned = {"prompts": self.prompts_learned()} if arm == "prompts" else {}
+        return self.figures(self.refined(arm, weight)) | learned
 
     @torch.no_grad()
     def pushed(self, arm: str) -> Tensor | None:

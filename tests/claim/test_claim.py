@@ -96,29 +96,29 @@ def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
 
     monkeypatch.setattr(claim.Bench, "cell", cell)
     arms = ["warmup", "matching", "prompts", "shrink"]
-    common = ["claim.py", "run", "--results", str(tmp_path / "results"), "--work", str(tmp_path), "--arms", *arms]
+    common = ["--results", str(tmp_path / "results"), "--work", str(tmp_path), "--arms", *arms]
 
-    def call(*more: str) -> None:
-        monkeypatch.setattr("sys.argv", [*common, *more])
+    def call(what: str, *worlds: str) -> str:
+        monkeypatch.setattr("sys.argv", ["claim.py", what, *common, "--worlds", *worlds])
+        capsys.readouterr()
         claim.main()
+        return capsys.readouterr().out
 
-    call("--worlds", "0", "1")
-    assert len(ran) == 2 * (1 + 3 * (1 + 2 * 3))
-    call("--worlds", "0", "1")
-    assert len(ran) == 44, "finished cells were run again"
-    call("--worlds", "200", "--chosen")
-    assert sorted(ran[44:]) == [
+    call("tune", "0", "1")
+    assert len(ran) == 2 * (1 + 3 + 2 * 3)
+    assert {background for _, arm, background, _ in ran if arm == "shrink"} == {0.3}
+    call("tune", "0", "1")
+    assert len(ran) == 20, "finished cells were run again"
+    call("run", "200")
+    assert sorted(ran[20:]) == [
         (200, "matching", 0.3, 0.0),
         (200, "prompts", 0.3, 1.0),
         (200, "shrink", 0.3, 1.0),
         (200, "warmup", 1.0, 0.0),
     ]
-    stored = read_json(tmp_path / "results" / "shipped" / "p0.9-world200-prompts-T0.3-R1.json")
+    stored = read_json(tmp_path / "results" / "p0.9-E12" / "shipped" / "world200-prompts-T0.3-R1.json")
     assert (stored["arm"], stored["lambda"], stored["epochs"]) == ("prompts", 1.0, 12)
-    capsys.readouterr()
-    monkeypatch.setattr("sys.argv", ["claim.py", "show", "--results", str(tmp_path / "results")])
-    claim.main()
-    shown = capsys.readouterr().out
+    shown = call("show", "0")
     assert "worlds not used for choosing" in shown
     assert "| prompts | 0.3 | 1 | 1 | 0.350 |" in shown
     assert "+0.050" in shown
