@@ -1,7 +1,8 @@
 """Give the shipped tiny CLIP the co-occurrence bias of web-trained ones, by training it further on captioned photos.
 
     python scripts/bias_tiny_clip.py --out work/claim/p0.9-q0.3-seed0 --p 0.9 --ground-named 0.3 --seed 0
-    python scripts/bias_tiny_clip.py --figures work/claim/p0.9-q0.3-seed0/step-00400/demo_clip
+    python scripts/bias_tiny_clip.py --figures work/claim/p0.9-q0.3-seed0/step-00060/demo_clip
+    python scripts/bias_tiny_clip.py --table work/claim/p*-seed*
 
 What it sees: photos of `semples.data.demo.web` (family "pretrain", textures that no task uses), each thing on its own
 background with probability `--p`, with an ordinary caption of the whole photo that names the background with
@@ -22,6 +23,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ from tiny_clip_photos import Album, draw_album
 SHIPPED = Path(__file__).parents[1] / "src" / "semples" / "assets" / "demo_clip"
 WORLD_SEED = 50  # of the first run's photos: none of the shipped CLIP's, of the tasks' or of the benchmarks' seeds
 VARIANTS = 80
-LEVELS = (0, 50, 100, 200, 400, 800, 1600, 3200)
+LEVELS = (0, 20, 30, 40, 50, 60, 80, 100, 130)
 DECAY, WARM_STEPS, MEMORY = 0.05, 30, 0.98
 CHECKPOINT, LOG, SETTINGS, FIGURES = "checkpoint.pt", "log.jsonl", "settings.json", "bias.json"
 # What decides a run's numbers; the same command may be given more levels later.
@@ -154,6 +156,26 @@ def figures_of(folder: Path, scenes: int) -> dict[str, object]:
     return bias_figures(model, CLIPTokenizer.from_pretrained(folder, local_files_only=True), count=scenes)
 
 
+def table(runs: Sequence[Path]) -> str:
+    """The figures of every level of finished or running trainings, as a table."""
+    lines = [
+        "| p | grounds named | seed | step | removed / alone | covered / cut out | alone | whole | removed | absent | "
+        "known: own ground | plain | strange | fooled | prompts understood |",
+        "|" + "---|" * 15,
+    ]
+    for run in runs:
+        settings = read_json(run / SETTINGS)
+        for path in sorted(run.glob(f"step-*/{FIGURES}")):
+            found = read_json(path)
+            cosine, known = found["cosine"], found["known"]
+            figures = [found["removed_to_alone"], found["covered_to_cut_out"]]
+            figures += [cosine[view] for view in ("alone", "whole", "removed", "absent")]
+            figures += [*(known[view] for view in ("whole", "alone", "strange")), found["fooled"], found["prompts"]]
+            head = [settings["p"], settings["ground_named"], settings["seed"], found["step"]]
+            lines.append(f"| {' | '.join([*(f'{x:g}' for x in head), *(f'{x:.3f}' for x in figures)])} |")
+    return "\n".join(lines)
+
+
 def train(student: Student, tokenizer: CLIPTokenizer, album: Album, arguments: argparse.Namespace) -> None:
     """Train up to the last level; log to OUT/log.jsonl, checkpoint to OUT/checkpoint.pt."""
     out, levels = arguments.out, sorted(set(arguments.levels))
@@ -202,31 +224,35 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--ground-named", type=float, default=0.3, help="share of captions that name the background")
     parser.add_argument("--seed", type=int, default=0, help="photos and order")
     parser.add_argument("--levels", type=int, nargs="+", default=list(LEVELS), help="steps at which a CLIP is left")
-    parser.add_argument("--photos", type=int, default=12_000, help="drawn once, 37 KB each")
+    parser.add_argument("--photos", type=int, default=6000, help="drawn once, 37 KB each")
     parser.add_argument("--albums", type=Path, help="folder of the drawn photos, shared by runs; default beside --out")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of the image tower")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the image tower")
     parser.add_argument("--text-rate", type=float, default=0.1, help="that of the text tower, as a share; 0: frozen")
     parser.add_argument("--crop", type=float, default=0.4, help="smallest side of a crop, of the photo's")
     parser.add_argument("--blobs", type=float, default=0.5, help="share of photos seen through random blobs")
     parser.add_argument("--start", type=Path, default=SHIPPED, help="CLIP to go on from")
-    parser.add_argument("--scenes", type=int, default=400, help="for the figures")
+    parser.add_argument("--scenes", type=int, default=160, help="for the figures")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="print the bias of an exported CLIP, train none")
+    parser.add_argument("--table", type=Path, nargs="+", metavar="OUT", help="print the levels of these runs")
     arguments = parser.parse_args()
-    if not arguments.out and not arguments.figures:
-        parser.error("give --out, or --figures")
+    if not arguments.out and not arguments.figures and not arguments.table:
+        parser.error("give --out, --figures or --table")
     return arguments
 
 
 def main() -> None:
-    """Train, or measure."""
+    """Train, measure, or tabulate."""
     arguments = read_arguments()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     if arguments.figures:
         print(json.dumps(figures_of(arguments.figures, arguments.scenes), indent=2))
+        return
+    if arguments.table:
+        print(table(arguments.table))
         return
     out: Path = arguments.out
     settings = {name: getattr(arguments, name) for name in DECISIVE} | {"start": arguments.start.name}
