@@ -103,6 +103,7 @@ class Bench:
     lambda_background: float
     epochs: int
     out: Path
+    photos: int = 300
 
     def recipe(self) -> Recipe:
         """The demo recipe with this CLIP, equal epochs for (a) and (c)."""
@@ -115,7 +116,7 @@ class Bench:
         """The world, and its generator warmed up: the same for every λ_T."""
         world = self.out / f"world-p{self.p:g}-seed{self.seed}"
         if not (world / "world.json").is_file():
-            write_world(world, photos={"train": 300}, seed=self.seed, p=self.p)
+            write_world(world, photos={"train": self.photos}, seed=self.seed, p=self.p)
         context = Context(self.recipe(), Source(world), self.out / self.clip.name / f"p{self.p:g}-seed{self.seed}")
         pipeline.run(context, steps=["data", "warmup"])
         return context
@@ -148,14 +149,13 @@ class Bench:
         learned = {"prompts": self.prompts_learned()} if arm == "prompts" else {}
         return self.figures(self.refined(arm, weight)) | learned
 
-    @torch.no_grad()
     def pushed(self, arm: str) -> Tensor | None:
         """Text features (K,J,E) that each class is pushed off, None for `shrink`."""
         if arm == "shrink":
             return None
         context = self.prompted
         clip = load_clip(context)
-        learned_KE, classes_KE = prompt_features(context, clip), class_features(context, clip)
+        learned_KE, classes_KE = prompt_features(context, clip).detach(), class_features(context, clip)
         if arm in ROLLS:
             return learned_KE.roll(ROLLS[arm], dims=0)[:, None]
         if arm in RANDOM:
@@ -212,13 +212,12 @@ class Bench:
         shutil.rmtree(folder)
         return generator
 
-    @torch.no_grad()
     def prompts_learned(self) -> dict[str, Any]:
         """What (b) found: for each class the rank of its own background's word among those of all backgrounds and
         classes, nearest first; mean cosines of the learned prompt with that word and with the class's own text."""
         context = self.prompted
         clip = load_clip(context)
-        learned_KE, classes_KE = prompt_features(context, clip), class_features(context, clip)
+        learned_KE, classes_KE = prompt_features(context, clip).detach(), class_features(context, clip)
         words_WE = self._ground_texts(clip)
         own = self._own_grounds()
         near_KW = learned_KE @ torch.cat([words_WE, classes_KE]).T
@@ -232,7 +231,8 @@ class Bench:
 
     def _ground_texts(self, clip: Any) -> Tensor:
         template = self.prompted.recipe.clip.class_template
-        texts: Tensor = clip.encode_texts([template.replace("{name}", word) for word in GROUND_KINDS])
+        with torch.no_grad():
+            texts: Tensor = clip.encode_texts([template.replace("{name}", word) for word in GROUND_KINDS])
         return texts
 
     def _own_grounds(self) -> list[int]:

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import claim
-from claim_arms import Clip, Pushing, _Photo, _Scored
+from claim_arms import Bench, Clip, Pushing, _Photo, _Scored
 from semples.core.files import read_json
+from semples.data.demo.world import CLASSES
 from semples.judges.clip import FrozenClip
+from semples.run.steps.train import class_features, load_clip
 from semples.stages.refinement import Refinement
 from semples.stages.views import ViewMaker
 from semples.training.task import Batch, Total
@@ -130,3 +132,22 @@ def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
     for part in ("demo_clip", "demo_vit"):
         (tmp_path / part).mkdir()
     assert claim.clip_of(str(tmp_path)) == Clip(f"{tmp_path.parent.name}-{tmp_path.name}", tmp_path)
+
+
+def test_every_arm_runs_on_a_small_world(tmp_path: Path) -> None:
+    bench = Bench(Clip("shipped", None), 3, 0.9, 1.0, 1, tmp_path, photos=20)
+    cells = {arm: bench.cell(arm, 1.0) for arm in ("prompts", "matching", "warmup", "random-0", "texts", "shrink")}
+    for found in cells.values():
+        assert 0 < found["miou"] < 1
+        assert found["full"]["miou"] <= found["miou"] + 0.02
+    assert len({found["auc"] for found in cells.values()}) == len(cells), "two arms trained the same"
+    assert set(cells["prompts"]["prompts"]["ranks"]) == set(CLASSES)
+    assert bench.cell("shrink", 0.0)["auc"] == cells["matching"]["auc"], "an arm of no weight is (a)"
+    texts = bench.pushed("truth")
+    assert texts is not None
+    assert torch.allclose(texts.norm(dim=-1), torch.ones(()), atol=1e-5)
+    prompts, random = bench.pushed("prompts"), bench.pushed("random-1")
+    with torch.no_grad():
+        classes = class_features(bench.prompted, load_clip(bench.prompted))[:, None]
+    assert torch.allclose((prompts * classes).sum(-1), (random * classes).sum(-1), atol=1e-5)
+    assert torch.equal(bench.pushed("other-3").roll(-3, dims=0), prompts)
