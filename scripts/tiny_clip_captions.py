@@ -106,7 +106,7 @@ def word_prompt(rng: np.random.Generator, word: str) -> str:
     style = rng.random()
     if style < 0.45:
         return f"{PROMPT} {word}."
-    return _dress(rng, word, fillers=0 if style < 0.65 else int(rng.integers(1, 40)))
+    return dress(rng, word, fillers=0 if style < 0.65 else int(rng.integers(1, 40)))
 
 
 def scene_caption(
@@ -125,7 +125,7 @@ def scene_caption(
         things = things[: 0 if style < 0.15 else int(rng.integers(1, len(things) + 1))]
         grounds = grounds[: 0 if 0.15 <= style < 0.35 else int(rng.integers(1, len(grounds) + 1))]
     if not things and not grounds:
-        return Caption(_dress(rng, NOTHING, fillers=fillers), (WORDS.index(NOTHING),))
+        return Caption(dress(rng, NOTHING, fillers=fillers), (WORDS.index(NOTHING),))
     named = [WORDS[word] for word in (*things, *grounds)]
     coloured, colour = 0, 0
     if things and rng.random() < 0.4:
@@ -134,10 +134,11 @@ def scene_caption(
     text = named[0]
     for name in named[1:]:
         text += f" {rng.choice(LINKS)} {name}"
-    return Caption(_dress(rng, text, fillers=fillers), (*things, *grounds), coloured, colour)
+    return Caption(dress(rng, text, fillers=fillers), (*things, *grounds), coloured, colour)
 
 
-def _dress(rng: np.random.Generator, text: str, *, fillers: int) -> str:
+def dress(rng: np.random.Generator, text: str, *, fillers: int) -> str:
+    """`text` behind an opening, among up to `fillers` filler words."""
     opening = PROMPT if rng.random() < 0.5 else str(rng.choice(OPENINGS))
     words = text.split()
     extra = list(rng.choice(FILLERS, size=int(rng.integers(0, fillers + 1)))) if fillers else []

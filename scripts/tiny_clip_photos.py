@@ -129,11 +129,16 @@ def random_masks(labels: Tensor, uniform: Callable[..., Tensor]) -> Tensor:
     if reach:
         padded = F.pad(exact[:, None], [reach] * 4, mode="replicate")
         exact = F.avg_pool2d(F.avg_pool2d(padded, (2 * reach + 1, 1), stride=1), (1, 2 * reach + 1), stride=1)[:, 0]
-    cells = int(uniform(3, 13, 1).item())
-    noise = F.interpolate(uniform(0, 1, count, 1, cells, cells), size=(SIZE, SIZE), mode="bicubic")[:, 0]
-    hardness = uniform(1, 3.5, count, 1, 1).exp()
-    blobs = ((noise - uniform(0.3, 0.7, count, 1, 1)) * hardness + 0.5).clamp(0, 1)
+    blobs = random_blobs(count, uniform)
     kind = uniform(0, 1, count, 1, 1)
     mixed = exact * (1 - 0.7 * blobs) + 0.3 * blobs * uniform(0, 1, count, 1, 1)
     mask = torch.where(kind < 0.3, torch.ones_like(exact), torch.where(kind < 0.6, exact, mixed))
     return torch.where(kind > 0.8, blobs, mask).clamp(0, 1)
+
+
+def random_blobs(count: int, uniform: Callable[..., Tensor]) -> Tensor:
+    """Masks (count,S,S) in 0..1 of smooth random blobs, with sharp or soft edges, that know nothing of the photo."""
+    cells = int(uniform(3, 13, 1).item())
+    noise = F.interpolate(uniform(0, 1, count, 1, cells, cells), size=(SIZE, SIZE), mode="bicubic")[:, 0]
+    hardness = uniform(1, 3.5, count, 1, 1).exp()
+    return ((noise - uniform(0.3, 0.7, count, 1, 1)) * hardness + 0.5).clamp(0, 1)

@@ -143,7 +143,14 @@ class DemoWorld:
 
     def draw(self, index: int) -> Scene:
         """Photo `index` with its masks."""
-        layout = self.layout(index)
+        return self.render(self.layout(index), index)
+
+    def render(self, layout: Layout, index: int) -> Scene:
+        """A photo by the given plan, with its masks.
+
+        The number fixes texture pieces, exposure and grain, and things draw nothing at random: plans that differ in
+        their things alone give the same photo wherever no thing is, so a scene can be shown with and without a thing.
+        """
         rng = self._rng(index, purpose=1)
         size = self.resolution
         canvas, kinds = self._draw_grounds(layout, rng)
@@ -181,10 +188,10 @@ class DemoWorld:
             grounds, border = (str(rng.choice(every)),), None
         else:
             first, second = rng.choice(every, size=2, replace=False)
-            grounds, border = (str(first), str(second)), _random_border(rng)
+            grounds, border = (str(first), str(second)), random_border(rng)
         kinds = rng.choice(self.class_count, size=count, replace=False)
-        poses = _scatter(rng, [CLASSES[kind] for kind in kinds], border=None)
-        return Layout(grounds, border, _things(rng, kinds.tolist(), poses))
+        poses = scatter(rng, [CLASSES[kind] for kind in kinds], border=None)
+        return Layout(grounds, border, random_things(rng, kinds.tolist(), poses))
 
     def _biased_layout(self, rng: np.random.Generator) -> Layout:
         """1 or 2 things, each on its own background with probability p, else on a neutral one."""
@@ -194,9 +201,9 @@ class DemoWorld:
         grounds = [OWN_GROUND[CLASSES[kind]] if rng.random() < self.p else neutral.pop() for kind in kinds]
         if count == 1 and rng.random() < 0.5:
             grounds.append(neutral.pop())
-        border = _random_border(rng) if len(grounds) == 2 else None
-        poses = _scatter(rng, [CLASSES[kind] for kind in kinds], border=border)
-        return Layout(tuple(grounds), border, _things(rng, kinds, poses))
+        border = random_border(rng) if len(grounds) == 2 else None
+        poses = scatter(rng, [CLASSES[kind] for kind in kinds], border=border)
+        return Layout(tuple(grounds), border, random_things(rng, kinds, poses))
 
     def _draw_grounds(self, layout: Layout, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask]:
         size = self.resolution
@@ -233,14 +240,15 @@ def sticker_of(thing: Thing, resolution: int) -> Sticker:
     return render(place(parts, thing.pose), resolution)
 
 
-def _random_border(rng: np.random.Generator) -> Border:
+def random_border(rng: np.random.Generator) -> Border:
+    """A border near the middle of the photo, about upright or level."""
     angle = rng.choice([0.0, np.pi / 2, np.pi, -np.pi / 2]) + rng.uniform(-0.3, 0.3)
     x, y = rng.uniform(0.4, 0.6, size=2)
     swing, waves, phase = rng.uniform(0.01, 0.035), rng.uniform(1.0, 3.0), rng.uniform(0, 2 * np.pi)
     return Border(float(x), float(y), float(angle), float(swing), float(waves), float(phase))
 
 
-def _scatter(rng: np.random.Generator, names: list[str], *, border: Border | None) -> list[Pose]:
+def scatter(rng: np.random.Generator, names: list[str], *, border: Border | None) -> list[Pose]:
     """A pose for each thing: well inside the photo, apart from each other (overlaps remain), and, given a border, the
     first on its first side and the second on its second."""
     poses: list[Pose] = []
@@ -261,7 +269,8 @@ def _scatter(rng: np.random.Generator, names: list[str], *, border: Border | Non
     return poses
 
 
-def _things(rng: np.random.Generator, kinds: list[int], poses: list[Pose]) -> tuple[Thing, ...]:
+def random_things(rng: np.random.Generator, kinds: list[int], poses: list[Pose]) -> tuple[Thing, ...]:
+    """A thing of any colour and build for each class index and pose."""
     return tuple(
         Thing(kind, _COLOUR_NAMES[int(rng.integers(len(_COLOUR_NAMES)))], pose, int(rng.integers(2**31)))
         for kind, pose in zip(kinds, poses, strict=True)
