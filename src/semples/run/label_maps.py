@@ -142,6 +142,11 @@ class FreshFeatures:
         return self._network(self.dataset.photo(item))
 
 
+def has_labels(folder: Path, item: Item) -> bool:
+    """Whether `write_labels` has written both files of a photo."""
+    return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
+
+
 def write_labels(
     items: Sequence[Item],
     inputs: Inputs,
@@ -154,7 +159,7 @@ def write_labels(
 ) -> None:
     """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
 
-    size: (width, height) of a photo. The labels are written last: where they are there, both are. `broken`: gets a line
+    size: (width, height) of a photo. `broken`: gets a line
     a photo or CAM file of no use; without it the first one raises UnusableFile.
     """
     check_names(items)

@@ -7,7 +7,7 @@ from typing import Any
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
 from semples.data.dataset import TaggedDataset
-from semples.run.label_maps import write_labels
+from semples.run.label_maps import has_labels, write_labels
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import CURVE_FILE, LAST, cams_name, curve_name
 from semples.run.photos import photo_sizes
@@ -58,7 +58,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
     sizes = photo_sizes(work.step("data"))
     mine = dataset.items[work.rank :: work.processes]
     write_labels(
-        [item for item in mine if not (work.folder / f"{item.id}.png").is_file()],
+        [item for item in mine if not has_labels(work.folder, item)],
         inputs,
         work.folder,
         method=method,
