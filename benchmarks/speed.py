@@ -25,12 +25,13 @@ import torch
 
 from semples.cams.make import photo_cams
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.generators.weaktr import WeakTr, initialise
+from semples.generators.weaktr import WeakTr
 from semples.judges.clip import Clip
 from semples.labels.threshold import winner_map
 from semples.networks.clip import FrozenClip
 from semples.networks.tokenizer import ClipTokenizer
 from semples.networks.vit import VitConfig
+from semples.networks.vit_start import initialise
 from semples.recipe import load_recipe
 from semples.stages.base import Stage
 from semples.stages.matching import Matching

@@ -21,9 +21,9 @@ from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.context import Context
+from semples.run.names import TRAINED
 from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
-from semples.run.steps.train import TRAINED
 from semples.segmenter.licences import LICENCES
 
 if TYPE_CHECKING:

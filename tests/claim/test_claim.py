@@ -40,7 +40,8 @@ def material(clip: FrozenClip):
     noise = torch.rand(3, 2 * toy.GENERATOR.depth, generator=random)
     options = {"cam_epsilon": "relative", "lambda_background": 0.7}
     judge = ClipJudge(clip, texts[:3], template="a photo of {name}.")
-    return generator.eval(), judge, texts[3:], TaggedBatch(image=image, seed=0, tags=TAGS, noise=noise), Total(3, 3), options
+    batch = TaggedBatch(image=image, seed=0, tags=TAGS, noise=noise)
+    return generator.eval(), judge, texts[3:], batch, Total(3, 3), options
 
 
 def test_an_arm_with_one_text_a_class_is_the_stage_itself(clip: FrozenClip) -> None:

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 
 from semples.core.errors import Note, UserError
 from semples.data.classes import ClassList
-from semples.generators.weaktr import WeakTr, from_classifier
+from semples.generators.weaktr import WeakTr
 from semples.networks.vit import VisionTransformer, VitConfig
 from semples.networks.vit_files import HALF, IMAGENET, VitFile, for_photos_of, read_vit
+from semples.networks.vit_start import from_classifier
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import WeakTrSettings
 from tests import tiny

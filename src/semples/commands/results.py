@@ -21,7 +21,7 @@ def report(run: Path, *, out: Annotated[Path | None, Parameter(name="--out")] = 
         most photos that are shown.
     """
     from semples import terminal
-    from semples.inspect.report import build_report
+    from semples.inspect.report.build import build_report
     from semples.run import pipeline
 
     page = build_report(pipeline.open_run(run), run / "report.html" if out is None else out, limit=photos)

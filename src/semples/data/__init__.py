@@ -1,6 +1,6 @@
 """Tagged photos: readers, decoding, checks. Nothing here needs PyTorch except `transforms`, which is not imported."""
 
-from semples.data.check import CheckReport, Verified, check, render, verify_photos
+from semples.data.check import CheckReport, check, render
 from semples.data.dataset import (
     VOC_CLASSES,
     ClassList,
@@ -11,6 +11,7 @@ from semples.data.dataset import (
     open_dataset,
     with_items,
 )
+from semples.data.verify import Verified, verify_photos
 
 __all__ = [
     "VOC_CLASSES",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +16,7 @@ from semples.data.dataset import IGNORE, FileDataset, Item, PhotoError, Problem,
 from semples.data.masks import way_of
 from semples.data.photos import probe_turn
 from semples.data.slips import slips
+from semples.data.verify import verify_photos
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,62 +25,6 @@ T = TypeVar("T")
 SHOWN_PROBLEMS = 30
 SHOWN_HINTS = 10
 SHOWN_PAIRS = 20
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What decoding every photo once showed.
-
-    `kept` are the readable items in the dataset's order; `problems` name the others; `sizes` maps the id of each kept
-    item to its (width, height), upright.
-    """
-
-    kept: tuple[Item, ...]
-    problems: tuple[Problem, ...]
-    sizes: Mapping[str, tuple[int, int]]
-
-
-def verify_photos(dataset: TaggedDataset, *, workers: int = 1) -> Verified:
-    """Decode every photo once, in full, and tell which are usable; a run calls this before it trains.
-
-    `workers` threads decode at once (Pillow's decoders run beside each other), each holding one photo in memory. The
-    answer does not depend on their number.
-    """
-
-    def size_of(item: Item) -> tuple[int, int] | PhotoError:
-        try:
-            height, width, _ = dataset.photo(item).shape
-        except PhotoError as error:
-            return error
-        return width, height
-
-    kept: list[Item] = []
-    problems: list[Problem] = []
-    sizes: dict[str, tuple[int, int]] = {}
-    outcomes = _in_order(size_of, dataset.items, workers)
-    outcomes = track(outcomes, label="checking photos", total=len(dataset.items))
-    for item, outcome in zip(dataset.items, outcomes, strict=True):
-        if isinstance(outcome, PhotoError):
-            problems.append(Problem(item.id, str(outcome)))
-        else:
-            kept.append(item)
-            sizes[item.id] = outcome
-    return Verified(tuple(kept), tuple(problems), sizes)
-
-
-def _in_order(task: Callable[[Item], T], items: Iterable[Item], workers: int) -> Iterator[T]:
-    """`map(task, items)` on several threads, with few items ahead of the one asked for."""
-    if workers <= 1:
-        yield from map(task, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[T]] = deque()
-        for item in items:
-            waiting.append(pool.submit(task, item))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from semples.core.errors import UserError
 from semples.core.safeload import load_npy
 from semples.data.classes import VOC_CLASSES, ClassList
 from semples.data.coco_classes import COCO_CLASSES, PUBLISHED_COCO_CLASSES
-from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.text import nfc
 
 BY_WIDTH = {len(known): known for known in (VOC_CLASSES, COCO_CLASSES, PUBLISHED_COCO_CLASSES)}

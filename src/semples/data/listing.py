@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semples.core.plain import is_utf8, plain
-from semples.data.photos import PHOTO_SUFFIXES
 from semples.data.problem import Problem
+from semples.data.suffixes import PHOTO_SUFFIXES
 
 # Pictures of kinds that are not decoded here, each with what to do.
 UNREAD = {

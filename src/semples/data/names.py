@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.text import nfc
 
 PHOTO_FOLDERS = ("images", "photos", "JPEGImages")

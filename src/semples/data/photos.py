@@ -34,12 +34,6 @@ from semples.core.safeload import load_npy
 from semples.data.depth import DepthError, deep_image
 from semples.data.pictures import DAMAGED, describe, open_header, stripped_png, to_rgb
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif",
-     ".hif", ".ppm", ".pgm"}
-)  # fmt: skip
-HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"})  # those that keep every value
 MAX_MEGAPIXELS = 100.0
 ORIENTATION_TAG = 274
 PNG_MARK = b"\x89PNG\r\n\x1a\n"

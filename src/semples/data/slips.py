@@ -9,9 +9,9 @@ from pathlib import Path
 from semples.data.dataset import TaggedDataset
 from semples.data.listing import MASK_FOLDERS, list_photos, names_masks
 from semples.data.names import shorter, stem
-from semples.data.photos import HEIC_SUFFIXES, MASK_SUFFIXES
 from semples.data.pictures import reads_heic
 from semples.data.problem import Problem
+from semples.data.suffixes import HEIC_SUFFIXES, MASK_SUFFIXES
 from semples.data.text import nfc
 
 BACKGROUND = frozenset({"background", "bg", "__background__", "_background_", "back ground", "unlabeled", "unlabelled",

@@ -20,6 +20,7 @@ from semples.generators.base import Generator
 from semples.generators.weaktr_files import is_weaktr, start_of
 from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
+from semples.networks.vit_start import from_classifier, initialise
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import WeakTrSettings
 
@@ -325,41 +326,3 @@ def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------ construction
-
-
-def initialise(model: VisionTransformer) -> None:
-    """Normal numbers of deviation 0.02 for tokens, positions and linear layers, zero biases: the usual ViT start."""
-    for parameter in (model.cls_token, model.pos_embed):
-        nn.init.trunc_normal_(parameter, std=0.02)
-    for module in model.blocks.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
-
-
-def from_classifier(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
-    """An ImageNet classifier's weights (timm naming) as WeakTr start weights.
-
-    The class token and its position are repeated K times, patch positions resized bicubically to the model's grid, the
-    classifier dropped; `head` and `adaptive_attention_fusion` keep the model's own start.
-    """
-    own = model.state_dict()
-    state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist.", "fc_norm."))}
-    prefix = ("head.", "adaptive_attention_fusion.")
-    state |= {name: value for name, value in own.items() if name.startswith(prefix)}
-    # A distilled classifier has a second token of its own, with a position behind the first.
-    tokens = 1 + (state.pop("dist_token", None) is not None)
-    token, positions = state.get("cls_token"), state.get("pos_embed")
-    if token is None or positions is None or token.ndim != 3 or positions.ndim != 3:
-        return state
-    patches = positions[:, tokens:]
-    side, target = round(patches.shape[1] ** 0.5), model.config.grid
-    state["cls_token"] = token[:, :1].repeat(1, model.num_tokens, 1)
-    if side > 0 and side * side == patches.shape[1]:
-        classes = positions[:, :1].repeat(1, model.num_tokens, 1)
-        if side != target:
-            grid = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
-            grid = F.interpolate(grid, size=(target, target), mode="bicubic", align_corners=False)
-            patches = grid.flatten(2).transpose(1, 2)
-        state["pos_embed"] = torch.cat([classes, patches], dim=1)
-    return state

@@ -17,7 +17,7 @@ from semples.core.errors import UserError
 from semples.core.files import atomic_path
 from semples.data.classes import VOC_CLASSES
 from semples.data.listfile import named_lists
-from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.text import read_text
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.recipe import PromptSettings
-from semples.run.work import Work
 
 if TYPE_CHECKING:
     import torch
 
     from semples.generators.base import Generator
     from semples.judges.base import Judge
+    from semples.run.work import Work
 
 GENERATOR = "generator.safetensors"
 PROMPTS = "prompts.safetensors"

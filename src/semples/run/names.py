@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from semples.settings.kinds import STAGES
+
+TRAINED = tuple(STAGES.shipped)  # the stages in their order
 LAST = "refinement"  # the stage whose CAMs become label maps
 LEARNED = "prompting"  # the stage that learns backgrounds
 SELECTION, SELECTION_FILE = "selection", "selection.json"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.core.files import sha256_file
-from semples.data.check import verify_photos
 from semples.data.dataset import ClassList, FileDataset, Item, class_list
-from semples.data.photos import PHOTO_SUFFIXES
+from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.text import nfc
+from semples.data.verify import verify_photos
 
 CLASSES = "classes.txt"
 

@@ -12,8 +12,8 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, sha256_file, write_json
 from semples.core.progress import track
-from semples.data.check import Verified
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
+from semples.data.verify import Verified
 from semples.recipe import DataSettings
 
 DATASET = "dataset.json"

@@ -19,7 +19,7 @@ from semples.run.epochs import check_epochs
 from semples.run.folder import RECIPE, RUN, lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
 from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
-from semples.run.names import CURVE_FILE, LAST, curve_name
+from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
@@ -55,7 +55,7 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
     """The steps of a whole run by this recipe, in order; without a recipe those of any."""
     steps = [
         data.step(),
-        *(train.step(stage) for stage in train.TRAINED),
+        *(train.step(stage) for stage in TRAINED),
         cam_steps.step(),
         regions.step(),
         selection.step(),
@@ -68,7 +68,7 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
 
 def known_steps() -> dict[str, Step]:
     """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
-    earlier = [stage for stage in train.TRAINED if stage not in ("prompting", LAST)]
+    earlier = [stage for stage in TRAINED if stage not in ("prompting", LAST)]
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
     return {step.name: step for step in [*run_steps(), *extra, segmenter.step()]}
 
@@ -92,7 +92,7 @@ def run(
         check_selection(context)
         check_names(context.listing.items)
     for name in chosen:
-        if name in train.TRAINED:
+        if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
     return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell)

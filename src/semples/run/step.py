@@ -39,3 +39,12 @@ def photos_there(context: Context, count: Callable[[], int]) -> float | None:
     """The share of the run's photos that `count` finds done; None for none."""
     done = count()
     return done / max(1, len(context.dataset.items)) if done else None
+
+
+def checkpoint_share(context: Context, folder: Path) -> float | None:
+    """Which share of the training a checkpoint holds."""
+    from semples.training.checkpoint import load_progress
+    from semples.training.loop import CHECKPOINT
+
+    progress = load_progress(folder / CHECKPOINT)
+    return None if progress is None else progress.done

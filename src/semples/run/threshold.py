@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.recipe import Recipe
-from semples.run.context import Context
 from semples.run.names import CURVE, CURVE_FILE, SELECTION, SELECTION_FILE
-from semples.run.work import Work
+
+if TYPE_CHECKING:
+    from semples.run.context import Context
+    from semples.run.work import Work
 
 NEEDS_MASKS = "labels.select ground-truth needs masks, and no photo has one; use labels.select auto or fixed"
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from semples.generators.weaktr import from_classifier, initialise
 from semples.networks.vit import VisionTransformer, VitConfig
 from semples.networks.vit_files import VitFile
+from semples.networks.vit_start import from_classifier, initialise
 from semples.networks.weights import load_strictly
 from semples.segmenter.pooling import pool_by_products
 

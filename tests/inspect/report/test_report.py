@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semples.core.errors import UserError
-from semples.inspect.report import build_report, pictures
-from semples.inspect.report.build import mark_rows
+from semples.inspect.report import pictures
+from semples.inspect.report.build import build_report
 from semples.inspect.report.facts import DEMO_CLIP
 from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline

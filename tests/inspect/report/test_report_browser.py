@@ -14,8 +14,7 @@ import pytest
 
 from semples.cams.store import CamStore
 from semples.core.palette import read_label_png
-from semples.inspect.report import build_report
-from semples.inspect.report.build import class_colours
+from semples.inspect.report.build import build_report, class_colours
 from semples.labels.threshold import label_map, winner_map
 from semples.run import pipeline
 from semples.run.context import Context

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from semples.data.listing import Listing, list_photos, names_masks
 from semples.data.names import stem
-from semples.data.photos import MASK_SUFFIXES
+from semples.data.suffixes import MASK_SUFFIXES
 
 _PARTS = re.compile(
     r"(train|training|val|valid|validation|test|testing|trainval|minival|dev|eval|unlabell?ed|extra)([ _-]?\d+)?"

@@ -24,7 +24,7 @@ from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Prob
 from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.listing import MASK_FOLDERS, files_below, list_photos
 from semples.data.names import PhotoFinder, shorter, stem, unique_ids
-from semples.data.photos import MASK_SUFFIXES
+from semples.data.suffixes import MASK_SUFFIXES
 from semples.data.tagfile import TagTable, read_table
 from semples.data.tagjoin import join, join_names, not_found
 from semples.data.text import nfc, read_text

@@ -27,7 +27,8 @@ from semples.data.dataset import ClassList, FileDataset, Item, PhotoError, Probl
 from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.listing import list_photos
 from semples.data.names import PhotoFinder, unique_ids
-from semples.data.photos import MASK_SUFFIXES, read_mask
+from semples.data.photos import read_mask
+from semples.data.suffixes import MASK_SUFFIXES
 from semples.data.text import nfc, read_text
 
 LABELS = ("cls_labels.npy", "class_labels.npy", "class_labels")

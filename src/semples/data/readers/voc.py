@@ -27,8 +27,8 @@ from semples.data.class_labels import ClassLabels
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.listing import not_utf8
-from semples.data.photos import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.readers.folder import unknown_tag
+from semples.data.suffixes import MASK_SUFFIXES, PHOTO_SUFFIXES
 from semples.data.tagfile import read_table
 from semples.data.text import nfc, read_text
 

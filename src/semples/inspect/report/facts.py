@@ -16,9 +16,8 @@ from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.models import PROMPTS
-from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, curve_name
+from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
 from semples.run.steps import labels as label_steps
-from semples.run.steps.train import TRAINED
 from semples.settings.kinds import label_method
 from semples.training.events import read_lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from semples.core.errors import UserError
-from semples.data.check import verify_photos
+from semples.data.verify import verify_photos
 from semples.run.photos import store_dataset
 from semples.run.step import Step
 from semples.run.work import Work

@@ -11,11 +11,10 @@ from semples.core.files import read_json, write_json
 from semples.core.schema import to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, SegmenterSettings
-from semples.run.names import MODEL, SEGMENTER
+from semples.run.names import MODEL, SEGMENTER, TRAINED
 from semples.run.paired import Folders, readable
 from semples.run.records import read_manifest, result_of
-from semples.run.step import Step
-from semples.run.steps.train import TRAINED, checkpoint_share
+from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
 
 if TYPE_CHECKING:

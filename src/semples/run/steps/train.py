@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semples.recipe import Recipe, StageSettings
-from semples.run.context import Context
 from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
-from semples.run.step import Step
+from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
 
 if TYPE_CHECKING:
     from semples.stages.base import Stage
-
-TRAINED = tuple(STAGES.shipped)  # the stages in their order
 
 
 def step(stage: str) -> Step:
@@ -80,12 +77,3 @@ def _saver(task: Stage) -> Callable[[Path], None]:
     if learned is None:
         return lambda folder: save_generator(task.generator, folder / GENERATOR)
     return lambda folder: learned.save(folder / PROMPTS, classes=task.generator.classes)
-
-
-def checkpoint_share(context: Context, folder: Path) -> float | None:
-    """Which share of the training a checkpoint holds."""
-    from semples.training.checkpoint import load_progress
-    from semples.training.loop import CHECKPOINT
-
-    progress = load_progress(folder / CHECKPOINT)
-    return None if progress is None else progress.done
