@@ -15,14 +15,14 @@ VOLATILE = ("tensorboard",)  # folders whose files differ from run to run (times
 
 
 def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:
-    """Write the list of all files below `folder`, a line each: SHA-256, bytes, path. Returns how many there are, their
-    bytes, and the digest of the list itself."""
+    """Write the list of all files below `folder`, a line each: SHA-256, bytes, path (signs beyond ASCII and line breaks
+    as Python escapes them). Returns how many there are, their bytes, and the digest of the list itself."""
     paths = sorted(path for path in _files(folder) if path.relative_to(folder).as_posix() not in {*leave_out, OUTPUTS})
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(sha256_file, paths))
     sizes = [path.stat().st_size for path in paths]
     lines = [
-        f"{digest}  {size}  {path.relative_to(folder).as_posix()}\n"
+        f"{digest}  {size}  {_escaped(path.relative_to(folder).as_posix())}\n"
         for digest, size, path in zip(digests, sizes, paths, strict=True)
     ]
     text = "".join(lines)
@@ -41,7 +41,8 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[P
     if not path.is_file() or sha256_file(path) != described.get("sha256"):
         again = write(folder, leave_out=described.get("left_out", ()))
         return [] if again == described else None
-    entries = [line.split("  ", 2) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split("  ", 2) for line in path.read_text(encoding="ascii").splitlines()]
+    entries = [(digest, size, _unescaped(name)) for digest, size, name in lines]
     wrong = [folder / name for _, size, name in entries if _size(folder / name) != int(size)]
     if not content:
         return wrong
@@ -49,6 +50,14 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[P
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(lambda entry: sha256_file(entry[1]), rest))
     return wrong + [where for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
+
+
+def _escaped(name: str) -> str:
+    return name.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(name: str) -> str:
+    return name.encode("ascii").decode("unicode_escape")
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,26 +96,27 @@ def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, s
 
 def stored_dataset(folder: Path, *, max_megapixels: float, bits: int = 0) -> FileDataset:
     """The dataset that a data step wrote; its photos have no masks."""
-    stored = _stored(folder)
-    return FileDataset(
-        name=stored["name"],
-        root=Path(stored["root"]),
-        classes=ClassList(tuple(stored["classes"]), tuple(stored["prompts"])),
-        items=tuple(
-            Item(id=entry["id"], photo=Path(entry["photo"]), tags=tuple(entry["tags"])) for entry in stored["items"]
-        ),
-        problems=tuple(Problem(**entry) for entry in stored["problems"]),
-        max_megapixels=max_megapixels,
-        bits=bits,
-    )
+    with _of_its_shape(folder) as stored:
+        return FileDataset(
+            name=stored["name"],
+            root=Path(stored["root"]),
+            classes=ClassList(tuple(stored["classes"]), tuple(stored["prompts"])),
+            items=tuple(
+                Item(id=entry["id"], photo=Path(entry["photo"]), tags=tuple(entry["tags"])) for entry in stored["items"]
+            ),
+            problems=tuple(Problem(**entry) for entry in stored["problems"]),
+            max_megapixels=max_megapixels,
+            bits=bits,
+        )
 
 
 def relocated(
     stored: FileDataset, folder: Path, source: Source, *, listing: Callable[[], TaggedDataset]
 ) -> FileDataset:
     """`stored` with its photos where the run now looks for them: their folder may move between two calls."""
-    if _stored(folder)["source"] == str(source.root.resolve()):
-        return stored
+    with _of_its_shape(folder) as written:
+        if written["source"] == str(source.root.resolve()):
+            return stored
     now = {item.id: item for item in listing().items}
     lost = [item.id for item in stored.items if item.id not in now]
     if lost:
@@ -124,12 +126,19 @@ def relocated(
 
 def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """(width, height) of every usable photo, by id."""
-    return {entry["id"]: tuple(entry["size"]) for entry in _stored(folder)["items"]}
+    with _of_its_shape(folder) as stored:
+        return {entry["id"]: (int(entry["size"][0]), int(entry["size"][1])) for entry in stored["items"]}
 
 
-def _stored(folder: Path) -> dict[str, Any]:
-    stored: dict[str, Any] = read_json(folder / DATASET)
-    return stored
+@contextmanager
+def _of_its_shape(folder: Path) -> Iterator[Any]:
+    """What a data step wrote. Raises UserError where it is something else."""
+    path = folder / DATASET
+    stored = read_json(path)
+    try:
+        yield stored
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{path}: damaged; `semples run` makes it again") from None
 
 
 def _digest(value: Any) -> str:

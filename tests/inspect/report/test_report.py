@@ -19,7 +19,7 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.inspect.report import pictures
-from semples.inspect.report.build import build_report
+from semples.inspect.report.build import build_report, mark_rows
 from semples.inspect.report.facts import DEMO_CLIP
 from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline
