@@ -18,7 +18,11 @@ def test_everything_is_listed(tmp_path: Path) -> None:
         names = [entry["name"] for entry in listed if entry["chosen_by"] == chosen_by]
         assert names == list(registry.names())
         assert chosen_by in out
-    assert all(entry["about"] and entry["settings"] for entry in listed)
+    assert all(entry["about"] and entry["settings"] for entry in listed if entry["chosen_by"] in REGISTRIES)
+    formats = {"--data": "voc", "data import --format": "coco", "export FORMAT": "gallery"}
+    for chosen_by, name in formats.items():
+        (entry,) = [entry for entry in listed if (entry["chosen_by"], entry["name"]) == (chosen_by, name)]
+        assert len(entry["about"]) > 10
 
 
 def test_what_one_can_be_told() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def methods(name: str | None = None, *, json: Path | None = None) -> None:
-    """List what can be put in another's place: generators, judges, stages, label methods, regions, features, baselines.
+    """List what can be put in another's place: generators, judges, stages, label methods, features, formats and more.
 
     Other packages bring more by entry points; `package.module:Name` names any other where a name is asked for.
 
@@ -44,11 +44,20 @@ def every(name: str | None = None) -> list[dict[str, Any]]:
     Raises UserError where nothing has the name.
     """
     from semples.core.errors import UserError
+    from semples.core.registry import Registry
     from semples.core.schema import describe
+    from semples.data.dataset import READERS
+    from semples.data.importers.registry import IMPORTERS
+    from semples.export import EXPORTERS
     from semples.settings.kinds import REGISTRIES
 
+    formats: dict[str, Registry[Any]] = {
+        "--data": READERS,
+        "data import --format": IMPORTERS,
+        "export FORMAT": EXPORTERS,
+    }
     listed: list[dict[str, Any]] = []
-    for chosen_by, registry in REGISTRIES.items():
+    for chosen_by, registry in [*REGISTRIES.items(), *formats.items()]:
         for one in registry.names():
             if name not in (None, one):
                 continue
@@ -59,7 +68,7 @@ def every(name: str | None = None) -> list[dict[str, Any]]:
                 "from": registry.where(one),
             }
             try:
-                rows = describe(registry.settings_of(one)())
+                rows = [] if chosen_by in formats else describe(registry.settings_of(one)())
                 entry |= {"about": registry.about(one), "settings": _rows(rows)}
             except UserError as error:
                 entry |= {"about": f"of no use: {error}", "settings": []}
