@@ -14,7 +14,7 @@ photos of the folder are those taken over, those set aside and those without an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ from semples.data.problem import Problem
 from semples.data.readers.folder import TAG_FILES
 from semples.data.slips import odd_names
 
+BACKGROUND = "background"
 Unlabelled = Literal["set-aside", "background"]
 
 
@@ -145,12 +146,13 @@ class _Job:
             raise UserError(f"{shown}: names no class")
         used = {tag for photo in merged.photos for tag in photo.tags}
         names = tuple(tag for tag in names if tag in used or not odd_names([tag]))
+        names, left_out = _without_background(names, merged)
         classes = ClassList(names)
         placed = place_photos(merged.photos, source.photo_root, self.out)
         drawn = write_masks(merged.photos, placed, self.out, classes) if self.masks else None
         write_tables(merged.photos, placed, self.out, classes, self.taken)
         write_set_aside(merged, self.out)
-        said = [*notes, *told.notes, *_slips(source, names)]
+        said = [*notes, *told.notes, *left_out, *_slips(source, names)]
         return ImportResult(
             root=self.out,
             format=name,
@@ -165,6 +167,19 @@ class _Job:
             told=len(told.entries),
             missing=merged.missing,
         )
+
+
+def _without_background(names: tuple[str, ...], merged: Merged) -> tuple[tuple[str, ...], list[str]]:
+    """The classes without one called background, whose things are left out of all photos; and a note of it."""
+    kept = tuple(name for name in names if name.casefold() != BACKGROUND)
+    if not kept or len(kept) == len(names):
+        return names, []
+    for photo in merged.photos:
+        photo.things = [thing for thing in photo.things if thing.name.casefold() != BACKGROUND]
+        if photo.mask is not None:
+            told = {value: "" if name.casefold() == BACKGROUND else name for value, name in photo.mask.names.items()}
+            photo.mask = replace(photo.mask, names=told)
+    return kept, ["the class background is left out: what no class covers is background already (label 0)"]
 
 
 class _Outside:
