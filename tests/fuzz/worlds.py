@@ -8,6 +8,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -208,7 +209,7 @@ def spoil(tree: Any, rng: random.Random) -> str:
     if not places:
         return ""
     node, key, path = rng.choice(places)
-    node[key] = rng.choice(JUNK)
+    node[key] = deepcopy(rng.choice(JUNK))
     return path
 
 
