@@ -171,7 +171,7 @@ def label(
     *,
     threshold: float | None = None,
     class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
-    select: Literal["auto", "fixed", "ground-truth"] | None = None,
+    select: Literal["auto", "fixed", "ground-truth", "corrections"] | None = None,
     method: str | None = None,
     review: int | None = None,
     cams: Path | None = None,
@@ -193,12 +193,13 @@ def label(
         another threshold for one class, `name=value`, beside --threshold; may be repeated.
     select
         where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
-        (pixel masks).
+        (pixel masks), corrections (photos that people have corrected).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
         proposals; regions+crf: both; another label method, or NAME+crf (`semples methods` lists them).
     review
-        list this many photos that are most worth a human look, the least certain first.
+        list this many photos that are most worth a human look, the least certain first, without those corrected
+        already; and for which share of the photos the maps can be taken as they are.
     cams
         folder with CAMs from elsewhere (compact or published .npy), with a set threshold.
     data
@@ -210,7 +211,7 @@ def label(
     """
     from semples import terminal
     from semples.core.files import write_json
-    from semples.inspect.review import most_worth_a_look
+    from semples.inspect.review import coverage, listed, look
     from semples.run import pipeline
     from semples.run.threshold import step_before, thresholds_of_classes
     from semples.settings.kinds import label_needs
@@ -249,10 +250,11 @@ def label(
     if context.is_main:
         terminal.print_labels(context)
     if review is not None:
-        found = most_worth_a_look(context, count=review)
+        looked = look(context)
+        found, sure = listed(looked, count=review), coverage(context, looked)
         if json is not None:
-            write_json(json, found)
-        terminal.print_review(context, found)
+            write_json(json, {"photos": found, "coverage": sure})
+        terminal.print_review(context, found, sure)
     if context.processes > 1:
         context.engine.stop()
 
