@@ -52,8 +52,8 @@ def most_worth_a_look(context: Context, *, count: int) -> list[dict[str, Any]]:
 
 
 def listed(found: list[Looked], *, count: int) -> list[dict[str, Any]]:
-    """The `count` least certain photos as plain data: `photo`, `file`, `certainty` 0..1 and `missing`, the names of tags
-    of which no pixel is labelled."""
+    """The `count` least certain photos as plain data: `photo`, `file`, `certainty` 0..1 and `missing`, the names of
+    tags of which no pixel is labelled."""
     first = sorted(found, key=lambda one: (round(one.certainty, 4), one.item.id))[:count]
     return [
         {
