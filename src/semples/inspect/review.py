@@ -51,10 +51,10 @@ def most_worth_a_look(context: Context, *, count: int) -> list[dict[str, Any]]:
     return listed(look(context), count=count)
 
 
-def listed(found: list[Looked], *, count: int) -> list[dict[str, Any]]:
+def listed(seen: list[Looked], *, count: int) -> list[dict[str, Any]]:
     """The `count` least certain photos as plain data: `photo`, `file`, `certainty` 0..1 and `missing`, the names of
     tags of which no pixel is labelled."""
-    first = sorted(found, key=lambda one: (round(one.certainty, 4), one.item.id))[:count]
+    first = sorted(seen, key=lambda one: (round(one.certainty, 4), one.item.id))[:count]
     return [
         {
             "photo": one.item.id,
@@ -71,22 +71,22 @@ def look(context: Context) -> list[Looked]:
     by_hand = corrected(context)
     dataset = _with_masks(context)
     names, folder = dataset.classes.names, context.folder("labels")
-    found = []
+    seen = []
     for item in track([item for item in dataset.items if item.id not in by_hand], label="review"):
         labels, confidence = read_photo_labels(folder, item)
         missing = tuple(names[tag] for tag in item.tags if not (labels == tag + 1).any())
         doubt = float(1 - confidence.mean(dtype=np.float64))
-        found.append(
+        seen.append(
             Looked(item, certainty(labels, confidence, item.tags), doubt, missing, _wrong(dataset, item, labels))
         )
-    return found
+    return seen
 
 
-def coverage(context: Context, found: list[Looked]) -> dict[str, Any]:
+def coverage(context: Context, seen: list[Looked]) -> dict[str, Any]:
     """For growing shares of the photos, the surest first, the share of wrong pixels among theirs (0..1, all photos
     alike): `rows` with `coverage`, `photos` and `wrong`; `basis`: a key of `BASES`; `about`."""
-    known = [one for one in found if one.wrong is not None]
-    basis, chosen = ("masks", known) if known else ("drawn", found)
+    known = [one for one in seen if one.wrong is not None]
+    basis, chosen = ("masks", known) if known else ("drawn", seen)
     factor = DRAWN
     if not known:
         rate = _rate(corrected(context))
@@ -140,8 +140,8 @@ def certainty(labels: NDArray[np.uint8], confidence: NDArray[np.float32], tags: 
     A photo without tags has the mean confidence. `labels` uint8 (H,W), `confidence` float32 (H,W).
     """
     doubt = float((1 - confidence).sum(dtype=np.float64))
-    found = []
+    certainties = []
     for tag in tags:
-        own = confidence[labels == tag + 1].astype(np.float64)
-        found.append(own.sum() / (len(own) + doubt - (1 - own).sum()) if len(own) else 0.0)
-    return float(min(found)) if found else float(confidence.mean(dtype=np.float64))
+        inside = confidence[labels == tag + 1].astype(np.float64)
+        certainties.append(inside.sum() / (len(inside) + doubt - (1 - inside).sum()) if len(inside) else 0.0)
+    return float(min(certainties)) if certainties else float(confidence.mean(dtype=np.float64))

@@ -65,11 +65,11 @@ def correct(
         present = _Present(context, stored)
         problems: list[Problem] = []
         for path in files:
-            found = read_mended(
+            masks = read_mended(
                 path, files_of, dataset.classes, root=context.source.root, scratch=context.out / "correcting",
                 format=format, problems=problems,
             )  # fmt: skip
-            for mended in track(list(found) if path.is_file() else found, label="corrections"):
+            for mended in track(list(masks) if path.is_file() else masks, label="corrections"):
                 item = items[mended.photo]
                 if not unchanged and present.is_as_before(item, mended):
                     taken.unchanged.append(item.id)

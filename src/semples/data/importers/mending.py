@@ -93,10 +93,10 @@ def read_mended(
         except UserError as error:
             raise UserError(str(error).replace(str(inner), str(path))) from None
         for photo in entries.photos:
-            found = _outlined(photo, photos[photo.path], classes, problems)
-            if found is not None:
+            labels = _outlined(photo, photos[photo.path], classes, problems)
+            if labels is not None:
                 exact = not any(isinstance(thing.outline, list) for thing in photo.things)
-                yield Mended(photo.path, found, f"{path.name}: {photo.where}", exact)
+                yield Mended(photo.path, labels, f"{path.name}: {photo.where}", exact)
 
 
 def _are_pictures(source: Source) -> bool:
