@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semples.cams.store import CamStore
+from semples.cams.elsewhere import CamsElsewhere
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.data.photos import probe
@@ -137,7 +137,7 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         dataset.items,
         Inputs(
             dataset,
-            CamStore(folder),
+            CamsElsewhere(folder, (item.id for item in dataset.items)),
             regions=FreshRegions(dataset, recipe.regions, lambda: context.engine.device),
             features=FreshFeatures(dataset, recipe.features, lambda: context.engine.device),
         ),
@@ -209,7 +209,8 @@ def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> 
     dataset, wrong, settings = listed(context.source, context.recipe.data), list[str](), context.recipe.scores
     curve = scores = None
     if cams is not None:
-        curve = threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
+        store = CamsElsewhere(cams, (item.id for item in dataset.items))
+        curve = threshold_curve(dataset, store, settings, unusable=wrong, broken=wrong)
     if labels is not None:
         scores = score_labels(dataset, labels, unusable=wrong, broken=wrong)
     problems = tuple(dict.fromkeys(wrong))  # a mask is read for CAMs and for label maps
