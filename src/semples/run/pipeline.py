@@ -22,6 +22,7 @@ from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_na
 from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
+from semples.run.planning.preflight import preflight
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
@@ -95,7 +96,12 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
-    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell)
+    forced = chosen[chosen.index(start) :] if start is not None else ()
+
+    def before() -> None:
+        preflight(context, chosen, forced=forced)
+
+    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell, before=before)
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
