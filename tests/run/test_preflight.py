@@ -51,7 +51,7 @@ def test_an_unloadable_judge_is_found_before_the_warm_up(material: Path, tmp_pat
         (["judge.model=/no/such/clip"], ["/no/such/clip: no such file or folder", "judge, for matching"]),
         (["prompts.start=/no/prompts.pth"], ["/no/prompts.pth: no such file", "prompts, for prompting"]),
         (
-            ["prompts.length=71", "prompts.context=a photo of all that is usual around"],
+            ["prompts.length=71", "prompts.context=a photo of what is around"],
             ["does not fit", "prompts, for"],
         ),
         (["matching.accumulate=3", "matching.batch=2"], ["matching: a batch of 2 photos cannot be shared"]),

@@ -25,7 +25,7 @@ def hub_id(source: str) -> str | None:
 
 
 def is_cached(repo: str, *, config: bool) -> bool:
-    """Whether the local cache has the weights of a hub repository, all shards, and, with `config`, their config.json."""
+    """Whether the local cache has the weights of a hub repository, all shards; with `config` their config.json too."""
     if cached_weights(repo, (*FORMS, *OTHER_FORMS)) is None:
         return False
     return not config or any(cached(repo, name) is not None for name in (CONFIG, *OTHER_CONFIGS))

@@ -27,7 +27,9 @@ def preflight(context: Context, steps: Sequence[str], *, forced: Sequence[str] =
     for step in todo:
         _check_folder(context.folder(step), step)
     check_at_hand(needs_of(context.recipe, todo))
-    check_batches(context.recipe, todo, photos=len(context.listing.items), processes=context.processes)
+    trained = [step for step in todo if step in (*TRAINED, SEGMENTER)]
+    if trained:
+        check_batches(context.recipe, trained, photos=len(context.listing.items), processes=context.processes)
     opened = Opened()
     if groups_of(context.recipe, todo):
         opened = open_models(context.recipe, todo, classes=context.listing.classes, device=context.engine.device)
@@ -52,14 +54,12 @@ def _check_folder(folder: Path, step: str) -> None:
     started_reads(folder)
 
 
-def check_batches(recipe: Recipe, steps: Sequence[str], *, photos: int, processes: int) -> None:
-    """Raises UserError where a batch cannot be shared as the recipe asks for."""
+def check_batches(recipe: Recipe, trained: Sequence[str], *, photos: int, processes: int) -> None:
+    """Raises UserError where a batch of a step that trains cannot be shared as the recipe asks for."""
     from semples.training.feed import Plan
     from semples.training.schedule import Course
 
-    for step in steps:
-        if step not in (*TRAINED, SEGMENTER):
-            continue
+    for step in trained:
         settings = getattr(recipe, step)
         course = Course.of(settings, photos=photos)
         try:
