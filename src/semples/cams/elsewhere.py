@@ -1,4 +1,4 @@
-"""CAMs that another program made: found by a photo's path or, where that leaves no doubt, by its name alone."""
+"""CAMs that another program made: named by a photo's path or, where that leaves no doubt, by its name alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CamsElsewhere(CamStore):
 
 
 def _by_name(ids: Iterable[str]) -> dict[str, list[str]]:
-    found = defaultdict(list)
+    named = defaultdict(list)
     for id in ids:
-        found[PurePosixPath(id).name].append(id)
-    return dict(found)
+        named[PurePosixPath(id).name].append(id)
+    return dict(named)

@@ -57,7 +57,7 @@ class Need:
 
 def groups_of(recipe: Recipe, steps: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The recipe's groups that name networks which these steps load, and for which of the steps."""
-    found: dict[str, list[str]] = {}
+    asked: dict[str, list[str]] = {}
     drawn = recipe.labels.method
     for step in steps:
         groups = {"cams": ["generator"], "prompting": ["prompts", "judge"], SEGMENTER: ["segmenter"]}.get(step, [])
@@ -73,8 +73,8 @@ def groups_of(recipe: Recipe, steps: Sequence[str]) -> dict[str, tuple[str, ...]
         if step in ("labels", SELECTION) and FEATURES in label_needs(drawn):
             groups = [*groups, "features"]
         for group in groups:
-            found.setdefault(group, []).append(step)
-    return {group: tuple(dict.fromkeys(names)) for group, names in found.items()}
+            asked.setdefault(group, []).append(step)
+    return {group: tuple(dict.fromkeys(names)) for group, names in asked.items()}
 
 
 def needs_of(recipe: Recipe, steps: Sequence[str]) -> list[Need]:
@@ -102,7 +102,7 @@ def check_at_hand(needs: Sequence[Need]) -> list[Need]:
 
 def note_later(recipe: Recipe) -> None:
     """Say where the final segmenter, which a run does not train, could not be trained after it."""
-    (need,) = needs_of(recipe, [SEGMENTER])[:1] or [None]
+    need = next(iter(needs_of(recipe, [SEGMENTER])), None)
     if need is None:
         return
     try:
