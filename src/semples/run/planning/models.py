@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError, note
 from semples.data.classes import ClassList
@@ -182,8 +182,8 @@ def _generator(recipe: Recipe, classes: ClassList, device: torch.device) -> Gene
     from semples.generators.base import build_generator
     from semples.networks.pairs import Pairs
 
-    side = recipe.generator.image_size
     generator = build_generator(recipe.generator, classes=classes, seed=recipe.run.seed).to(device).eval()
+    side = _side(recipe.generator.image_size)
     first = torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad():
         generator.cams(torch.zeros(1, 3, side, side, device=device), Pairs(first, first))
@@ -213,20 +213,23 @@ def _backgrounds(recipe: Recipe, judge: Judge, classes: ClassList) -> None:
         judge.encode_backgrounds(prompts.vectors[:1], recipe.prompts)
 
 
+def _side(image_size: Any) -> int:
+    """Side of a view to try a network with: that of the setting where it is a number."""
+    return image_size if isinstance(image_size, int) else 224
+
+
 def new_segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
     """The final segmenter with its start weights. Raises UserError."""
     from semples.segmenter.build import SegmenterConfig, build_segmenter
     from semples.segmenter.shapes import check_view
 
-    settings = recipe.segmenter
+    settings, view = recipe.segmenter, _side(recipe.segmenter.image_size)
     config = SegmenterConfig(
         classes=classes.names,
-        size=settings.photo_size or settings.image_size,
+        size=settings.photo_size or view,
         mean=settings.mean,
         std=settings.std,
     )
-    made = build_segmenter(
-        settings.model, config=config, seed=recipe.run.seed, view=settings.image_size, kind=settings.kind
-    )
-    check_view(made, settings.image_size)
+    made = build_segmenter(settings.model, config=config, seed=recipe.run.seed, view=view, kind=settings.kind)
+    check_view(made, view)
     return made

@@ -57,20 +57,11 @@ def _check_folder(folder: Path, step: str) -> None:
 def check_batches(recipe: Recipe, trained: Sequence[str], *, photos: int, processes: int) -> None:
     """Raises UserError where a batch of a step that trains cannot be shared as the recipe asks for."""
     from semples.training.feed import Plan
-    from semples.training.schedule import Course
 
     for step in trained:
         settings = getattr(recipe, step)
-        course = Course.of(settings, photos=photos)
+        batch = min(settings.batch, photos)
         try:
-            Plan(
-                pairs=np.zeros(photos, np.int64),
-                epochs=course.epochs,
-                batch=course.batch,
-                seed=recipe.run.seed,
-                processes=processes,
-                parts=settings.accumulate,
-                length=course.length,
-            )
+            Plan(np.zeros(photos, np.int64), 1, batch, recipe.run.seed, processes=processes, parts=settings.accumulate)
         except UserError as error:
             raise UserError(f"{step}: {error}") from None
