@@ -81,6 +81,19 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"next: semples status {context.out}")
 
 
+def print_why(context: Context, statuses: Sequence[StepStatus]) -> None:
+    """Why steps are outdated, and the two ways to go on; nothing where none is."""
+    outdated = [entry for entry in statuses if entry.state == "outdated"]
+    for entry in outdated:
+        if not all(line.endswith(" is outdated") for line in entry.why):
+            say(f"{entry.step} is outdated: {'; '.join(entry.why)}")
+    later = [entry.step for entry in outdated if all(line.endswith(" is outdated") for line in entry.why)]
+    if later:
+        say(f"and with that: {', '.join(later)}")
+    if any(entry.step in TRAINED for entry in outdated):
+        say(f"run makes them anew; --update goes on from their weights, --from {outdated[0].step} starts anew for sure")
+
+
 def print_corrections(context: Context) -> None:
     """How many photos a person has corrected, and which corrections are not used; nothing where there are none."""
     stored = Corrections.of(context.out)
@@ -192,6 +205,7 @@ def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     console.print(table)
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
+    print_why(context, statuses)
     if any(entry.state != "done" for entry in statuses):
         say(f"to go on: {go_on(context.out, context.source)}")
 

@@ -16,7 +16,7 @@ from semples.core.schema import merge, to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
-from semples.training.feed import Views, tag_matrix
+from semples.training.feed import Views, open_matrix, tag_matrix
 from semples.training.loop import CHECKPOINT, Engine, train
 
 S = TypeVar("S", bound=Stage)
@@ -65,6 +65,7 @@ class Trainer:
         views = Views(
             dataset=data,
             tags=tag_matrix(data),
+            open=open_matrix(data),
             augment=settings.augment,
             size=side,
             mean=generator.mean,
@@ -109,7 +110,7 @@ class Trainer:
             "options": {key: value for key, value in options.items() if key != "training"},
             "settings": to_dict(settings),
             "run": {"seed": self.run.seed, "precision": self.run.precision, "size": side},
-            "photos": [[item.id, item.tags] for item in data.items],
+            "photos": [[item.id, item.tags, *([item.open] if item.open else [])] for item in data.items],
             "classes": data.classes.names,
             "weights": weights.hexdigest(),
         }

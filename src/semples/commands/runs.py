@@ -27,6 +27,7 @@ def run(
     settings: Set = [],  # noqa: B006 (cyclopts shows the default)
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     until: str | None = None,
+    update: bool = False,
     tags: Path | None = None,
     classes: Path | None = None,
 ) -> None:
@@ -48,6 +49,9 @@ def run(
         make this step and all after it anew.
     until
         stop after this step.
+    update
+        where photos, tags or settings have changed, let every stage go on from the weights that it left before, for a
+        third of its training, rather than start anew.
     tags
         tags file (CSV or JSON) in place of the one in the folder.
     classes
@@ -56,7 +60,7 @@ def run(
     from semples import Run, terminal
 
     work = Run(out, data=data, recipe=recipe, settings=settings, tags=tags, classes=classes, tell=terminal.tell)
-    outcomes = work(start=from_, until=until)
+    outcomes = work(start=from_, until=until, update=update)
     if work.context.is_main:
         terminal.print_run(work.context, outcomes)
     work.close()

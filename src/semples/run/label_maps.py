@@ -20,7 +20,7 @@ from semples.data.photos import reduced
 from semples.labels.base import LabelInput, LabelMethod, check_thresholds
 from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import Regions
-from semples.labels.scored import MAX_CLASS, Thresholds
+from semples.labels.scored import IGNORE, MAX_CLASS, Labelled, Thresholds
 from semples.recipe import FeatureSettings, RegionSettings
 from semples.settings.kinds import PROPOSALS
 
@@ -93,7 +93,7 @@ class Inputs:
             cams=cams,
             shape=shape,
             size=size,
-            tags=item.tags,
+            tags=item.possible,
             photo=photo,
             regions=partial(self.regions, item),
             features=partial(self.features, item),
@@ -154,6 +154,15 @@ def has_labels(folder: Path, item: Item) -> bool:
     return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
 
 
+def left_open(labelled: Labelled, item: Item) -> Labelled:
+    """The labels with those of classes that a photo's tags leave open as 255, with no confidence."""
+    if not item.open:
+        return labelled
+    unsure = np.isin(labelled.labels, np.array(item.open, np.uint8) + 1)
+    labels = np.where(unsure, np.uint8(IGNORE), labelled.labels)
+    return Labelled(labels, np.where(unsure, np.float32(0), labelled.confidence))
+
+
 def write_corrected(folder: Path, item: Item, labels: NDArray[np.uint8]) -> None:
     """A photo's labels (H,W) as a person has corrected them, in place of those that are made; sure of every pixel."""
     write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", np.ones(labels.shape, np.float32))
@@ -189,5 +198,6 @@ def write_labels(
     for item in track(items, label="labels"):
         labelled = attempt(lambda item=item: method.label(told(item), thresholds), broken)  # type: ignore[misc]
         if labelled is not None:
+            labelled = left_open(labelled, item)
             write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
             write_label_png(folder / f"{item.id}.png", labelled.labels)

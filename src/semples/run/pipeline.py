@@ -82,12 +82,15 @@ def run(
     steps: Sequence[str] | None = None,
     start: str | None = None,
     until: str | None = None,
+    update: bool = False,
     tell: Tell = lambda line: None,
 ) -> list[Outcome]:
     """Bring the steps of a run up to date, in order.
 
     steps: names of the steps to run, default all of a whole run; what they need must be there or among them.
-    start: this step and those after it are made anew even where they are up to date. until: the last step.
+    start: this step and those after it are made anew even where they are up to date. until: the last step. update:
+    stages that have to be made anew go on from the weights that they left before.
+    Raises UserError where more work than `run.careful_minutes` would be lost and neither says what to do.
     """
     whole = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else whole, start, until)
@@ -100,12 +103,17 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
+    if update and start is not None:
+        raise UserError("--update goes on from the weights that are there, --from starts anew; leave one out")
     forced = chosen[chosen.index(start) :] if start is not None else ()
+    asked = () if steps is None else chosen[-1:]
 
     def before() -> None:
         preflight(context, chosen, forced=forced)
 
-    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell, before=before)
+    return graph.bring_all(
+        context, [known[name] for name in chosen], start=start, update=update, asked=asked, tell=tell, before=before
+    )
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:

@@ -35,10 +35,12 @@ class Batch:
 @dataclass(kw_only=True)
 class TaggedBatch(Batch):
     """Besides images: tags (B,K) bool, True where a class is present, and noise (B,Z) float32 in [0,1), the randomness
-    of the generator, keyed as the seed is."""
+    of the generator, keyed as the seed is. open: (B,K) bool, True where it is left open whether a class is present, so
+    that nothing may be learned from it; None where no tag is."""
 
     tags: Tensor
     noise: Tensor
+    open: Tensor | None = None
 
 
 B = TypeVar("B", bound=Batch)

@@ -78,7 +78,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     todo = [item for item in mine if not store.has(item.id)]
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
         for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
-            made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
+            made = photo_cams(model, photos, [item.possible for item in items], settings=settings, device=work.device)
             for item, photo, cams in zip(items, photos, made, strict=True):
                 store.write(item.id, cams, photo.shape[:2])
                 advance("")

@@ -10,11 +10,14 @@ from semples.recipe import Recipe, StageSettings
 from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
 from semples.run.step import Step, checkpoint_share
+from semples.run.updating import CHECKPOINT, forget_before, shortened, start_from_before
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
 
 if TYPE_CHECKING:
     from semples.stages.base import Stage
+
+WEIGHTS = (GENERATOR, PROMPTS, CHECKPOINT)
 
 
 def step(stage: str) -> Step:
@@ -22,7 +25,15 @@ def step(stage: str) -> Step:
     settings = STAGES.settings_of(stage)
     needs = ("data", *settings.NEEDS)  # type: ignore[attr-defined]
     about = settings.ABOUT  # type: ignore[attr-defined]
-    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=is_trained)
+    return Step(
+        stage,
+        about,
+        needs,
+        lambda work: _run(work, stage),
+        partial=checkpoint_share,
+        wanted=is_trained,
+        weights=WEIGHTS,
+    )
 
 
 def is_trained(recipe: Recipe) -> bool:
@@ -31,11 +42,15 @@ def is_trained(recipe: Recipe) -> bool:
 
 
 def _run(work: Work, stage: str) -> dict[str, Any]:
-    from semples.training.feed import Views, tag_matrix
-    from semples.training.loop import CHECKPOINT, train
+    from semples.training.feed import Views, open_matrix, tag_matrix
+    from semples.training.loop import train
 
     settings: StageSettings = work.settings(stage)
     task: Stage = STAGES.load(settings.kind).of_run(RunParts(work), settings)
+    before = start_from_before(task, work.folder)
+    if before is not None:
+        work.updated(before)
+        settings = shortened(settings)
     epochs = Epochs(work, settings, task.generator)
     run = work.settings("run")
     if settings.epochs > 0 and not epochs.complete:
@@ -43,6 +58,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
         views = Views(
             dataset=work.dataset,
             tags=tag_matrix(work.dataset),
+            open=open_matrix(work.dataset),
             augment=settings.augment,
             size=work.setting("generator.image_size"),
             mean=generator.mean,
@@ -66,7 +82,8 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if work.is_main:
         _saver(task)(work.folder)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"epochs": settings.epochs} | figures
+        forget_before(work.folder)
+    return {"epochs": settings.epochs} | ({} if before is None else {"updated": True}) | figures
 
 
 def _saver(task: Stage) -> Callable[[Path], None]:
