@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from semples.labels.bank_segmenter import SUPERPIXELS, cnn_features
 
 from semples.cams.make import photo_cams
 from semples.cams.store import CamStore
@@ -41,7 +42,6 @@ from semples.evaluation.selection import Grid, Signs, at, choose, steadiness
 from semples.generators.base import build_generator, load_generator, save_generator
 from semples.generators.cnn import CnnGenerator
 from semples.labels.bank import BankSettings, RegionBank, entries_of
-from semples.labels.bank_segmenter import SUPERPIXELS, cnn_features
 from semples.labels.base import LabelInput
 from semples.labels.crf.dense import DenseCrf
 from semples.labels.make import make_label_method

@@ -277,7 +277,7 @@ class SegmenterModel(Model):
         rough = labels_from_scores(scores, size, values=values, confident=self.confident)
         present = np.unique(rough.labels).tolist()
         if len(present) == 1:
-            return _enlarged(rough, prepared.size)
+            return enlarged_labels(rough, prepared.size)
         own = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[0]
         del scores
         own /= own.sum(0).clamp_min_(1e-12)
@@ -363,7 +363,7 @@ class CamModel(Model):
         )
         labelled = self._method.label(given, self._thresholds)
         confidence = np.asarray(labelled.confidence, np.float32) if self.confident else None
-        return _enlarged(Segmented(labelled.labels, confidence), prepared.size)
+        return enlarged_labels(Segmented(labelled.labels, confidence), prepared.size)
 
     def _patch_features(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert self._features is not None
@@ -387,7 +387,7 @@ def _values(tags: Tags) -> tuple[int, ...] | None:
     return None if tags is None else (0, *(tag + 1 for tag in tags))
 
 
-def _enlarged(found: Segmented, size: tuple[int, int]) -> Segmented:
+def enlarged_labels(found: Segmented, size: tuple[int, int]) -> Segmented:
     """Nearest-neighbour copy at (H,W)."""
     confidence = None if found.confidence is None else nearest(found.confidence, size)
     return Segmented(nearest(found.labels, size), confidence)

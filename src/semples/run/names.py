@@ -20,3 +20,6 @@ def cams_name(stage: str = LAST) -> str:
 def curve_name(stage: str = LAST) -> str:
     """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
     return CURVE if stage == LAST else f"{CURVE}-{stage}"
+
+
+BANK = "bank.safetensors"  # what label maps by a region bank have learned, beside them

@@ -39,10 +39,11 @@ def step() -> Step:
 def _run(work: Work) -> dict[str, Any]:
     dataset = work.dataset
     items = drawn(dataset, count=work.setting("selection.photos"), seed=work.setting("run.seed"))
-    calibration = calibration_of(work.setting("labels.method"))
+    method = label_method(work).selecting
+    calibration = method.calibration
     grid, max_side = calibration.grid, work.setting("cams.max_side")
     recognition = Later(work)
-    method, inputs = label_method(work), label_inputs(work)
+    inputs = label_inputs(work, method.needs)
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
         method.fit(inputs.shown(item, reduced(dataset.photo(item), max_side=max_side)) for item in dataset.items)
@@ -56,7 +57,7 @@ def _run(work: Work) -> dict[str, Any]:
         return {}
     rows = [read_json(_path(work.folder, item)) for item in items]
     described = describe(
-        rows, calibration, names=dataset.classes.names, method=work.setting("labels.method"), otherwise=otherwise
+        rows, calibration, names=dataset.classes.names, method=method.settings.method, otherwise=otherwise
     )
     write_json(work.folder / SELECTION_FILE, described)
     return {
