@@ -21,7 +21,7 @@ from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.context import Context
-from semples.run.names import TRAINED
+from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
@@ -95,6 +95,7 @@ def print_trained(context: Context, stage: str) -> None:
     say(f"weights: {context.folder(stage)}")
     later = TRAINED[TRAINED.index(stage) + 1 :]
     out = shlex.quote(str(context.out))
+    later = later if last_stage(context.recipe) == LAST else ()
     say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
 
 

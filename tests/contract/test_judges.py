@@ -21,7 +21,11 @@ from semples.settings.kinds import JUDGES
 from tests import tiny
 from tests.judges.siglip_model import save_siglip
 
-WEIGHTS: dict[str, Callable[[Path], Path]] = {"clip": tiny.save_clip, "siglip": save_siglip}  # of those that need any
+WEIGHTS: dict[str, Callable[[Path], Path]] = {
+    "clip": tiny.save_clip,
+    "siglip": save_siglip,
+    "tags": lambda folder: Path("random"),
+}  # of those that need any
 CLASSES = ClassList(("disc", "square", "cat", "person"), ("disc", "square", "cat", "player"))
 PROMPTS = PromptSettings(length=4)
 COSINES = torch.linspace(-1, 1, 201)

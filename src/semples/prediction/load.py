@@ -11,7 +11,7 @@ from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
 from semples.run.folder import RUN, open_run
 from semples.run.models import GENERATOR
-from semples.run.names import BANK, CURVE, LAST, MODEL, SEGMENTER, SELECTION
+from semples.run.names import BANK, CURVE, MODEL, SEGMENTER, SELECTION, last_stage
 from semples.run.records import MANIFEST
 from semples.run.threshold import chosen_threshold
 from semples.run.work import Work
@@ -79,7 +79,7 @@ def _cam_model(folder: Path, settings: Any) -> Model:
     from semples.prediction.model import CamModel
 
     context = open_run(folder)
-    weights = context.folder(LAST) / GENERATOR
+    weights = context.folder(last_stage(context.recipe)) / GENERATOR
     if not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
     labelled = (context.folder("labels") / MANIFEST).is_file()

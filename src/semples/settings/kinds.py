@@ -30,9 +30,14 @@ JUDGES: Registry[Any] = Registry(
     {
         "clip": "semples.judges.clip:Clip",
         "siglip": "semples.judges.siglip:Siglip",
+        "tags": "semples.judges.tags:TagJudge",
     },
     base="semples.judges.base:Judge",
-    settings={"clip": "semples.settings.judges:ClipSettings"},
+    settings={
+        "clip": "semples.settings.judges:ClipSettings",
+        "tags": "semples.settings.judges:TagJudgeSettings",
+        "none": "semples.settings.judges:NoJudgeSettings",
+    },
 )
 
 STAGES: Registry[Any] = Registry(

@@ -72,7 +72,8 @@ class SegmenterSettings:
     )
     model: str = setting(
         "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
-        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit, light); scratch:FAMILY",
+        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit, light); "
+        "scratch:FAMILY",
         source="published: Mask2Former with Swin-L, ImageNet-21k",
         weights=True,
     )
