@@ -24,6 +24,7 @@ pytestmark = [
 ]
 COLOURS = np.array([(60, 120, 60), (200, 40, 40), (40, 40, 220)])
 SMALL = ("warmup.epochs=4", "warmup.batch=4", "generator.image_size=96", "features.side=96", "data.workers=0")
+SET = tuple(f"--set={entry}" for entry in SMALL)
 SEGMENTER = ("segmenter.iterations=3", "segmenter.batch=2", "segmenter.image_size=64")
 
 
@@ -55,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in a process of its own that reaches no model hub."""
     out = tmp_path_factory.mktemp("light") / "run"
-    command = ["run", "folder-light", "--data", str(photos), "--out", str(out), *(f"--set={entry}" for entry in SMALL)]
+    command = ["run", "folder-light", "--data", str(photos), "--out", str(out), *SET]
     nowhere = tiny.environment() | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(out.with_name("hub"))}
     done = subprocess.run([sys.executable, "-m", "semples", *command], env=nowhere, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -99,13 +100,15 @@ def test_new_photos_by_the_bank_need_no_tags(finished: Path, tmp_path: Path) -> 
     assert "no trained segmenter" in refused
 
 
-def test_a_damaged_bank_is_made_again(finished: Path) -> None:
-    kept = finished / "labels/bank.safetensors"
-    before = {path.name: path.read_bytes() for path in [kept, *(finished / "labels").glob("*.png")]}
+def test_a_damaged_bank_is_made_again(finished: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    kept = out / "labels/bank.safetensors"
+    before = {path.name: path.read_bytes() for path in [kept, *(out / "labels").glob("*.png")]}
     kept.write_bytes(before[kept.name][:-3] + b"abc")
-    (finished / "labels/p03.png").unlink()
-    assert "damaged, made again" in tiny.invoke("run", "folder-light", "--out", finished).err
-    assert before == {path.name: path.read_bytes() for path in [kept, *(finished / "labels").glob("*.png")]}
+    (out / "labels/p03.png").unlink()
+    assert "damaged, made again" in tiny.invoke("run", "folder-light", "--data", photos, "--out", out, *SET).err
+    assert before == {path.name: path.read_bytes() for path in [kept, *(out / "labels").glob("*.png")]}
 
 
 def test_a_light_segmenter_of_these_label_maps(finished: Path, photos: Path, tmp_path: Path) -> None:
@@ -129,11 +132,12 @@ JUDGED = (
 )  # fmt: skip
 
 
-def test_a_judge_that_learned_from_the_tags(finished: Path, tmp_path: Path) -> None:
+def test_a_judge_that_learned_from_the_tags(finished: Path, photos: Path, tmp_path: Path) -> None:
     """All stages run on it; what it takes for a class's background is shown as patches of the photos."""
     out = tmp_path / "run"
     shutil.copytree(finished, out)
-    done = tiny.invoke("run", "folder-light", "--out", out, *(f"--set={entry}" for entry in JUDGED))
+    judged = ("run", "folder-light", "--data", photos, "--out", out, *SET, *(f"--set={entry}" for entry in JUDGED))
+    done = tiny.invoke(*judged)
     assert "warmup: up to date" in done.err
     for step in ("judge", "matching", "prompting", "refinement", "cams", "labels"):
         assert f"{step}: done" in done.err
@@ -146,6 +150,6 @@ def test_a_judge_that_learned_from_the_tags(finished: Path, tmp_path: Path) -> N
     text = page.read_text()
     assert text.count('alt="patch of p') == 2 * 6
     assert "efficientnet-lite0 is not on this machine" not in text
-    again = tiny.invoke("run", "folder-light", "--out", out, "--set=judge.decay=0.01")
+    again = tiny.invoke(*judged, "--set=judge.decay=0.01")
     assert "judge: done" in again.err
     assert "matching: done" in again.err

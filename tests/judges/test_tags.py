@@ -185,9 +185,9 @@ def test_backgrounds_keep_away_from_all_classes() -> None:
     """Like another class's thing is as bad as like the own, but for the own's greater weight."""
     model = judge()
     with torch.no_grad():
+        model.targets.copy_(torch.eye(E)[:K])
         own, other, free = (
-            model.separate(vector[None], model.targets[:1]).item()
-            for vector in (model.targets[0], model.targets[1], F.normalize(torch.ones(E), dim=0))
+            model.separate(vector[None], model.targets[:1]).item() for vector in (*model.targets[:2], torch.eye(E)[K])
         )
     assert own > other > free
 

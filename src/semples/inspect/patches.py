@@ -43,9 +43,7 @@ def nearest_pictures(context: Context, *, count: int) -> dict[str, list[ShownPat
     parts = RunParts(Work.outside(context, LEARNED, JUDGE))
     judge = parts.judge()
     if not isinstance(judge, TagJudge):
-        raise UserError(
-            f"the judge {context.recipe.judge.kind} has not learned from photos, so none show what it means"
-        )
+        raise UserError(f"the judge {context.recipe.judge.kind} has not learned from photos: none shows what it means")
     dataset, names = context.dataset, context.dataset.classes.names
     items = drawn(dataset, count=PHOTOS, seed=context.recipe.run.seed)
     vectors_KMW = parts.backgrounds_after(LEARNED).to(judge.device)

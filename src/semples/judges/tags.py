@@ -49,7 +49,7 @@ KNOTS = (0.0, 0.05, 0.15, 0.3, 0.5, 1.0)
 """Visible shares between which the gain is interpolated linearly; at the first it is 0."""
 MASK_KEY, GRID = 4, 4
 """Random masks: their place among the keys of random numbers, and cells along a side of the noise they are cut from."""
-UNTAUGHT_GAIN = 10.0
+UNTAUGHT_GAIN = 5.0
 
 
 @dataclass(frozen=True)

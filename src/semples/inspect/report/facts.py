@@ -258,7 +258,7 @@ def background_patches(context: Context) -> tuple[dict[str, list[dict[str, str]]
         strips = nearest_pictures(context, count=PATCHES)
     except UserError as error:
         return {}, f"The patches nearest to the learned backgrounds are left out: {error}"
-    return {
+    shown = {
         name: [
             {
                 "uri": data_uri(Image.fromarray(one.picture), lossless=False),
@@ -268,7 +268,8 @@ def background_patches(context: Context) -> tuple[dict[str, list[dict[str, str]]
             for one in strip
         ]
         for name, strip in strips.items()
-    }, ""
+    }
+    return shown, ""
 
 
 def _is_local(model: str) -> bool:
