@@ -28,10 +28,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from real import RECIPE, warm_up, weights
-from real_split import Split, digest, drawn, looked_at, share
 from torch import Tensor
 
+from real import RECIPE, warm_up, weights
+from real_split import Split, digest, drawn, looked_at, share
 from semples.cams.make import photo_cams
 from semples.core.files import write_json
 from semples.data.dataset import open_dataset

@@ -50,7 +50,7 @@ def load(folder: Path | str, *, method: str | None = None, **settings: Any) -> M
             settings=chosen,
             identity=package.identity,
             crf=recipe.crf,
-            own=recipe.segmenter.predict,
+            trained=recipe.segmenter.predict,
         )
     if (folder / RUN).is_file():
         if method == "bank" or (method is None and has_bank(folder)):

@@ -32,7 +32,10 @@ BACKBONES = {
     "semples_vit": "vit",
     "semples_lite": "lite",
 }
-OWN = {"semples_vit": "semples.segmenter.vit", "semples_lite": "semples.segmenter.lite"}  # modules of own families
+OWN_MODULES = {
+    "semples_vit": "semples.segmenter.vit",
+    "semples_lite": "semples.segmenter.lite",
+}  # modules of own families
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
 
 
@@ -128,10 +131,10 @@ def _scratch_config(what: str, size: int) -> Any:
     if what == VIT:
         return VitSegmenterConfig(image_size=size)
     if what in CONFIG_MAPPING:
-        found = CONFIG_MAPPING[what]()
+        config = CONFIG_MAPPING[what]()
         if what in FIXED_SIZE:
-            found.image_size = size
-        return found
+            config.image_size = size
+        return config
     if "/" not in what and not Path(what).exists():
         raise UserError(f"scratch:{what}: no such family or folder; families are for example segformer, mask2former")
     return read_network_config(what)
@@ -180,7 +183,7 @@ def read_network_config(source: str) -> Any:
 def _auto_config(source: str) -> Any:
     from transformers import AutoConfig
 
-    for module in OWN.values():  # each makes its family known
+    for module in OWN_MODULES.values():  # each makes its family known
         importlib.import_module(module)
     path = local_source(source) or download(source, CONFIG).parent
     with quiet():
