@@ -156,7 +156,7 @@ def folder(tmp_path: Path) -> Path:
         for place, index in enumerate(sorted(set(shown))):
             photo[8:40, 2 + 30 * place : 28 + 30 * place] = colours[index]
         Image.fromarray(photo).save(tmp_path / f"{seed}.png")
-        rows.append(f"{seed}.png,{' '.join(NAMES[index] for index in sorted(set(shown)))}")
+        rows.append(f"{seed}.png,{';'.join(NAMES[index] for index in sorted(set(shown)))}")
     (tmp_path / "tags.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n")
     return tmp_path

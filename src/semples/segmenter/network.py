@@ -35,7 +35,7 @@ BACKBONES = {
 OWN_MODULES = {
     "semples_vit": "semples.segmenter.vit",
     "semples_lite": "semples.segmenter.lite",
-}  # modules of own families
+}
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
 
 
