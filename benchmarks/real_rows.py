@@ -53,7 +53,7 @@ def quality(dataset: TaggedDataset, item: Item, labels: np.ndarray) -> float:
     truth, values = truth_of(dataset, item), [tag + 1 for tag in item.tags]
     both = [np.count_nonzero((labels == value) & (truth == value)) for value in values]
     either = [np.count_nonzero((labels == value) | (truth == value)) for value in values]
-    return float(np.mean([one / max(1, two) for one, two in zip(both, either, strict=True)]))
+    return float(np.mean([int(one) / max(1, int(two)) for one, two in zip(both, either, strict=True)]))
 
 
 def row_of(

@@ -230,7 +230,8 @@ def fit_directions(seen: Seen, tags_NK: Tensor, settings: TagJudgeSettings) -> T
     tags_VK = tags_NK[seen.photo]
     for _ in range(settings.steps):
         optimizer.zero_grad()
-        loss = noisy_or(*(x @ vectors.t() + offsets for x in (seen.view, seen.rest)), tags_VK).mean()
+        view, rest = (x @ vectors.t() + offsets for x in (seen.view, seen.rest))
+        loss = noisy_or(view, rest, tags_VK).mean()
         (loss + settings.decay * vectors.square().sum(1).mean()).backward()
         optimizer.step()
     return F.normalize(vectors.detach(), dim=1)

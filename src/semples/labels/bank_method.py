@@ -78,10 +78,10 @@ class Bank(LabelMethod):
                 ids.append(photo.id)
                 regions = self._outlines(photo)
                 labels = nearest(self.before.label(photo, at).labels, regions.shape)
-                entered = entries_of(self._features(photo, regions), regions, labels, self.chosen.bank)
+                entered = entries_of(self._features(photo, regions), regions, labels, self.chosen)
                 yield Entries(_rounded(entered.vectors), entered.values)
 
-        self.bank = RegionBank.fit(entries(), self.chosen.bank)
+        self.bank = RegionBank.fit(entries(), self.chosen)
         self.places = {id: place for place, id in enumerate(ids)}
 
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:
@@ -134,7 +134,7 @@ class Bank(LabelMethod):
     def save(self, path: Path) -> None:
         """One safetensors file with all entries; what it is loaded to labels exactly alike."""
         assert self.bank is not None
-        about = {"settings": to_dict(self.chosen.bank), "classes": self.num_classes, "ids": list(self.places)}
+        about = {"settings": to_dict(self.chosen), "classes": self.num_classes, "ids": list(self.places)}
         tensors = {
             "vectors": torch.from_numpy(self.bank.vectors).half(),  # as `fit` rounded them
             "values": torch.from_numpy(self.bank.values),
@@ -151,7 +151,7 @@ class Bank(LabelMethod):
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})[ABOUT_KEY])
                 vectors, values, photos = (file.get_tensor(name) for name in ("vectors", "values", "photos"))
-            bank = RegionBank(vectors.float().numpy(), values.numpy(), photos.numpy(), self.chosen.bank)
+            bank = RegionBank(vectors.float().numpy(), values.numpy(), photos.numpy(), self.chosen)
             ids = [str(id) for id in about["ids"]]
             check_entries(bank, num_classes=self.num_classes, photos=len(ids))
         except (SafetensorError, KeyError, TypeError, ValueError):

@@ -53,7 +53,8 @@ class SameConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,D,ceil(H/stride),ceil(W/stride))."""
-        vertical, horizontal = (self._padding(size, axis) for axis, size in enumerate(input.shape[-2:]))
+        # Plain numbers: a traced network pads as for the size it was traced with, which is right for whole strides.
+        vertical, horizontal = (self._padding(int(size), axis) for axis, size in enumerate(input.shape[-2:]))
         return super().forward(F.pad(input, (*horizontal, *vertical)))
 
     def _padding(self, size: int, axis: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from semples.core.schema import setting
@@ -51,7 +51,7 @@ class BankSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BankLabelSettings(LabelSettings):
+class BankLabelSettings(BankSettings, LabelSettings):
     """Label maps that are put right by a region bank of all photos; the threshold is that of `before`."""
 
     method: str = setting("bank", "bank, or bank+crf: then a dense CRF", source="ModuSeg")
@@ -66,4 +66,3 @@ class BankLabelSettings(LabelSettings):
     superpixels: int = setting(
         200, "superpixels a photo", low=1, high=100_000, source="own measurement on photos of 320 pixels"
     )
-    bank: BankSettings = field(default_factory=BankSettings)
