@@ -13,6 +13,7 @@ LEARNED = "prompting"  # the stage that learns backgrounds
 JUDGE = "judge"  # the step of a judge that learns from the tags
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
+BY_CORRECTIONS, BY_CORRECTIONS_FILE = "corrected", "corrected.json"  # the threshold that corrected photos choose
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
 
 
