@@ -127,9 +127,9 @@ class FileDataset:
                 try:
                     size, orientation = probe_turn(item.photo, max_megapixels=self.max_megapixels)
                     if orientation >= QUARTER:
-                        found = way_of(probe(item.mask, max_megapixels=self.max_megapixels), size, orientation)
-                        if found != "unknown":
-                            return found
+                        way = way_of(probe(item.mask, max_megapixels=self.max_megapixels), size, orientation)
+                        if way != "unknown":
+                            return way
                 except PhotoError:
                     continue
         return "unknown"
@@ -247,7 +247,7 @@ def _recognise(folder: Path, tags: Path | None) -> Reader:
     raise UserError(
         f"{folder}: found neither the VOC layout (JPEGImages with ImageSets or Annotations) nor a tags file "
         "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it; "
-        "`semples data import` reads annotations of other programs"
+        "`semples data import ANNOTATIONS --out FOLDER` reads annotations of other programs"
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from semples.core.errors import UserError
+from semples.core.files import write_text
+from semples.core.plain import plain
 from semples.core.registry import Registry
 from semples.core.schema import merge
 from semples.export.base import Exporter
@@ -42,6 +44,9 @@ EXPORTERS: Registry[Any] = Registry(
 )
 
 
+CORRECTED = "corrected.md"  # no suffix that readers of annotations look at
+
+
 @dataclass(frozen=True)
 class Exported:
     """What was written: the format, the folder, how many photos, and what the user should know."""
@@ -54,8 +59,8 @@ class Exported:
 
 def exporter(name: str) -> Exporter:
     """The exporter of this name. Raises UserError for an unknown one."""
-    found = EXPORTERS.load(name)
-    made: Exporter = found() if isinstance(found, type) else found
+    loaded = EXPORTERS.load(name)
+    made: Exporter = loaded() if isinstance(loaded, type) else loaded
     return made
 
 
@@ -79,7 +84,16 @@ def export_labels(name: str, source: ExportSource, out: Path | str, **options: A
         raise UserError(f"{source.dataset.root}: no photo to export")
     with new_folder(Path(out).expanduser()) as folder:
         remarks = chosen.export(source, folder, settings)
+        if source.corrected:
+            write_text(folder / CORRECTED, _corrected(source))
+            remarks = (*remarks, f"{len(source.corrected)} photos are corrected by hand, listed in {CORRECTED}")
     return Exported(name, Path(out), len(source.dataset.items), remarks)
+
+
+def _corrected(source: ExportSource) -> str:
+    """The photos whose label maps a person has corrected, as a list."""
+    lines = "".join(f"- {plain(source.photo_names[id])}\n" for id in source.corrected)
+    return f"Label maps of these photos were corrected by hand, all others were made from tags:\n\n{lines}"
 
 
 def about(name: str) -> str:
@@ -89,7 +103,7 @@ def about(name: str) -> str:
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:
     """`key=value` words as options; values are read as YAML. Raises UserError."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         key = key.strip().replace("-", "_")
@@ -101,5 +115,5 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
             parsed = value
         if parsed is None or isinstance(parsed, dict):
             parsed = value
-        found[key] = parsed
-    return found
+        options[key] = parsed
+    return options

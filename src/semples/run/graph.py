@@ -47,14 +47,17 @@ def bring_all(
     *,
     start: str | None = None,
     tell: Tell = lambda line: None,
+    before: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are."""
+    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are. before: called
+    in the main process once the folder can be written to."""
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
         if context.is_main:
             write_run(context)
+            before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
     return outcomes
@@ -127,9 +130,12 @@ def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
         if all(key.startswith(step.notes) for key in keys):
             reopen(folder, {"reads": {key: value for key, value in manifest["reads"].items() if key not in keys}}, [])
             return True
-    elif keep and reads is not None and not changed(context, reads, step.facts):
-        sweep(folder)
-        return True
+    elif keep and manifest is None and reads is not None:
+        keys = changed(context, reads, step.facts)
+        if all(key.startswith(step.notes) for key in keys):
+            sweep(folder)
+            note_reads(folder, {key: value for key, value in reads.items() if key not in keys})
+            return True
     empty(folder)
     note_reads(folder, {})
     return False
@@ -151,7 +157,7 @@ class StepStatus:
 
 def status(context: Context, steps: Sequence[Step], wanted: Sequence[str]) -> list[StepStatus]:
     """How far every step of a run is; `wanted`: names of those that a whole run has."""
-    found = []
+    statuses = []
     stale: set[str] = set()
     for step in steps:
         folder = context.folder(step.name)
@@ -163,12 +169,14 @@ def status(context: Context, steps: Sequence[Step], wanted: Sequence[str]) -> li
             state = "outdated" if why else "done"
             if not why and outputs.damaged(folder, manifest["outputs"], content=False) != []:
                 state = "damaged"
-            found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"], why))
+            statuses.append(
+                StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"], why)
+            )
         elif (folder / STARTED).is_file():
-            found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
+            statuses.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
         elif step.name in wanted:
-            found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
-    return found
+            statuses.append(StepStatus(step.name, step.about, "not run", None, None, {}))
+    return statuses
 
 
 def _why_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ from semples.data.dataset import TaggedDataset
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
+from semples.run.advice import that_makes
 from semples.run.context import Context
+from semples.run.corrections import Corrected, corrected, corrections_fact
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ def masks_fact(context: Context) -> str:
     return photos.masks_digest(context.scored_dataset, context.out / photos.SEEN, save=context.is_main)
 
 
-FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact}
+FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact, "corrections": corrections_fact}
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Work:
         if records.read_manifest(self.context.folder(name)) is None:
             raise UserError(
                 f"{self.name} needs the step {name}, which is not finished in {self.context.out}; "
-                f"run `semples run` without --from, or `semples status {self.context.out}` to see what is there"
+                f"make it first: `{that_makes(name, self.context.out, self.context.source)}`"
             )
         return self.context.folder(name)
 
@@ -127,12 +129,18 @@ class Work:
         return self.context.scored_dataset
 
     @property
+    def corrected(self) -> Corrected:
+        """Label maps of the photos that a person has corrected."""
+        self.fact("corrections")
+        return corrected(self.context, self.dataset)
+
+    @property
     def fingerprint(self) -> str:
         """What identifies all that has been read so far."""
         return fingerprint(self.name, self.reads or {})
 
-    def _note(self, found: dict[str, Any]) -> None:
-        plain = json.loads(json.dumps(found))
+    def _note(self, facts: dict[str, Any]) -> None:
+        plain = json.loads(json.dumps(facts))
         before = self.reads if self.reads is not None else {}
         new = {key: value for key, value in plain.items() if before.get(key, GONE) != value}
         self.reads = before | new
@@ -253,11 +261,11 @@ def step_of(context: Context, name: str) -> str:
 
 def weight_sources(settings: Any) -> list[str]:
     """The weights that a group of settings names, hub ids, folders or files."""
-    found = []
+    sources = []
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):
-            found += weight_sources(value)
+            sources += weight_sources(value)
         elif entry.metadata.get("weights") and value:
-            found.append(str(value))
-    return found
+            sources.append(str(value))
+    return sources

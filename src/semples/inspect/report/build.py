@@ -23,7 +23,9 @@ from semples.data.dataset import TaggedDataset
 from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
+from semples.run.advice import go_on
 from semples.run.context import Context
+from semples.run.corrections import corrected
 from semples.run.names import cams_name
 from semples.run.photos import DATASET
 
@@ -45,7 +47,9 @@ def build_report(context: Context, out: Path, *, limit: int = 200) -> Path:
     if out.is_dir():
         raise UserError(f"{out}: a folder; name the report's file, for example {out / 'report.html'}")
     if not (context.folder("data") / DATASET).is_file():
-        raise UserError(f"{context.out}: nothing to report yet; run `semples run` first (its data step comes first)")
+        raise UserError(
+            f"{context.out}: nothing to report yet; make the run first: `{go_on(context.out, context.source)}`"
+        )
     write_text(out, render(context, limit=limit))
     return out
 
@@ -55,13 +59,14 @@ def render(context: Context, *, limit: int) -> str:
     threshold = facts.used_threshold(context)
     stores = stages_with_cams(context)
     labels = context.folder("labels") if threshold["made"] else None
-    gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"]), limit=limit)
-    found = facts.curves(context)
+    by_hand = corrected(context)
+    gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"], by_hand), limit=limit)
+    curves = facts.curves(context)
     script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
-    best = found.get(next(reversed(stores), ""), {}).get("best")
+    best = curves.get(next(reversed(stores), ""), {}).get("best")
     marks = [{"value": threshold["value"], "name": "used", "how": threshold["how"], "left": False}]
     if best is not None:
         how, left = "highest mIoU, found with pixel masks", best["threshold"] < threshold["value"]
@@ -84,9 +89,9 @@ def render(context: Context, *, limit: int) -> str:
         gallery=gallery,
         classes=names,
         colours=colours,
-        curve=facts.curve_chart(found),
+        curve=facts.curve_chart(curves),
         losses=facts.loss_charts(context),
-        table=facts.class_table(context, found),
+        table=facts.class_table(context, curves),
         together=facts.together(context),
         words=words,
         no_words=no_words,
@@ -98,13 +103,13 @@ def render(context: Context, *, limit: int) -> str:
 
 def stages_with_cams(context: Context) -> dict[str, CamStore]:
     """The CAMs of every stage that has left some, in the order of training."""
-    found = {}
+    stores = {}
     for stage in facts.CAM_STAGES:
         folder = context.folder(cams_name(stage))
         store = CamStore(folder, format=context.recipe.cams.format)
         if folder.is_dir() and store.ids():
-            found[stage] = store
-    return found
+            stores[stage] = store
+    return stores
 
 
 def _dataset(context: Context) -> TaggedDataset:
@@ -126,7 +131,7 @@ def _page_data(
     """What the script works on."""
     counts = sorted(gallery.counts.items())
     return {
-        "command": f"semples label {shlex.quote(str(context.out.resolve()))} --threshold",
+        "command": f"semples label {shlex.quote(str(context.out.resolve()))}",
         "classes": context.dataset.classes.names,
         "colours": colours,
         "levels": LEVELS.tolist(),
