@@ -87,7 +87,7 @@ def test_the_demo_is_the_folder_recipe_and_a_handful_of_lines() -> None:
     assert differ <= {"name", "about", "base", "data.split", "data.workers", "run.log_every", *MODELS}
 
 
-MODELS = {"generator.start", "generator.head_reduction", "judge.model", "segmenter.model"}
+MODELS = {"generator.start", "judge.model", "segmenter.model"}
 
 
 def test_voc_values() -> None:
