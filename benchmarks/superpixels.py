@@ -5,7 +5,7 @@
 RUN: a folder that `semples demo --out RUN` left. Its scenes are drawn again with `--side` pixels and exact masks, and
 labelled with the run's own CAMs and threshold, so that photos are large and CAMs as coarse as they are on real ones.
 Boundary recall: share of the true edges between things and background that have an edge of the finest superpixels
-within 0.6 % of the diagonal (3 pixels at 384). mIoU by the regions alone, and with the CRF behind. Seconds: of one core,
+within 0.6 % of the diagonal (3 pixels at 384). mIoU by the regions alone, and with the CRF behind. Seconds: one core,
 median over photos, of the superpixels of all levels together.
 """
 
