@@ -85,7 +85,13 @@ class StageSettings:
     )
     auto_steps: int = setting(100, "steps of `steps: auto` with 300 photos of 8 classes", low=1, high=1e9)
     batch: int = setting(64, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
-    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
+    accumulate: int | Literal["auto"] = setting(
+        1,
+        "parts a step's batch is cut into, to need less memory; auto: so many that each keeps less than 2 GB for its "
+        "gradients",
+        low=1,
+        high=65_536,
+    )
     base_lr: float | Literal["lr"] = setting(
         5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512; lr: as `lr` says", low=0, high=1000
     )

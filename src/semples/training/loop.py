@@ -24,6 +24,7 @@ from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
+from semples.training.memory import parts_of_step
 from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
@@ -97,13 +98,17 @@ def train(
     neither a checkpoint nor the caller gets anything that follows it.
     """
     course = Course.of(settings, photos=len(views.pairs))
+    parts = settings.accumulate
+    if isinstance(parts, str):
+        _mark_trained(task)
+        parts = parts_of_step(task, views, batch=course.batch, processes=engine.processes)
     plan = Plan(
         pairs=views.pairs,
         epochs=course.epochs,
         batch=course.batch,
         seed=run.seed,
         processes=engine.processes,
-        parts=settings.accumulate,
+        parts=parts,
         length=course.length,
     )
     set_seed(run.seed)

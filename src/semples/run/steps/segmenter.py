@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from semples.segmenter.package import Card
     from semples.segmenter.views import LabelFolder
 
-HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
 LEAST_SIDE, MOST_SIDE, SIDE_STEP = 96, 256, 32  # of training views, where they follow the photos
 ANY_MEGAPIXELS = 10_000.0  # photos that are too large have been set aside
+HOW = {
+    "auto": "chosen from photos and tags",
+    "ground-truth": "chosen with pixel masks",
+    "corrections": "chosen by corrected photos",
+}  # the threshold
 SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 ABOUT = "the segmenter learns from the label maps"
 NOTES = ("setting:segmenter.predict.", "setting:crf.")  # how it is used later: written beside the weights, not learned
