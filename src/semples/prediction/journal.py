@@ -156,16 +156,16 @@ class Journal:
     def others(self, photos: Sequence[Photo]) -> list[tuple[str, str]]:
         """(id, name) of the photos beside `photos` that earlier calls have left results of, by name."""
         ids, names = {photo.id for photo in photos}, {None, *(photo.name for photo in photos)}
-        found = [
+        strangers = [
             (id, str(entry["name"]))
             for id, entry in self._done.items()
             if id not in ids and entry.get("name") not in names and self._has_files(id)
         ]
-        return sorted(found, key=lambda entry: entry[1])
+        return sorted(strangers, key=lambda entry: entry[1])
 
     def areas(self, id: str) -> Areas:
-        found: Areas = self._done[id]["areas"]
-        return found
+        areas: Areas = self._done[id]["areas"]
+        return areas
 
     def __enter__(self) -> Journal:
         self._open = append_to(self._out / JOURNAL)
