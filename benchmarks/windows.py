@@ -138,10 +138,13 @@ def strip(package: Path, work: Path) -> dict[str, Any]:
         (resized(photo, (40, 40), smooth=True), resized(mask, (40, 40), smooth=False)) for photo, mask in unseen(250)
     ]
     photo, mask = joined(small, len(small))
-    model = semples.load(package, **PLAIN)
+    model, square = semples.load(package, **PLAIN), semples.load(package, window=SIDE, **PLAIN)
+    parts = [joined(small[first : first + 4], 4) for first in range(0, len(small) - 3, 4)]
     return {
         "size": [mask.shape[1], mask.shape[0]],
         "whole": miou([model.predict(photo)], [mask]),
+        "square_windows": miou([square.predict(photo)], [mask]),
+        "parts": miou([model.predict(part) for part, _ in parts], [truth for _, truth in parts]),
         "photos": miou([model.predict(one) for one, _ in small], [truth for _, truth in small]),
         "before": miou([through(model, photo, (480, 8))], [mask]),
     }
@@ -162,7 +165,13 @@ def memory(package: Path, work: Path) -> dict[str, Any]:
 
         made = build_segmenter("scratch:segformer", config=config, seed=0).eval()
         card = Card(
-            "b0", "none", "scratch:segformer", photos=1, tagged={}, labels="", used_pixel_masks=False, figures=()
+            name="b0",
+            data="none",
+            source="scratch:segformer",
+            photos=1,
+            tagged=None,
+            labels="none",
+            used_pixel_masks=None,
         )
         write_package(made, segformer, recipe={}, card=card)
     plain = ["--scales", "1", "--no-mirror", "--no-crf"]
