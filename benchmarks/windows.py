@@ -156,9 +156,8 @@ def memory(package: Path, work: Path) -> dict[str, Any]:
     Image.fromarray(joined(unseen(63 * 42), 63)[0]).save(folder / "mosaic.jpg", quality=92)
     coarse = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((6000, 6000), Image.Resampling.BICUBIC).save(folder / "36.jpg", quality=92)
-    config = SegmenterConfig(
-        classes=tuple(f"class {one}" for one in range(20)), size=512, mean=(0.5,) * 3, std=(0.3,) * 3
-    )  # type: ignore[arg-type]
+    names = tuple(f"class {index}" for index in range(20))
+    config = SegmenterConfig(classes=names, size=512, mean=(0.5, 0.5, 0.5), std=(0.3, 0.3, 0.3))
     segformer = work / "segformer"
     if not segformer.is_dir():
         from semples.segmenter.package import Card, write_package
