@@ -49,7 +49,7 @@ def source_of_predictions(
     problems += _unlisted(folder, {entry["id"] for entry in entries}) if damaged else []
     if not items:
         first = f"; {problems[0].where}: {problems[0].what}" if problems else ""
-        raise UserError(f"{folder}: no photo is predicted here; see semples predict --help{first}")
+        raise UserError(f"{folder}: no photo is predicted here; see `semples predict --help`{first}")
     classes = class_list(folder / CLASSES)
     dataset = FileDataset(folder.resolve().name, folder, classes, tuple(items), tuple(problems))
     return ExportSource(dataset, place, sizes=sizes, cams=None if cams is None else CamStore(cams))
