@@ -64,6 +64,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
+        workers=work.speed("data.workers"),
     )
     return {
         "photos": len(dataset.items),
