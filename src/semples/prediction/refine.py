@@ -61,15 +61,15 @@ def refined_by_tiles(
                 held, (height, width), outer_rows, outer_columns, first_row=first, row_count=rows.shape[1]
             )
             part = photo[slice(*outer_rows), slice(*outer_columns)]
-            found = _refined_tile(scores, part, crf=crf, confident=confident)
+            answer = _refined_tile(scores, part, crf=crf, confident=confident)
             inner = tuple(
                 slice(tile[0] - outer[0], tile[1] - outer[0])
                 for tile, outer in ((down, outer_rows), (across, outer_columns))
             )
             place = slice(*down), slice(*across)
-            labels[place] = np.array(candidates, np.uint8)[found.labels[inner]]
-            if confidence is not None and found.confidence is not None:
-                confidence[place] = found.confidence[inner]
+            labels[place] = np.array(candidates, np.uint8)[answer.labels[inner]]
+            if confidence is not None and answer.confidence is not None:
+                confidence[place] = answer.confidence[inner]
     return Segmented(labels, confidence)
 
 
