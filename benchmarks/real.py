@@ -85,7 +85,7 @@ def warm_up(split: Split) -> dict[str, Any]:
         dataset=split.photos,
         tags=tag_matrix(split.photos),
         augment=warmup.augment,
-        size=settings.image_size,
+        size=model.view_side(settings.image_size),
         mean=model.mean,
         std=model.std,
         seed=split.seed,

@@ -130,7 +130,7 @@ class Bench:
             dataset=self.split.photos,
             tags=tag_matrix(self.split.photos),
             augment=settings.augment,
-            size=RECIPE.generator.image_size,
+            size=generator.view_side(RECIPE.generator.image_size),
             mean=generator.mean,
             std=generator.std,
             seed=self.split.seed,

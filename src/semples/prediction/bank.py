@@ -23,8 +23,9 @@ from semples.labels.make import make_label_method
 from semples.labels.refined import refined
 from semples.labels.scored import Scored
 from semples.networks.weights import source_digest
-from semples.prediction.model import PICTURE_SIDE, Model, Prepared, enlarged_labels
+from semples.prediction.model import PICTURE_SIDE, Model, Prepared
 from semples.prediction.photos import Tags
+from semples.prediction.refine import resized
 from semples.prediction.scores import Segmented
 from semples.prediction.settings import PredictSettings
 from semples.recipe import Recipe
@@ -97,7 +98,7 @@ class BankModel(Model):
             allowed = occurring if tags is None else tuple(tags)
             labelled = refined(self._crf, scores, photo=prepared.inputs[0].numpy(), tags=allowed)
         confidence = np.asarray(labelled.confidence, np.float32) if self.confident else None
-        return enlarged_labels(Segmented(labelled.labels, confidence), prepared.size)
+        return resized(Segmented(labelled.labels, confidence), prepared.size)
 
 
 def bank_model(folder: Path, settings: PredictSettings) -> BankModel:

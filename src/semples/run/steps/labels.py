@@ -74,6 +74,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
+        workers=work.speed("data.workers"),
         resume=True,
     )
     for item in mine:
