@@ -248,6 +248,7 @@ def free_refined(crf: DenseCrf, free: Scored, photo: np.ndarray) -> np.ndarray:
 def make_segmenter(split: Split) -> dict[str, Any]:
     """The light segmenter, trained on the bank's label maps, on other photos without tags."""
     settings, run = RECIPE.segmenter, RunSettings(seed=split.seed)
+    assert isinstance(settings.image_size, int)
     config = SegmenterConfig(
         classes=split.photos.classes.names, size=settings.image_size, mean=settings.mean, std=settings.std
     )
