@@ -43,6 +43,7 @@ def app(
     import importlib.util
 
     from semples import terminal
+    from semples.commands import shown
     from semples.core.errors import UserError
 
     if importlib.util.find_spec("gradio") is None:
@@ -78,4 +79,4 @@ def app(
         terminal.say(f"open http://{shown}:{taken} in a browser; stop with Ctrl-C")
         serve(made, sock)
     if desk is not None:
-        terminal.print_after_corrections(desk.context, fresh=desk.finish(terminal.tell))
+        shown.print_after_corrections(desk.context, fresh=desk.finish(terminal.tell))

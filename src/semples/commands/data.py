@@ -26,6 +26,8 @@ def check(
     max_megapixels: float = 100.0,
     bits: int = 0,
     json: Path | None = None,
+    count: int = 20,
+    propose: Path | None = None,
 ) -> None:
     """Count photos and classes, show which occur together, and name problems: unreadable photos, leaks, typos, rarity.
 
@@ -49,7 +51,20 @@ def check(
         of the greatest value in photos of 16 bits, for example 12; default: as each file says.
     json
         file that gets the figures too.
+    count
+        for the folder of a run: so many tags most worth a look are listed, those that the other photos speak against.
+    propose
+        for the folder of a run: table that gets proposed tags for the photos that have none, doubtful ones as `dog?`.
     """
+    from semples.run.folder import is_run
+
+    if is_run(folder):
+        _check_tags(folder, count=count, json=json, propose=propose)
+        return
+    if propose is not None:
+        from semples.core.errors import UserError
+
+        raise UserError(f"--propose: is for the folder of a run, whose judge looks at the photos; {folder} is none")
     from rich.console import Console
 
     from semples import terminal
@@ -71,6 +86,28 @@ def check(
         write_json(json, report.to_json())
     render(report, Console())
     terminal.print_checked(folder, report)
+
+
+def _check_tags(folder: Path, *, count: int, json: Path | None, propose: Path | None) -> None:
+    """List the tags of a run that are most worth a look, and propose tags for photos without any."""
+    from semples import terminal
+    from semples.commands import shown
+    from semples.core.errors import UserError
+    from semples.core.files import write_json
+    from semples.inspect.tag_check import TagCheck, write_proposals
+    from semples.run.folder import open_run
+
+    if count < 1:
+        raise UserError(f"--count {count}: list at least one tag")
+    check = TagCheck(open_run(folder))
+    suspects = check.suspects(count=count)
+    if json is not None:
+        write_json(json, [one.as_json() for one in suspects])
+    shown.print_suspects(suspects)
+    if propose is not None:
+        proposals = check.proposals()
+        write_proposals(propose, proposals)
+        terminal.say(f"proposed tags of {len(proposals)} photos without any: {propose} (look at them first)")
 
 
 @data_app.command

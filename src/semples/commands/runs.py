@@ -215,6 +215,7 @@ def label(
         file that gets the photos of --review too.
     """
     from semples import terminal
+    from semples.commands import shown
     from semples.core.files import write_json
     from semples.inspect.review import coverage, listed, look
     from semples.run import pipeline
@@ -262,7 +263,7 @@ def label(
         entries, sure = listed(looked, count=review), coverage(context, looked)
         if json is not None:
             write_json(json, {"photos": entries, "coverage": sure})
-        terminal.print_review(context, entries, sure)
+        shown.print_review(context, entries, sure)
     if context.processes > 1:
         context.engine.stop()
 

@@ -52,6 +52,10 @@ class Plan:
     def steps(self) -> int:
         return self.epochs * self.steps_per_epoch if self.length is None else self.length
 
+    def ends_epoch(self, finished: int) -> bool:
+        """Whether an epoch ends with so many finished steps, or all training does."""
+        return finished % self.steps_per_epoch == 0 or finished == self.steps
+
     def photos(self, step: int) -> np.ndarray:
         """Indices of the photos of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -134,7 +138,7 @@ class Views(Dataset[Row]):
         )
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
         known = () if self.open is None else (torch.from_numpy(self.open[index]),)
-        return view, torch.from_numpy(self.tags[index]), noise, *known
+        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index), *known
 
     @property
     def pairs(self) -> np.ndarray:
@@ -142,8 +146,8 @@ class Views(Dataset[Row]):
         return counts
 
     def collate(self, rows: list[Row]) -> TaggedBatch:
-        image, tags, noise, *unsure = (torch.stack(column) for column in zip(*rows, strict=True))
-        return TaggedBatch(image=image, tags=tags, noise=noise, open=unsure[0] if unsure else None)
+        image, tags, noise, number, *unsure = (torch.stack(column) for column in zip(*rows, strict=True))
+        return TaggedBatch(image=image, tags=tags, noise=noise, number=number, open=unsure[0] if unsure else None)
 
 
 def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:
