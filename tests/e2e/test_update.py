@@ -78,6 +78,16 @@ def test_nothing_is_lost_without_a_word(changed: tuple[Path, Path], material: Ma
     assert again.stderr.count("up to date") == len(manifests(run))
 
 
+def test_weights_of_other_classes_are_no_start(changed: tuple[Path, Path], material: Material) -> None:
+    run, photos = changed
+    (photos / "classes.txt").write_text("disc\nsquare\nring\n")
+    before = manifests(run)
+    line = tiny.refused("run", material.recipe, "--data", photos, "--out", run, "--update")
+    assert "other classes" in line
+    assert "--from data" in line
+    assert manifests(run) == before
+
+
 def test_small_work_is_made_anew_and_said(changed: tuple[Path, Path], material: Material) -> None:
     run, photos = changed
     result = tiny.invoke("run", material.recipe, "--data", photos, "--out", run, "--until", "data")

@@ -26,7 +26,7 @@ from semples.run.records import (
     sweep,
 )
 from semples.run.step import Step
-from semples.run.updating import at_stake, check, keep_weights
+from semples.run.updating import at_stake, check, check_update, keep_weights
 from semples.run.work import Work, changed, fingerprint
 
 Tell = Callable[[str], None]
@@ -63,7 +63,11 @@ def bring_all(
     outcomes = []
     with lock(context):
         stakes = at_stake(context, steps, forced={*names[forced_from:], *asked})
-        line = "" if update else check(context, stakes)
+        line = ""
+        if update:
+            check_update(context, stakes)
+        else:
+            line = check(context, stakes)
         context.wait()
         if context.is_main:
             if line:

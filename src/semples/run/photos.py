@@ -151,6 +151,14 @@ def differences(folder: Path, listing: TaggedDataset) -> str:
     return ", ".join(f"{count} {what}" for what, count in told.items() if count)
 
 
+def has_other_classes(folder: Path, listing: TaggedDataset) -> bool:
+    """Whether the photos' folder now names other classes than a data step wrote down."""
+    if not (folder / DATASET).is_file():
+        return False
+    with _of_its_shape(folder) as stored:
+        return tuple(stored["classes"]) != listing.classes.names
+
+
 def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """(width, height) of every usable photo, by id."""
     with _of_its_shape(folder) as stored:

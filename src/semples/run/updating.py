@@ -17,6 +17,7 @@ from semples.core.errors import UserError
 from semples.core.files import sha256_file
 from semples.core.progress import duration
 from semples.recipe import StageSettings
+from semples.run import photos
 from semples.run.context import Context
 from semples.run.models import GENERATOR, PROMPTS
 from semples.run.records import empty, read_manifest, started_reads
@@ -84,6 +85,15 @@ def check(context: Context, stakes: Sequence[Stake]) -> str:
             f"the option --update to go on from the weights that are there, or --from {stakes[0].step} to start anew"
         )
     return f"made anew, since {stakes[0].why}: {names}"
+
+
+def check_update(context: Context, stakes: Sequence[Stake]) -> None:
+    """Raise UserError where no stage can go on from its weights: they are of other classes."""
+    if stakes and photos.has_other_classes(context.folder("data"), context.listing):
+        raise UserError(
+            f"{stakes[0].why}: weights of other classes cannot be gone on from; nothing is touched. Leave --update "
+            f"out, and give --from {stakes[0].step} to start anew"
+        )
 
 
 # -------------------------------------------------------------------------------------------------- going on from them
