@@ -2,8 +2,8 @@
 
     python benchmarks/plan.py --out DIR [--cells 3] [--results benchmarks/results/plan]
 
-Every cell draws a world, and one process makes the plan, then the run; finished cells are skipped. `factor` is planned /
-taken of the steps alone: the start of the program, which both have in common, is left out. `disk_factor` likewise.
+Every cell draws a world, and the same process makes the plan, then the run; finished cells are skipped. `factor` is
+planned / taken of the steps alone: the start of the program, which both share, is left out. `disk_factor` likewise.
 """
 
 from __future__ import annotations
