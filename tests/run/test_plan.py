@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semples.core.errors import UserError
+from semples.data.dataset import open_dataset
 from semples.recipe import Recipe
 from semples.run.planning.budget import fitted, remember, remembered, seconds_of
 from semples.run.planning.left import seconds_left
-from semples.run.planning.measure import bump
+from semples.run.planning.measure import Sample, bump
+from semples.run.planning.models import Opened
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
 from tests import tiny
 
@@ -103,6 +106,19 @@ def test_drawn_cams_are_hills_side_by_side() -> None:
     assert first.max() == second.max() == 1
     assert first[:, :20].sum() > 5 * first[:, 20:].sum()
     np.testing.assert_allclose(first, second[:, ::-1], atol=1e-6)
+
+
+def test_a_damaged_photo_is_timed_on_no_account(tmp_path: Path) -> None:
+    photos = tiny.draw_photos(tmp_path / "photos", count=5)
+    for name in ("p00.png", "p01.png"):  # their headers are whole
+        data = (photos / name).read_bytes()
+        (photos / name).write_bytes(data[: len(data) // 2])
+    dataset = open_dataset(photos)
+    with Sample.of(Recipe(), dataset, Opened(), device=torch.device("cpu")) as sample:
+        whole = [item.id for item in dataset.items if item.tags and item.id not in ("p00", "p01")]
+        assert [item.id for item in sample.items] == whole
+        assert whole
+        assert sample.reading().wall > 0
 
 
 # ------------------------------------------------------------------------------------------------------ as commands
