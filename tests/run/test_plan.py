@@ -14,8 +14,9 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.data.dataset import open_dataset
 from semples.recipe import Recipe
+from semples.run.graph import Outcome, StepStatus
 from semples.run.planning.budget import fitted, remember, remembered, seconds_of
-from semples.run.planning.left import seconds_left
+from semples.run.planning.left import Clock, line_of_status, seconds_left
 from semples.run.planning.measure import Sample, bump
 from semples.run.planning.models import Opened
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
@@ -99,6 +100,20 @@ def test_what_is_left_follows_what_was_taken() -> None:
     assert seconds_left(planned, {"data": 20.0, "warmup": 200.0}, {}) == 400  # twice as slow as planned
     assert seconds_left(planned, {"data": 10.0}, {"warmup": 0.75}) == 225
     assert seconds_left(planned, {"data": 10, "warmup": 100, "matching": 200}, {}) == 0
+
+
+def test_the_clock_follows_the_plan(tmp_path: Path) -> None:
+    told: list[str] = []
+    clock = Clock(told.append)
+    clock.follow(PLAN, tmp_path)
+    clock(Outcome("data", "done", 1.0, {}))
+    clock(Outcome("warmup", "done", 200.0, {}))  # twice as long as planned
+    assert told == ["about 7 min left", "about 10 min left"]
+    done = [StepStatus("data", "", "done", None, 1.0, {}), StepStatus("warmup", "", "done", None, 200.0, {})]
+    half = StepStatus("matching", "", "interrupted", 0.5, None, {})
+    assert line_of_status(tmp_path, [*done, half]) == "about 5 min left, by its plan and the steps so far"
+    (tmp_path / "plan.json").write_text('{"steps": [1]}')
+    assert line_of_status(tmp_path, done) is None
 
 
 def test_drawn_cams_are_hills_side_by_side() -> None:
