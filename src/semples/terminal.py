@@ -21,6 +21,7 @@ from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.context import Context
+from semples.run.health import TITLES, DoubtfulTag, is_look, verdicts
 from semples.run.names import TRAINED
 from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
@@ -55,8 +56,11 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
+        if is_look(outcome.step):
+            continue
         table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
+    print_health(outcomes)
     problems = context.dataset.problems
     if problems:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
@@ -167,10 +171,13 @@ def print_status(context: Context, found: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
     for entry in found:
+        if is_look(entry.step):
+            continue
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
+    print_health(found)
     print_estimate(context, [(entry.step, entry.result) for entry in found])
     if any(entry.state != "done" for entry in found):
         files = (("--tags", context.source.tags), ("--classes", context.source.classes))
@@ -182,6 +189,29 @@ def print_status(context: Context, found: Sequence[StepStatus]) -> None:
             *(word for pair in options if pair[1] is not None for word in pair),
         ]
         say(f"to go on: {shlex.join(map(str, words))}")
+
+
+def print_health(steps: Sequence[Outcome] | Sequence[StepStatus]) -> None:
+    """A row a stage with its verdict and why, and what to do where it is not good; nothing where none was made."""
+    found = verdicts(steps)
+    if not found:
+        return
+    table = Table("health of", "", "why")
+    for of, verdict in found.items():
+        table.add_row(TITLES[of], verdict["grade"], cell(verdict["why"]))
+    console.print(table)
+    for of, verdict in found.items():
+        if verdict["advice"]:
+            say(f"{TITLES[of]}: {verdict['advice']}")
+
+
+def print_doubtful_tags(found: Sequence[DoubtfulTag]) -> None:
+    """A row a tag, the likeliest mistakes first."""
+    table = Table("photo", "tag", "now", "chance that this is wrong")
+    for tag in found:
+        table.add_row(cell(tag.photo), cell(tag.name), "given" if tag.tagged else "not given", f"{tag.doubt:.0%}")
+    console.print(table)
+    say("told from the tags of the other photos; look at these first, and mend the tags file where they are wrong")
 
 
 def print_scores(figures: Figures) -> None:

@@ -7,8 +7,11 @@ from semples.settings.kinds import STAGES
 TRAINED = tuple(STAGES.shipped)  # the stages in their order
 LAST = "refinement"  # the stage whose CAMs become label maps
 LEARNED = "prompting"  # the stage that learns backgrounds
+CAM_STAGES = tuple(stage for stage in TRAINED if stage != LEARNED)  # those that leave a generator
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
+HEALTH, RECORD = "health", "health.json"  # verdict and figures of a stage
+PREDICTIONS = "predictions.npz"  # of every tag, in the folder of the look at the photos
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
 
 
@@ -20,3 +23,8 @@ def cams_name(stage: str = LAST) -> str:
 def curve_name(stage: str = LAST) -> str:
     """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
     return CURVE if stage == LAST else f"{CURVE}-{stage}"
+
+
+def health_name(of: str) -> str:
+    """Name of the step (and folder) that looks after a stage or another step."""
+    return f"{HEALTH}-{of}"

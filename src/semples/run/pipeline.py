@@ -18,15 +18,16 @@ from semples.run.context import Context
 from semples.run.epochs import check_epochs
 from semples.run.folder import RECIPE, RUN, lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
+from semples.run.health import is_look
 from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
-from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
+from semples.run.names import CURVE_FILE, LAST, SEGMENTER, TRAINED, curve_name, health_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import data, regions, segmenter, selection, train
+from semples.run.steps import data, health, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
 from semples.run.threshold import check_selection
 
@@ -55,8 +56,10 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
     """The steps of a whole run by this recipe, in order; without a recipe those of any."""
     steps = [
         data.step(),
-        *(train.step(stage) for stage in TRAINED),
+        health.step(health.DATA),
+        *(make(stage) for stage in TRAINED for make in (train.step, health.step)),
         cam_steps.step(),
+        health.step(health.CAMS),
         regions.step(),
         selection.step(),
         label_steps.curve_step(),
@@ -70,7 +73,19 @@ def known_steps() -> dict[str, Step]:
     """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
     earlier = [stage for stage in TRAINED if stage not in ("prompting", LAST)]
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
-    return {step.name: step for step in [*run_steps(), *extra, segmenter.step()]}
+    return {step.name: step for step in [*run_steps(), *extra, segmenter.step(), health.step(SEGMENTER)]}
+
+
+def looked_after(context: Context, names: Sequence[str]) -> list[str]:
+    """Names of steps, each with the look after it, where the recipe wants that and what it needs is there."""
+    known, chosen = known_steps(), list[str]()
+    for name in names:
+        chosen.append(name)
+        look = known.get(health_name(name))
+        if look is not None and look.wanted(context.recipe):
+            there = [need in chosen or read_manifest(context.folder(need)) is not None for need in look.needs]
+            chosen += [look.name] if all(there) else []
+    return chosen
 
 
 def run(
@@ -99,13 +114,15 @@ def run(
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
+    """From the first to the last of the steps asked for, with the look after it."""
     for option, name in (("--from", start), ("--until", until)):
         if name is not None and name not in names:
             raise UserError(f"{option} {name}: no such step; the steps are {', '.join(names)}")
     last = names.index(until) if until is not None else len(names) - 1
     if start is not None and names.index(start) > last:
         raise UserError(f"--from {start} comes after --until {until}")
-    return names[: last + 1]
+    after = next((place for place in range(last + 1, len(names)) if not is_look(names[place])), len(names))
+    return names[:after]
 
 
 def status(context: Context) -> list[StepStatus]:

@@ -13,17 +13,20 @@ import numpy as np
 
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
+from semples.core.files import read_json
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import LAST, cams_name
+from semples.run.names import CAM_STAGES, LAST, RECORD, cams_name, health_name
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
+
+BEST = "best"  # of all stages, by the look after the last
 
 
 def step(stage: str = LAST) -> Step:
@@ -31,10 +34,30 @@ def step(stage: str = LAST) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
-        generator = work.settings("generator")
-        return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
+        if not type(work.settings("generator")).TRAINABLE:
+            return write_cams(work, parts.new_generator())
+        chosen = work.setting("cams.stage") if stage == LAST else stage
+        told = {}
+        if chosen == BEST:
+            chosen = best_stage(work)
+            told = {"stage": chosen}
+        return write_cams(work, parts.generator_after(chosen)) | told
 
-    return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
+    needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (stage,)
+    about = f"class activation maps after {stage}"
+    return Step(cams_name(stage), about, ("data", *needs), run, partial=_partial, said=said)
+
+
+def best_stage(work: Work) -> str:
+    """The stage whose masks are best by what the look after the last one has found. Raises UserError."""
+    if not work.setting("health.photos"):
+        raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
+    return str(read_json(work.step(health_name(LAST)) / RECORD)["figures"]["best"])
+
+
+def said(result: dict[str, Any]) -> str:
+    """Which stage's maps are handed on, where that was chosen."""
+    return f"maps after {result['stage']} are handed on, the best of all stages" if "stage" in result else ""
 
 
 def weights_step(weights: Path) -> Step:
@@ -71,7 +94,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     """CAMs of all photos of the run that have none yet; processes share the photos."""
     from semples.cams.make import photo_cams
 
-    settings, dataset = work.settings("cams"), work.dataset
+    settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
     model = model.to(work.device).eval()
     mine = dataset.items[work.rank :: work.processes]

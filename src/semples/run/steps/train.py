@@ -41,8 +41,8 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if settings.epochs > 0 and not epochs.complete:
         generator = task.generator
         views = Views(
-            dataset=work.dataset,
-            tags=tag_matrix(work.dataset),
+            dataset=work.training_dataset,
+            tags=tag_matrix(work.training_dataset),
             augment=settings.augment,
             size=work.setting("generator.image_size"),
             mean=generator.mean,
