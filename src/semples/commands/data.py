@@ -94,10 +94,10 @@ def _check_run(folder: Path, *, count: int, json: Path | None) -> None:
 
     if count < 1:
         raise UserError(f"--count {count}: list at least one tag")
-    found = doubtful_tags(open_run(folder), count=count)
+    doubtful = doubtful_tags(open_run(folder), count=count)
     if json is not None:
-        write_json(json, [asdict(tag) for tag in found])
-    terminal.print_doubtful_tags(found)
+        write_json(json, [asdict(tag) for tag in doubtful])
+    terminal.print_doubtful_tags(doubtful)
 
 
 @data_app.command

@@ -39,25 +39,25 @@ def lift(score_nK: Floats, tag_nK: Bools) -> float:
     share is that of the class's photos. 1: perfectly; 0: as chance would with many photos. NaN without a class that
     some photos carry and some do not."""
     share_K = tag_nK.mean(axis=0)
-    found_K = precisions(score_nK, tag_nK)
-    known = ~np.isnan(found_K)
-    return float(np.mean((found_K - share_K)[known] / (1 - share_K[known]))) if known.any() else float("nan")
+    precision_K = precisions(score_nK, tag_nK)
+    known = ~np.isnan(precision_K)
+    return float(np.mean((precision_K - share_K)[known] / (1 - share_K[known]))) if known.any() else float("nan")
 
 
 def mean_precision(score_nK: Floats, tag_nK: Bools) -> tuple[float, float]:
     """Mean average precision over the classes that have one, and what chance gives: the mean share of their photos."""
-    found_K = precisions(score_nK, tag_nK)
-    known = ~np.isnan(found_K)
+    precision_K = precisions(score_nK, tag_nK)
+    known = ~np.isnan(precision_K)
     if not known.any():
         return float("nan"), float("nan")
-    return float(found_K[known].mean()), float(tag_nK.mean(axis=0)[known].mean())
+    return float(precision_K[known].mean()), float(tag_nK.mean(axis=0)[known].mean())
 
 
 def chance(score_nK: Floats, tag_nK: Bools, *, seed: int = 0) -> tuple[float, float]:
     """Mean and standard deviation of the lift of these scores for tags dealt to photos at random."""
     random = np.random.default_rng(seed)
-    found = [lift(score_nK, tag_nK[random.permutation(len(tag_nK))]) for _ in range(SHUFFLES)]
-    return float(np.mean(found)), float(np.std(found))
+    lifts = [lift(score_nK, tag_nK[random.permutation(len(tag_nK))]) for _ in range(SHUFFLES)]
+    return float(np.mean(lifts)), float(np.std(lifts))
 
 
 def left_out(feature_nD: Floats, tag_nK: Bools) -> Floats:

@@ -17,12 +17,12 @@ Figures = Mapping[str, Any]
 CLEARLY = 4.0  # standard deviations above what tags dealt at random give
 TOLD, HARDLY_TOLD = 0.5, 0.25  # lift of average precision by the CAMs of the photos learned from
 TAGS_TOLD = 0.25  # the same from photos left out
-JUDGE_KNOWS, JUDGE_HARDLY = 0.4, 0.2  # the same by the judge's own targets
+JUDGE_KNOWS, JUDGE_HARDLY = 0.4, 0.2  # the same by the judge's targets
 UNUSABLE, MANY_UNUSABLE = 0.1, 0.3  # share of masks that are empty, full or flat
 MOVED = 0.02  # change of a mean probability or overlap below which a stage has changed nothing
 WORSE = -0.02  # gain of what masks keep over what they leave, below which they have become worse
 STEADY_LOSS = -0.1
-OWN_GAIN = 0.02  # cosine of a background with what masks leave, learned against random
+GAIN = 0.01  # cosine of a background with what masks leave, learned against random
 NAMED = 1.5  # times what one background for all would name right
 ALIKE = 0.97  # mean cosine of the backgrounds with one another
 AGREES, HARDLY_AGREES = 0.5, 0.3  # mIoU of the segmenter with the label maps that it learned from
@@ -33,10 +33,10 @@ CHECK_WORDS = "write words that the judge knows into classes.txt (name,describin
 RATE = "its learning rate may be far too high or too low, or its steps too few"
 
 
-def worst(found: Sequence[Verdict], *, good: str) -> Verdict:
+def worst(doubts: Sequence[Verdict], *, good: str) -> Verdict:
     """The worst of some verdicts, with the reasons of all that are not good; `good` is said where all are."""
     order: dict[Grade, int] = {"good": 0, "doubtful": 1, "failed": 2}
-    bad = sorted((one for one in found if one.grade != "good"), key=lambda one: -order[one.grade])
+    bad = sorted((one for one in doubts if one.grade != "good"), key=lambda one: -order[one.grade])
     if not bad:
         return Verdict("good", good)
     advice = "; ".join(dict.fromkeys(one.advice for one in bad if one.advice))
@@ -48,22 +48,24 @@ def of_tags(figures: Figures) -> Verdict:
     tags, judge = figures["tags"], figures["judge"]
     if tags is None or judge is None or tags != tags:
         return Verdict("good", "every photo or none carries the only class, so tags cannot be checked against photos")
-    found = []
+    doubts = []
     share = figures["precision_by_chance"]
     said = (
         f"other photos foretell a photo's tags with average precision {figures['precision']:.2f} (chance {share:.2f})"
     )
-    if tags < figures["tags_by_chance"] + CLEARLY * figures["tags_by_chance_spread"]:
-        found.append(Verdict("failed", f"{said}: no better than chance", CHECK_TAGS))
+    if tags <= figures["tags_by_chance"] + CLEARLY * figures["tags_by_chance_spread"]:
+        doubts.append(Verdict("failed", f"{said}: no better than chance", CHECK_TAGS))
     elif tags < TAGS_TOLD:
-        found.append(Verdict("doubtful", f"{said}: little", CHECK_TAGS))
+        doubts.append(Verdict("doubtful", f"{said}: little", CHECK_TAGS))
     known = f"what the judge is told of the classes finds their photos with {figures['judge_precision']:.2f}"
     if judge < JUDGE_HARDLY:
-        found.append(Verdict("failed", f"{known}: hardly at all", CHECK_WORDS))
+        doubts.append(Verdict("failed", f"{known}: hardly at all", CHECK_WORDS))
     elif judge < JUDGE_KNOWS:
         weak = [name for name, one in figures["classes"].items() if (one["judge"] or 0) < (one["tags"] or 0) / 2]
-        found.append(Verdict("doubtful", f"{known}" + (f" (weak: {', '.join(weak[:5])})" if weak else ""), CHECK_WORDS))
-    return worst(found, good=f"{said}; {known}")
+        doubts.append(
+            Verdict("doubtful", f"{known}" + (f" (weak: {', '.join(weak[:5])})" if weak else ""), CHECK_WORDS)
+        )
+    return worst(doubts, good=f"{said}; {known}")
 
 
 def of_warmup(figures: Figures) -> Verdict:
@@ -76,13 +78,13 @@ def of_warmup(figures: Figures) -> Verdict:
     share = figures["precision_by_chance"]
     said = f"its maps find a class's photos among those {where} with average precision {precision:.2f}"
     said += f" (chance {share:.2f})"
-    found = [*_masks(figures)]
+    doubts = [*_masks(figures)]
     chance = figures["tags_by_chance"] + CLEARLY * figures["tags_by_chance_spread"]
     if tags < HARDLY_TOLD or tags < chance:
-        found.append(Verdict("failed", f"{said}: hardly at all", f"{CHECK_TAGS}; {RATE}"))
+        doubts.append(Verdict("failed", f"{said}: hardly at all", f"{CHECK_TAGS}; {RATE}"))
     elif tags < TOLD:
-        found.append(Verdict("doubtful", f"{said}: little", f"{RATE}: look at its loss in the report"))
-    return worst(found, good=said)
+        doubts.append(Verdict("doubtful", f"{said}: little", f"{RATE}: look at its loss in the report"))
+    return worst(doubts, good=said)
 
 
 def _masks(figures: Figures) -> list[Verdict]:
@@ -100,7 +102,7 @@ def of_masks(figures: Figures, before: Figures, data: Figures) -> Verdict:
     """Stages (a) and (c): what masks keep and leave, against the masks that the stage started from."""
     if not figures or not before:
         return Verdict("good", "no photo carries a tag to look at")
-    found = [*_masks(figures)]
+    doubts = [*_masks(figures)]
     kept, left = figures["kept"] - before["kept"], figures["left"] - before["left"]
     said = (
         f"the judge recognises what masks keep with {figures['kept']:.2f} (before: {before['kept']:.2f}) and what they "
@@ -108,41 +110,41 @@ def of_masks(figures: Figures, before: Figures, data: Figures) -> Verdict:
     )
     judge = data.get("judge")
     if judge is not None and judge < JUDGE_HARDLY:
-        found.append(Verdict("failed", "the judge does not know the classes, so it has nothing to teach", CHECK_WORDS))
+        doubts.append(Verdict("failed", "the judge does not know the classes, so it has nothing to teach", CHECK_WORDS))
     steady = figures["steady"] - before["steady"]
     if max(abs(kept), abs(left), abs(steady)) < MOVED:
-        found.append(Verdict("failed", f"{said}: nothing has changed", f"the stage has not learned: {RATE}"))
+        doubts.append(Verdict("failed", f"{said}: nothing has changed", f"the stage has not learned: {RATE}"))
     elif kept - left < WORSE:
-        found.append(Verdict("failed", f"{said}: worse than before", RATE))
+        doubts.append(Verdict("failed", f"{said}: worse than before", RATE))
     if steady < STEADY_LOSS:
         why = f"masks move more under mirror and scale ({figures['steady']:.2f}, before: {before['steady']:.2f})"
-        found.append(Verdict("doubtful", why, RATE))
-    return worst(found, good=said)
+        doubts.append(Verdict("doubtful", why, RATE))
+    return worst(doubts, good=said)
 
 
 def of_backgrounds(figures: Figures) -> Verdict:
     """Stage (b): whether backgrounds are like what masks leave, those of their own class above all, and differ."""
     if not figures:
         return Verdict("good", "no photo carries a tag to look at")
-    found, gain = [], figures["own"] - figures["own_at_start"]
+    doubts, gain = [], figures["with_left"] - figures["with_left_at_start"]
     said = (
-        f"backgrounds resemble what masks leave with {figures['own']:.2f} (at random: {figures['own_at_start']:.2f}), "
+        f"backgrounds resemble what masks leave with {figures['with_left']:.2f} (at random: {figures['with_left_at_start']:.2f}), "
         f"their classes with {figures['target']:.2f}"
     )
     more = f"raise prompting's steps or rate; {RATE}"
-    if gain < OWN_GAIN:
-        found.append(Verdict("failed", f"{said}: nothing was learned", more))
+    if gain < GAIN:
+        doubts.append(Verdict("failed", f"{said}: nothing was learned", more))
     alike, named = figures["alike"], figures["named"]
     if alike is not None and alike > ALIKE:
-        found.append(Verdict("failed", f"the backgrounds of all classes are the same (cosine {alike:.2f})", more))
+        doubts.append(Verdict("failed", f"the backgrounds of all classes are the same (cosine {alike:.2f})", more))
     elif named is not None and named < min(NAMED * figures["named_by_chance"], 0.9):
-        found.append(Verdict("doubtful", f"only {named:.0%} of the photos are nearest to their own class's background",
+        doubts.append(Verdict("doubtful", f"only {named:.0%} of the photos are nearest to their class's background",
                              more))  # fmt: skip
     if figures.get("words"):
         firsts = [words[0] for words in figures["words"].values()]
         if len(firsts) > 1 and len(set(firsts)) == 1:
-            found.append(Verdict("failed", f"the word {firsts[0]!r} is the nearest to every class's background", more))
-    return worst(found, good=said)
+            doubts.append(Verdict("failed", f"the word {firsts[0]!r} is the nearest to every class's background", more))
+    return worst(doubts, good=said)
 
 
 def of_cams(figures: Figures) -> Verdict:

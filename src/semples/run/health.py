@@ -1,4 +1,4 @@
-"""What the looks after a run's stages have found: verdicts by stage, and the tags that the photos themselves doubt."""
+"""What the looks after a run's stages tell: verdicts by stage, and the tags that the photos themselves doubt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def is_look(step: str) -> bool:
 
 
 def verdicts(steps: Iterable[Finished]) -> dict[str, dict[str, Any]]:
-    """By stage what its look has found: `grade` (good, doubtful, failed), `why`, `advice`, `figures`; looks that
+    """By stage what its look tells: `grade` (good, doubtful, failed), `why`, `advice`, `figures`; looks that
     are not up to date are left out."""
     looks = [step for step in steps if is_look(step.step) and step.state in ("done", "up to date")]
     return {
@@ -51,10 +51,10 @@ def verdicts(steps: Iterable[Finished]) -> dict[str, dict[str, Any]]:
     }
 
 
-def said(found: dict[str, Any]) -> str:
+def said(verdict: dict[str, Any]) -> str:
     """A verdict in one line."""
-    line = f"{found['grade']}: {found['why']}" if found["grade"] != "good" else f"good; {found['why']}"
-    return f"{line}; {found['advice']}" if found["advice"] else line
+    line = f"{verdict['grade']}: {verdict['why']}"
+    return f"{line}; {verdict['advice']}" if verdict["advice"] else line
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class DoubtfulTag:
 
 def doubtful_tags(context: Context, *, count: int) -> list[DoubtfulTag]:
     """The `count` tags of a run that are most worth a look, the likeliest mistakes first."""
-    found, names = tag_predictions(context), context.dataset.classes.names
+    predictions, names = tag_predictions(context), context.dataset.classes.names
     tags = {item.id: frozenset(item.tags) for item in context.dataset.items}
     rows: list[DoubtfulTag] = []
-    for photo, row in zip(found.photos, found.probability_nK, strict=True):
+    for photo, row in zip(predictions.photos, predictions.probability_nK, strict=True):
         present: Sequence[bool] = [index in tags.get(photo, ()) for index in range(len(names))]
         rows += [
             DoubtfulTag(photo, name, tagged, float(1 - chance if tagged else chance))

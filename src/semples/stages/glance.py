@@ -88,7 +88,7 @@ def _part(
     kept_PE, left_PE = (judge.encode(view) for view in maker.views(image_B3SS, mask_PSS, pairs))
     rows = torch.arange(len(pairs), device=image_B3SS.device)
     largest, smallest = cam_Phw.amax(dim=(1, 2)), cam_Phw.amin(dim=(1, 2))
-    found = {
+    values_of = {
         "tag_score_BK": cam_BKhw.mean(dim=(2, 3)),
         "lit_P": (mask_PSS > LIT).double().mean(dim=(1, 2)),
         "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
@@ -99,7 +99,7 @@ def _part(
         "left_PE": left_PE,
     }
     return {"photo_P": pairs.photo + first, "label_P": pairs.label} | {
-        name: values.double() for name, values in found.items()
+        name: values.double() for name, values in values_of.items()
     }
 
 
@@ -120,8 +120,8 @@ def told_apart(feature_PE: Floats, label_P: NDArray[np.int64], *, classes: int) 
     but not its texts, make of the views."""
     if len(label_P) < 3:
         return float("nan")
-    known_PK = np.eye(classes, dtype=bool)[label_P]
-    return float((left_out(feature_PE, known_PK).argmax(axis=1) == label_P).mean())
+    knmine_PK = np.eye(classes, dtype=bool)[label_P]
+    return float((left_out(feature_PE, knmine_PK).argmax(axis=1) == label_P).mean())
 
 
 def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
@@ -152,8 +152,8 @@ def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
 def background_figures(seen: Glance, *, learned_KE: Tensor, start_KE: Tensor, target_KE: Tensor) -> dict[str, float]:
     """Learned backgrounds against what masks leave: cosines of L2-normalised features (K,E).
 
-    own, own_at_start: of what a pair's mask leaves with its class's background, as learned and before; other: with
-    those of other classes; target: of a class's background with the class itself; named: share of pairs whose own
+    with_left, with_left_at_start: of what a pair's mask leaves with its class's background, as learned and before;
+    with_left_of_others: with those of other classes; target: of a class's background with the class itself; named: share of pairs whose
     background is the nearest of all; named_by_chance: what one background for all would reach; alike: of the
     backgrounds with one another, alike_targets: of the classes' targets.
     """
@@ -162,13 +162,13 @@ def background_figures(seen: Glance, *, learned_KE: Tensor, start_KE: Tensor, ta
     if not len(label_P):
         return {}
     cosine_PK = seen.left_PE @ learned.T
-    own_P = cosine_PK[np.arange(len(label_P)), label_P]
-    others = (cosine_PK.sum(axis=1) - own_P) / max(1, classes - 1)
+    mine_P = cosine_PK[np.arange(len(label_P)), label_P]
+    others = (cosine_PK.sum(axis=1) - mine_P) / max(1, classes - 1)
     return {
         "pairs": len(label_P),
-        "own": float(own_P.mean()),
-        "own_at_start": float((seen.left_PE * start[label_P]).sum(axis=1).mean()),
-        "other": float(others.mean()) if classes > 1 else float("nan"),
+        "with_left": float(mine_P.mean()),
+        "with_left_at_start": float((seen.left_PE * start[label_P]).sum(axis=1).mean()),
+        "with_left_of_others": float(others.mean()) if classes > 1 else float("nan"),
         "target": float((learned * target).sum(axis=1).mean()),
         "named": float((cosine_PK.argmax(axis=1) == label_P).mean()) if classes > 1 else float("nan"),
         "named_by_chance": float(np.bincount(label_P, minlength=classes).max() / len(label_P)),

@@ -42,10 +42,10 @@ def step(of: str) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         figures, verdict = look(work)
-        found = {"of": of, **verdict.as_json(), "figures": plain_figures(figures)}
+        record = {"of": of, **verdict.as_json(), "figures": plain_figures(figures)}
         if work.is_main:
-            write_json(work.folder / RECORD, found)
-        return found
+            write_json(work.folder / RECORD, record)
+        return record
 
     return Step(
         health_name(of),
@@ -103,8 +103,8 @@ def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
         "tags_by_chance_spread": chance_spread,
         "judge": lift(with_judge, tags),
         "classes": {
-            name: {"photos": int(tags[:, k].sum()), "tags": float(own), "judge": float(judged)}
-            for k, (name, own, judged) in enumerate(
+            name: {"photos": int(tags[:, k].sum()), "tags": float(left_out_precision), "judge": float(judged)}
+            for k, (name, left_out_precision, judged) in enumerate(
                 zip(dataset.classes.names, precisions(predicted, tags), precisions(with_judge, tags), strict=True)
             )
         },
