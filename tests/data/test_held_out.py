@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from semples.data.dataset import ClassList, FileDataset, Item
 from semples.data.held_out import LEAST, held_out, without
 
+NAMES = ("a", "b", "c")
+
 
 def photos(tags: dict[str, tuple[int, ...]]) -> FileDataset:
     items = tuple(Item(id=name, photo=Path(name), tags=own) for name, own in tags.items())
-    return FileDataset(name="x", root=Path(), classes=ClassList(("a", "b", "c"), ("a", "b", "c")), items=items)
+    return FileDataset(name="x", root=Path(), classes=ClassList(NAMES, NAMES), items=items, problems=())
 
 
 @given(

@@ -11,8 +11,8 @@ from semples.evaluation.verdict import Verdict
 
 MASKS = {
     "photos": 60, "pairs": 80, "precision": 0.9, "precision_by_chance": 0.3, "tags": 0.86, "tags_by_chance": 0.05,
-    "tags_by_chance_spread": 0.04, "lit": 0.15, "empty": 0.0, "full": 0.0, "flat": 0.0, "steady": 0.72, "kept": 0.69,
-    "left": 0.58, "kept_told": 0.7, "left_told": 0.5,
+    "tags_by_chance_spread": 0.04, "lit": 0.15, "empty": 0.0, "full": 0.0, "flat": 0.0, "steady": 0.72,
+    "edges": 0.15, "kept": 0.69, "left": 0.58,
 }  # fmt: skip
 DATA: dict[str, Any] = {
     "precision": 0.95, "precision_by_chance": 0.3, "judge_precision": 0.95, "tags": 0.93, "tags_by_chance": 0.05,
@@ -48,6 +48,14 @@ def test_broken_figures_are_named(found: Verdict, grade: str, says: str) -> None
     assert found.grade == grade
     assert says in found.why
     assert found.advice
+
+
+def test_the_best_stage_by_steadiness_and_edges_and_a_later_one_where_two_are_close() -> None:
+    stages = {"warmup": MASKS, "matching": AFTER, "refinement": AFTER | {"steady": 0.79}}
+    assert verdicts.best_stage(stages) == "refinement"
+    assert verdicts.best_stage(stages | {"refinement": MASKS}) == "matching"
+    assert verdicts.best_stage({"warmup": MASKS | {"edges": 0.3}, "matching": AFTER}) == "warmup"
+    assert verdicts.best_stage({"warmup": {}, "refinement": {}}) == "refinement"
 
 
 def test_unknown_figures_break_nothing() -> None:

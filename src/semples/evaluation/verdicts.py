@@ -26,7 +26,8 @@ GAIN = 0.01  # cosine of a background with what masks leave, learned against ran
 NAMED = 1.5  # times what one background for all would name right
 ALIKE = 0.97  # mean cosine of the backgrounds with one another
 AGREES, HARDLY_AGREES = 0.5, 0.3  # mIoU of the segmenter with the label maps that it learned from
-STAGES = ("warmup", "matching", "refinement")
+EDGE_WEIGHT = 4.0  # of the agreement with edges beside steadiness
+CLOSE = 0.03  # marks of masks that do not differ
 
 CHECK_TAGS = "check that the tags belong to these photos (semples data check RUN lists those most worth a look)"
 CHECK_WORDS = "write words that the judge knows into classes.txt (name,describing word)"
@@ -128,8 +129,8 @@ def of_backgrounds(figures: Figures) -> Verdict:
         return Verdict("good", "no photo carries a tag to look at")
     doubts, gain = [], figures["with_left"] - figures["with_left_at_start"]
     said = (
-        f"backgrounds resemble what masks leave with {figures['with_left']:.2f} (at random: {figures['with_left_at_start']:.2f}), "
-        f"their classes with {figures['target']:.2f}"
+        f"backgrounds resemble what masks leave with {figures['with_left']:.2f} (at random: "
+        f"{figures['with_left_at_start']:.2f}), their classes with {figures['target']:.2f}"
     )
     more = f"raise prompting's steps or rate; {RATE}"
     if gain < GAIN:
@@ -166,10 +167,18 @@ def of_segmenter(figures: Figures) -> Verdict:
 
 
 def best_stage(stages: Mapping[str, Figures]) -> str:
-    """The stage whose masks are the steadiest, by a measure that no stage is trained on; a later one where two are
-    within `MOVED`. stages: figures by name, in the order of training."""
-    known = {name: figures["steady"] for name, figures in stages.items() if figures}
-    if not known:
+    """The stage whose masks are best by a measure that no stage is trained on: steadiness under mirror and scale, and
+    agreement of their slopes with the photo's edges. A later one where two are within `CLOSE`.
+
+    stages: figures by name, in the order of training.
+    """
+    marks = {name: quality(figures) for name, figures in stages.items() if figures}
+    if not marks:
         return list(stages)[-1]
-    highest = max(known.values())
-    return [name for name, steady in known.items() if steady > highest - MOVED][-1]
+    highest = max(marks.values())
+    return [name for name, mark in marks.items() if mark > highest - CLOSE][-1]
+
+
+def quality(figures: Figures) -> float:
+    """The mark of masks that `best_stage` compares."""
+    return float(figures["steady"] + EDGE_WEIGHT * figures["edges"])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semples.data.transforms import image_to_tensor, resize_photo
 from semples.evaluation.masks import LIT, lit_figures
-from semples.evaluation.tagging import chance, left_out, lift, mean_precision
+from semples.evaluation.tagging import chance, lift, mean_precision
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
@@ -37,9 +37,9 @@ class Glance:
 
     tag_score_BK: mean CAM of every class in every photo, before any stretching. Per pair: `lit_P`, share of the photo
     that is lit; `span_P`, (largest - smallest) / largest value of the CAM, 0 for a flat or dead one; `steady_P`,
-    overlap 0..1 of the mask with those of the mirrored and of the larger photo; `kept_P`, `left_P`, the judge's
-    probability of the class in what the mask keeps and leaves; kept_PE, left_PE, its features of them. photo_P,
-    label_P: the pairs.
+    overlap 0..1 of the mask with those of the mirrored and of the larger photo; `edges_P`, correlation -1..1 of the
+    mask's slopes with the photo's; `kept_P`, `left_P`, the judge's probability of the class in what the mask keeps and
+    leaves; left_PE, its features of that. photo_P, label_P: the pairs.
     """
 
     tag_score_BK: Floats
@@ -48,9 +48,9 @@ class Glance:
     lit_P: Floats
     span_P: Floats
     steady_P: Floats
+    edges_P: Floats
     kept_P: Floats
     left_P: Floats
-    kept_PE: Floats
     left_PE: Floats
 
 
@@ -85,6 +85,7 @@ def _part(
     mirrored = stretched(generator.cams(image_B3SS.flip(-1), pairs).float(), size).flip(-1)
     larger = F.interpolate(image_B3SS, size=(round(side * LARGER),) * 2, mode="bilinear", antialias=True)
     grown = stretched(generator.cams(larger, pairs).float(), size)
+    photo_B3SS = F.interpolate(image_B3SS, size=(size, size), mode="bilinear", antialias=True)
     kept_PE, left_PE = (judge.encode(view) for view in maker.views(image_B3SS, mask_PSS, pairs))
     rows = torch.arange(len(pairs), device=image_B3SS.device)
     largest, smallest = cam_Phw.amax(dim=(1, 2)), cam_Phw.amin(dim=(1, 2))
@@ -93,9 +94,9 @@ def _part(
         "lit_P": (mask_PSS > LIT).double().mean(dim=(1, 2)),
         "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
         "steady_P": 0.5 * (overlap(mask_PSS, mirrored) + overlap(mask_PSS, grown)),
+        "edges_P": correlation(slopes(mask_PSS[:, None]), slopes(photo_B3SS)[pairs.photo]),
         "kept_P": judge.probabilities(kept_PE)[rows, pairs.label],
         "left_P": judge.probabilities(left_PE)[rows, pairs.label],
-        "kept_PE": kept_PE,
         "left_PE": left_PE,
     }
     return {"photo_P": pairs.photo + first, "label_P": pairs.label} | {
@@ -115,13 +116,16 @@ def overlap(first_PSS: Tensor, second_PSS: Tensor) -> Tensor:
     return torch.minimum(first_PSS, second_PSS).sum(dim=(1, 2)) / larger.clamp_min(1e-12)
 
 
-def told_apart(feature_PE: Floats, label_P: NDArray[np.int64], *, classes: int) -> float:
-    """Share of pairs whose class a linear classifier of the others' features names right, 0..1: what the judge's eyes,
-    but not its texts, make of the views."""
-    if len(label_P) < 3:
-        return float("nan")
-    knmine_PK = np.eye(classes, dtype=bool)[label_P]
-    return float((left_out(feature_PE, knmine_PK).argmax(axis=1) == label_P).mean())
+def slopes(map_nCSS: Tensor) -> Tensor:
+    """Steepness (n,S,S) of maps (n,C,S,S): length of the gradient of all channels together, by central differences."""
+    down_nCSS, right_nCSS = torch.gradient(map_nCSS, dim=(2, 3))
+    return (down_nCSS.square() + right_nCSS.square()).sum(dim=1).sqrt()
+
+
+def correlation(first_nSS: Tensor, second_nSS: Tensor) -> Tensor:
+    """Pearson's correlation (n,) of the pixels of two maps; 0 where one is constant."""
+    first, second = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (first_nSS, second_nSS))
+    return (first * second).sum(dim=1) / (first.norm(dim=1) * second.norm(dim=1)).clamp_min(1e-12)
 
 
 def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
@@ -130,7 +134,6 @@ def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
         return {}
     precision, share = mean_precision(seen.tag_score_BK, tags_BK)
     chance_mean, chance_spread = chance(seen.tag_score_BK, tags_BK)
-    classes = tags_BK.shape[1]
     return {
         "photos": len(tags_BK),
         "pairs": len(seen.label_P),
@@ -142,10 +145,9 @@ def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
         **lit_figures(seen.lit_P),
         "flat": float((seen.span_P < FLAT).mean()),
         "steady": float(seen.steady_P.mean()),
+        "edges": float(seen.edges_P.mean()),
         "kept": float(seen.kept_P.mean()),
         "left": float(seen.left_P.mean()),
-        "kept_told": told_apart(seen.kept_PE, seen.label_P, classes=classes),
-        "left_told": told_apart(seen.left_PE, seen.label_P, classes=classes),
     }
 
 
@@ -153,9 +155,9 @@ def background_figures(seen: Glance, *, learned_KE: Tensor, start_KE: Tensor, ta
     """Learned backgrounds against what masks leave: cosines of L2-normalised features (K,E).
 
     with_left, with_left_at_start: of what a pair's mask leaves with its class's background, as learned and before;
-    with_left_of_others: with those of other classes; target: of a class's background with the class itself; named: share of pairs whose
-    background is the nearest of all; named_by_chance: what one background for all would reach; alike: of the
-    backgrounds with one another, alike_targets: of the classes' targets.
+    with_left_of_others: with those of other classes; target: of a class's background with the class itself; named:
+    share of pairs whose class's background is the nearest of all; named_by_chance: what one background for all would
+    reach; alike: of the backgrounds with one another, alike_targets: of the classes' targets.
     """
     learned, start, target = (x.detach().double().cpu().numpy() for x in (learned_KE, start_KE, target_KE))
     classes, label_P = len(learned), seen.label_P
