@@ -100,3 +100,14 @@ def test_held_out_photos_are_not_learned_from(material: Material, finished: Path
         manifest["result"]["stage"]
         == json.loads((out / "health-refinement/health.json").read_text())["figures"]["best"]
     )
+
+
+def test_the_report_shows_verdicts(finished: Path, tmp_path: Path) -> None:
+    tiny.invoke("report", finished, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="health">') :]
+    section = section[: section.index("</section>")]
+    for of in LOOKS:
+        stored = json.loads((finished / f"health-{of}/health.json").read_text())
+        assert f'<td class="grade {stored["grade"]}">' in section
+    assert "health-warmup" not in page

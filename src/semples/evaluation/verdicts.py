@@ -180,5 +180,5 @@ def best_stage(stages: Mapping[str, Figures]) -> str:
 
 
 def quality(figures: Figures) -> float:
-    """The mark of masks that `best_stage` compares."""
-    return float(figures["steady"] + EDGE_WEIGHT * figures["edges"])
+    """The mark of masks that `best_stage` compares; empty and full ones count against a stage."""
+    return float(figures["steady"] + EDGE_WEIGHT * figures["edges"] - figures["empty"] - figures["full"])
