@@ -16,6 +16,7 @@ from semples.inspect.words import nearest_words
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.corrections import corrected
 from semples.run.health import TITLES as TITLES_OF_LOOKS
 from semples.run.health import is_look, verdicts
 from semples.run.models import PROMPTS
@@ -30,6 +31,7 @@ SELECTED = {
     "auto": "chosen from photos and tags",
     "fixed": "set in the recipe",
     "ground-truth": "best by pixel masks: this run has used pixel labels",
+    "corrections": "best by photos that people have corrected",
 }
 DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
 DEMO_WORDS = "demo_words.txt"
@@ -67,6 +69,7 @@ def run_facts(context: Context) -> dict[str, Any]:
         "steps": steps,
         "states": _unfinished(statuses),
         "photos": len(dataset.items),
+        "corrected": len(corrected(context)),
         "untagged": sum(not item.tags for item in dataset.items),
         "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
         "problem_count": len(dataset.problems),
