@@ -34,6 +34,7 @@ from semples import demo
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
+from semples.inspect.words import nearest_words
 from semples.recipe import load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
@@ -64,16 +65,19 @@ class Cell:
 
 def cells(factor: float) -> dict[str, Cell]:
     """Every cell of a seed; `factor`: of a rate that is too high."""
-    made = {"healthy": Cell("", (), ("data", *CHAIN, *(f"cams-{stage}" for stage in CAM_STAGES[:-1]), "cams", "labels",
-                                     SEGMENTER))}  # fmt: skip
+    maps = [f"cams-{stage}" for stage in CAM_STAGES[:-1]]
+    made = {"healthy": Cell("", (), ("data", *CHAIN, *maps, "cams"))}
     for place, stage in enumerate(CHAIN):
         keeps = (*CHAIN[:place], *(f"health-{of}" for of in ("data", *CHAIN[:place])))
-        maps = {"matching": ("cams-matching",), "refinement": ("cams",)}.get(stage, ())
+        shown = {"matching": ("cams-matching",), "refinement": ("cams",)}.get(stage, ())
         made[f"{stage}-0"] = Cell(stage, keeps, ("data", stage), (f"{stage}.epochs=0",))
-        made[f"{stage}-high"] = Cell(stage, keeps, ("data", stage, *maps), times=factor)
-    keeps = ("labels", "health-data")
-    made["segmenter-0"] = Cell(SEGMENTER, keeps, ("data", SEGMENTER), ("segmenter.lr=0", "segmenter.iterations=1"))
-    made["segmenter-high"] = Cell(SEGMENTER, keeps, ("data", SEGMENTER), times=factor)
+        made[f"{stage}-high"] = Cell(stage, keeps, ("data", stage, *shown), times=factor)
+    made["healthy-segmenter"] = Cell("", (*CHAIN, "cams", "health-data"), ("data", "labels", SEGMENTER))
+    for name, changes, times in (
+        ("0", ("segmenter.lr=0", "segmenter.iterations=1"), 0.0),
+        ("high", (), factor),
+    ):
+        made[f"segmenter-{name}"] = Cell(SEGMENTER, (*CHAIN, "cams"), ("data", "labels", SEGMENTER), changes, times)
     made["shuffled"] = Cell("data", (), ("data", "warmup"))
     made["wrong-words"] = Cell("data", (), ("data",))
     made["noise"] = Cell("data", (), ("data",))
@@ -151,7 +155,7 @@ def truth(context: Context) -> dict[str, Any]:
     if (context.folder("prompting") / "manifest.json").is_file():
         own = read_json(context.dataset.root / "world.json")["own_background"]
         words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
-        nearest = demo.nearest_words(context, words=words, count=1)
+        nearest = nearest_words(context, words=words, count=1)
         made["words_first"] = sum(entries[0]["word"] == own[name] for name, entries in nearest.items())
     if (context.folder(SEGMENTER) / "manifest.json").is_file():
         made[SEGMENTER] = 100 * demo.score_segmenter(context, context.out / demo.CONFUSION)["miou"]
