@@ -170,7 +170,7 @@ def _sample_held_out(work: Work) -> list[Item]:
 def _images(work: Work, items: list[Item], generator: Generator) -> torch.Tensor:
     from semples.stages.glance import photo_tensor
 
-    side = work.setting("generator.image_size")
+    side = generator.view_side(work.setting("generator.image_size"))
     photos = [work.dataset.photo(item) for item in items]
     return photo_tensor(photos, generator, side=side)
 
