@@ -106,6 +106,8 @@ def run(
     """
     whole = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else whole, start, until)
+    if "cams" in chosen:
+        cam_steps.check_stage(context.recipe)
     if "labels" in chosen:
         check_selection(context)
         check_names(context.listing.items)

@@ -19,6 +19,7 @@ from semples.core.files import read_json
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
+from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.models import RunParts
 from semples.run.names import CAM_STAGES, LAST, RECORD, cams_name, health_name
@@ -53,10 +54,14 @@ def step(stage: str = LAST) -> Step:
 
 
 def best_stage(work: Work) -> str:
-    """The stage whose masks are best by what the look after the last one has found. Raises UserError."""
-    if not work.setting("health.photos"):
-        raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
+    """The stage whose masks are best by what the look after the last one tells."""
     return str(read_json(work.step(health_name(LAST)) / RECORD)["figures"]["best"])
+
+
+def check_stage(recipe: Recipe) -> None:
+    """Raises UserError where the best stage is asked for and none is looked after."""
+    if recipe.cams.stage == BEST and not recipe.health.photos:
+        raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
 
 
 def said(result: dict[str, Any]) -> str:
