@@ -29,7 +29,7 @@ from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import corrected, data, health, regions, segmenter, selection, train
+from semples.run.steps import corrected, data, health, judge, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
 from semples.run.threshold import check_selection
 
@@ -58,6 +58,7 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
     """The steps of a whole run by this recipe, in order; without a recipe those of any."""
     steps = [
         data.step(),
+        judge.step(),
         health.step(health.DATA),
         *(make(stage) for stage in TRAINED for make in (train.step, health.step)),
         cam_steps.step(),
@@ -86,7 +87,8 @@ def looked_after(context: Context, names: Sequence[str]) -> list[str]:
         chosen.append(name)
         look = known.get(health_name(name))
         if look is not None and look.wanted(context.recipe):
-            there = [need in chosen or read_manifest(context.folder(need)) is not None for need in look.needs]
+            needs = [need for need in look.needs if known[need].wanted(context.recipe)]
+            there = [need in chosen or read_manifest(context.folder(need)) is not None for need in needs]
             chosen += [look.name] if all(there) else []
     return chosen
 

@@ -28,7 +28,7 @@ class LabelSettings:
     select: Literal["auto", "fixed", "ground-truth", "corrections"] = setting(
         "auto",
         "where the threshold comes from: photos and tags (see `selection`), the setting above, the best by pixel masks "
-        "(which weak labels lack), or the best by the photos that people have corrected (`semples correct`)",
+        "(which weak labels lack), or the best by the photos that people have corrected (`semples correct RUN FILES`)",
         source="own choice; published program: ground-truth",
     )
     per_class: bool = setting(

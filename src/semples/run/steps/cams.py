@@ -22,7 +22,7 @@ from semples.data.photos import reduced
 from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import CAM_STAGES, LAST, RECORD, cams_name, health_name
+from semples.run.names import CAM_STAGES, FIRST, LAST, RECORD, cams_name, health_name, last_stage
 from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
@@ -41,14 +41,16 @@ def step(stage: str = LAST) -> Step:
         parts = RunParts(work)
         if not type(work.settings("generator")).TRAINABLE:
             return write_cams(work, parts.new_generator())
-        chosen = work.setting("cams.stage") if stage == LAST else stage
-        told = {}
+        work.setting("judge.kind")  # on it depends which stage is the last
+        chosen, told = work.setting("cams.stage") if stage == LAST else stage, {}
         if chosen == BEST:
             chosen = best_stage(work)
             told = {"stage": chosen}
+        elif chosen == LAST:
+            chosen = last_stage(work.context.recipe)
         return write_cams(work, parts.generator_after(chosen)) | told
 
-    needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (stage,)
+    needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (FIRST, stage)
     about = f"class activation maps after {stage}"
     return Step(cams_name(stage), about, ("data", *needs), run, partial=_partial, said=said)
 
@@ -59,7 +61,10 @@ def best_stage(work: Work) -> str:
 
 
 def check_stage(recipe: Recipe) -> None:
-    """Raises UserError where the best stage is asked for and none is looked after."""
+    """Raises UserError where the maps of a stage are asked for that the run does not have, or the best of stages that
+    nothing looks after."""
+    if last_stage(recipe) == FIRST and recipe.cams.stage not in (FIRST, LAST):
+        raise UserError(f"cams.from {recipe.cams.stage}: without a judge there is only the warm-up; leave it out")
     if recipe.cams.stage == BEST and not recipe.health.photos:
         raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
 

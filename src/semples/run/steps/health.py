@@ -17,11 +17,12 @@ from semples.evaluation.verdict import Verdict
 from semples.recipe import Recipe
 from semples.run.health import TITLES, said
 from semples.run.models import RunParts
-from semples.run.names import LAST, MODEL, PREDICTIONS, RECORD, SEGMENTER, cams_name, health_name
+from semples.run.names import JUDGE, LAST, MODEL, PREDICTIONS, RECORD, SEGMENTER, cams_name, health_name
 from semples.run.records import read_manifest
 from semples.run.step import Step
-from semples.run.steps.train import is_trained
+from semples.run.steps import train
 from semples.run.work import Work
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import STAGES
 
 if TYPE_CHECKING:
@@ -293,21 +294,27 @@ def _look_at_segmenter(work: Work) -> tuple[Figures, Verdict]:
     return figures, verdicts.of_segmenter(figures)
 
 
+def has_judge(recipe: Recipe) -> bool:
+    """Whether a run by this recipe has a judge, whose eyes the looks at tags and stages use."""
+    return recipe.judge.kind != NO_JUDGE
+
+
+def _stage(look: Look, stage: str, *looks: str) -> tuple[Look, tuple[str, ...], Callable[[Recipe], bool]]:
+    """The look at a training stage, which needs what others of `looks` tell."""
+
+    def wanted(recipe: Recipe) -> bool:
+        return has_judge(recipe) and train.step(stage).wanted(recipe)
+
+    return look, ("data", JUDGE, *STAGES.settings_of(stage).NEEDS, stage, *map(health_name, looks)), wanted
+
+
 Look = Callable[[Work], tuple[Figures, Verdict]]
 LOOKS: dict[str, tuple[Look, tuple[str, ...], Callable[[Recipe], bool]]] = {
-    DATA: (_look_at_tags, ("data",), lambda recipe: True),
-    "warmup": (_look_at_warmup, ("data", "warmup", health_name(DATA)), is_trained),
-    "matching": (
-        _look_at_matching,
-        ("data", "matching", health_name(DATA), health_name("warmup")),
-        is_trained,
-    ),
-    "prompting": (_look_at_prompting, ("data", "matching", "prompting"), is_trained),
-    LAST: (
-        _look_at_refinement,
-        ("data", LAST, *(health_name(of) for of in (DATA, "warmup", "matching"))),
-        is_trained,
-    ),
+    DATA: (_look_at_tags, ("data", JUDGE), has_judge),
+    "warmup": _stage(_look_at_warmup, "warmup", DATA),
+    "matching": _stage(_look_at_matching, "matching", DATA, "warmup"),
+    "prompting": _stage(_look_at_prompting, "prompting"),
+    LAST: _stage(_look_at_refinement, LAST, DATA, "warmup", "matching"),
     CAMS: (_look_at_cams, ("data", cams_name()), lambda recipe: True),
     SEGMENTER: (_look_at_segmenter, ("data", "labels", SEGMENTER), lambda recipe: True),
 }
