@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from semples.evaluation import verdicts
-from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdict import Grade, Verdict
 
 MASKS = {
     "photos": 60, "pairs": 80, "precision": 0.9, "precision_by_chance": 0.3, "tags": 0.86, "tags_by_chance": 0.05,
@@ -51,11 +51,19 @@ def test_broken_figures_are_named(found: Verdict, grade: str, says: str) -> None
 
 
 def test_the_best_stage_by_steadiness_and_edges_and_a_later_one_where_two_are_close() -> None:
-    stages = {"warmup": MASKS, "matching": AFTER, "refinement": AFTER | {"steady": 0.79}}
+    stages: dict[str, tuple[Grade, dict[str, Any]]] = {
+        "warmup": ("good", MASKS),
+        "matching": ("good", AFTER),
+        "refinement": ("good", AFTER | {"steady": 0.79}),
+    }
     assert verdicts.best_stage(stages) == "refinement"
-    assert verdicts.best_stage(stages | {"refinement": MASKS}) == "matching"
-    assert verdicts.best_stage({"warmup": MASKS | {"edges": 0.3}, "matching": AFTER}) == "warmup"
-    assert verdicts.best_stage({"warmup": {}, "refinement": {}}) == "refinement"
+    assert verdicts.best_stage(stages | {"refinement": ("failed", AFTER)}) == "matching"
+    assert verdicts.best_stage(stages | {"refinement": ("good", MASKS)}) == "matching"
+    assert (
+        verdicts.best_stage({"warmup": ("doubtful", MASKS | {"edges": 0.3}), "matching": ("good", AFTER)}) == "warmup"
+    )
+    assert verdicts.best_stage({"warmup": ("failed", MASKS), "refinement": ("failed", AFTER)}) == "refinement"
+    assert verdicts.best_stage({"warmup": ("good", {}), "refinement": ("good", {})}) == "refinement"
 
 
 def test_unknown_figures_break_nothing() -> None:

@@ -166,17 +166,19 @@ def of_segmenter(figures: Figures) -> Verdict:
     return Verdict("doubtful", said, advice) if agreement < AGREES else Verdict("good", said)
 
 
-def best_stage(stages: Mapping[str, Figures]) -> str:
+def best_stage(stages: Mapping[str, tuple[Grade, Figures]]) -> str:
     """The stage whose masks are best by a measure that no stage is trained on: steadiness under mirror and scale, and
-    agreement of their slopes with the photo's edges. A later one where two are within `CLOSE`.
+    agreement of their slopes with the photo's edges. Stages that have failed count only where all have; a later one
+    counts where two are within `CLOSE`.
 
-    stages: figures by name, in the order of training.
+    stages: grade and figures by name, in the order of training.
     """
-    marks = {name: quality(figures) for name, figures in stages.items() if figures}
-    if not marks:
+    marks = {name: quality(figures) for name, (_, figures) in stages.items() if figures}
+    whole = {name: mark for name, mark in marks.items() if stages[name][0] != "failed"} or marks
+    if not whole:
         return list(stages)[-1]
-    highest = max(marks.values())
-    return [name for name, mark in marks.items() if mark > highest - CLOSE][-1]
+    highest = max(whole.values())
+    return [name for name, mark in whole.items() if mark > highest - CLOSE][-1]
 
 
 def quality(figures: Figures) -> float:

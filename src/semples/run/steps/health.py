@@ -13,7 +13,7 @@ from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
 from semples.evaluation import verdicts
-from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdict import Grade, Verdict
 from semples.recipe import Recipe
 from semples.run.health import TITLES, said
 from semples.run.models import RunParts
@@ -210,8 +210,9 @@ def _look_at_matching(work: Work) -> tuple[Figures, Verdict]:
 def _look_at_refinement(work: Work) -> tuple[Figures, Verdict]:
     figures, before = _glance(work, LAST, _sample(work)), _known(work, "warmup")
     verdict = _verdict(work, LAST, figures, before, _known(work, DATA))
-    stages = {"warmup": before, "matching": _known(work, "matching"), LAST: figures}
-    return figures | {"best": verdicts.best_stage(stages)}, verdict
+    stages = {of: (_grade(work, of), _known(work, of)) for of in ("warmup", "matching")}
+    best = verdicts.best_stage(stages | {LAST: (verdict.grade, figures)})
+    return figures | {"best": best}, verdict
 
 
 def _look_at_prompting(work: Work) -> tuple[Figures, Verdict]:
@@ -245,6 +246,12 @@ def _verdict(work: Work, stage: str, figures: Figures, before: Figures, data: Fi
     kind = stage if manifest is None else manifest["reads"].get(f"setting:{stage}.kind", stage)
     made: Verdict | None = STAGES.load(kind).verdict(figures, before, data)
     return made or Verdict("good", "this kind of stage gives no verdict")
+
+
+def _grade(work: Work, of: str) -> Grade:
+    """The grade of a look that is finished."""
+    stored: Grade = read_json(work.step(health_name(of)) / RECORD)["grade"]
+    return stored
 
 
 def _known(work: Work, of: str) -> Figures:
@@ -305,7 +312,8 @@ def _stage(look: Look, stage: str, *looks: str) -> tuple[Look, tuple[str, ...], 
     def wanted(recipe: Recipe) -> bool:
         return has_judge(recipe) and train.step(stage).wanted(recipe)
 
-    return look, ("data", JUDGE, *STAGES.settings_of(stage).NEEDS, stage, *map(health_name, looks)), wanted
+    earlier = STAGES.settings_of(stage).NEEDS  # type: ignore[attr-defined]
+    return look, ("data", JUDGE, *earlier, stage, *map(health_name, looks)), wanted
 
 
 Look = Callable[[Work], tuple[Figures, Verdict]]
