@@ -24,7 +24,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
-from semples.run.health import TITLES, DoubtfulTag, is_look, verdicts
+from semples.run.health import is_look, shown
 from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.planning.left import line_of_status
@@ -62,11 +62,10 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
-        if is_look(outcome.step):
-            continue
-        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
+        if not is_look(outcome.step):
+            table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
-    print_health(outcomes)
+    console.print(shown(outcomes))
     problems = context.dataset.problems
     if problems:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
@@ -192,42 +191,17 @@ def _result(result: dict[str, Any]) -> str:
 def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
-    for entry in statuses:
-        if is_look(entry.step):
-            continue
+    for entry in (one for one in statuses if not is_look(one.step)):
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
-    print_health(statuses)
+    console.print(shown(statuses))
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
     if any(entry.state != "done" for entry in statuses):
         left = line_of_status(context.out, list(statuses))
         say(f"to go on: {go_on(context.out, context.source)}" + (f" ({left})" if left else ""))
-
-
-def print_health(steps: Sequence[Outcome] | Sequence[StepStatus]) -> None:
-    """A row a stage with its verdict and why, and what to do where it is not good; nothing where none was made."""
-    by_stage = verdicts(steps)
-    if not by_stage:
-        return
-    table = Table("health of", "", "why")
-    for of, verdict in by_stage.items():
-        table.add_row(TITLES[of], verdict["grade"], cell(verdict["why"]))
-    console.print(table)
-    for of, verdict in by_stage.items():
-        if verdict["advice"]:
-            say(f"{TITLES[of]}: {verdict['advice']}")
-
-
-def print_doubtful_tags(tags: Sequence[DoubtfulTag]) -> None:
-    """A row a tag, the likeliest mistakes first."""
-    table = Table("photo", "tag", "now", "chance that this is wrong")
-    for tag in tags:
-        table.add_row(cell(tag.photo), cell(tag.name), "given" if tag.tagged else "not given", f"{tag.doubt:.0%}")
-    console.print(table)
-    say("told from the tags of the other photos; look at these first, and mend the tags file where they are wrong")
 
 
 def print_scores(figures: Figures) -> None:

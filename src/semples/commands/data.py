@@ -89,7 +89,7 @@ def _check_run(folder: Path, *, count: int, json: Path | None) -> None:
     from semples import terminal
     from semples.core.errors import UserError
     from semples.core.files import write_json
-    from semples.run.health import doubtful_tags
+    from semples.run.health import doubtful_table, doubtful_tags
     from semples.run.pipeline import open_run
 
     if count < 1:
@@ -97,7 +97,10 @@ def _check_run(folder: Path, *, count: int, json: Path | None) -> None:
     doubtful = doubtful_tags(open_run(folder), count=count)
     if json is not None:
         write_json(json, [asdict(tag) for tag in doubtful])
-    terminal.print_doubtful_tags(doubtful)
+    terminal.console.print(doubtful_table(doubtful))
+    terminal.say(
+        "told from the tags of the other photos; look at these first, and mend the tags file where they are wrong"
+    )
 
 
 @data_app.command

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from semples.core.errors import UserError
+from semples.core.plain import plain
 from semples.run.context import Context
 from semples.run.names import HEALTH, PREDICTIONS, health_name
 from semples.run.records import read_manifest
@@ -57,6 +61,19 @@ def said(verdict: dict[str, Any]) -> str:
     return f"{line}; {verdict['advice']}" if verdict["advice"] else line
 
 
+def shown(steps: Iterable[Finished]) -> Group:
+    """A table with a row a stage, its verdict and why, and lines on what to do where it is not good; nothing where no
+    stage was looked at."""
+    by_stage = verdicts(steps)
+    if not by_stage:
+        return Group()
+    table = Table("health of", "", "why")
+    for of, verdict in by_stage.items():
+        table.add_row(TITLES[of], verdict["grade"], Text(plain(verdict["why"])))
+    todo = [f"{TITLES[of]}: {verdict['advice']}" for of, verdict in by_stage.items() if verdict["advice"]]
+    return Group(table, *(Text(plain(line)) for line in todo))
+
+
 @dataclass(frozen=True)
 class TagPredictions:
     """What photos alone say of tags. photos: n names; probability_nK: of every class in every photo, float32, from the
@@ -84,6 +101,15 @@ class DoubtfulTag:
     name: str
     tagged: bool
     doubt: float
+
+
+def doubtful_table(tags: Sequence[DoubtfulTag]) -> Table:
+    """A row a tag, in their order."""
+    table = Table("photo", "tag", "now", "chance that this is wrong")
+    for tag in tags:
+        given = "given" if tag.tagged else "not given"
+        table.add_row(Text(plain(tag.photo)), Text(plain(tag.name)), given, f"{tag.doubt:.0%}")
+    return table
 
 
 def doubtful_tags(context: Context, *, count: int) -> list[DoubtfulTag]:
