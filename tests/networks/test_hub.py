@@ -122,6 +122,7 @@ def test_commands_say_it_in_one_line(tmp_path: Path, setting: str, hub: Hub) -> 
     else:
         short = [f"{stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
         recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tmp_path / "clip")
-        command = ["run", recipe, "--data", photos, "--out", tmp_path / "out", "--until", "matching"]
+        command = ["run", recipe, "--data", photos, "--out", tmp_path / "out"]
+        command += ["--until", "warmup" if setting.startswith("generator") else "matching"]
         command += [part for line in short for part in ("--set", line)]
     assert "meta/closed: gated" in tiny.refused(*command, "--set", model)
