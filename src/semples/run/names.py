@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from semples.settings.kinds import STAGES
-
-TRAINED = tuple(STAGES.shipped)  # the stages in their order
+TRAINED = ("warmup", "matching", "prompting", "refinement")  # the stages in their order
 LAST = "refinement"  # the stage whose CAMs become label maps
 LEARNED = "prompting"  # the stage that learns backgrounds
 SELECTION, SELECTION_FILE = "selection", "selection.json"

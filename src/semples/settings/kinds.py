@@ -16,11 +16,19 @@ GENERATORS: Registry[Any] = Registry(
     {
         "weaktr": "semples.generators.weaktr:WeakTr",
         "cnn": "semples.generators.cnn:CnnGenerator",
+        "vit-cam": "semples.generators.vit_cam:VitCam",
+        "mctformer": "semples.generators.mctformer:MctFormer",
+        "clip": "semples.generators.clip_patches:ClipPatches",
+        "saved": "semples.generators.saved:Saved",
     },
     base="semples.generators.base:Generator",
     settings={
         "weaktr": "semples.settings.generators:WeakTrSettings",
         "cnn": "semples.settings.generators:CnnSettings",
+        "vit-cam": "semples.settings.generators:VitCamSettings",
+        "mctformer": "semples.settings.generators:MctFormerSettings",
+        "clip": "semples.settings.generators:ClipPatchSettings",
+        "saved": "semples.settings.generators:SavedSettings",
     },
 )
 
@@ -43,6 +51,7 @@ STAGES: Registry[Any] = Registry(
         "matching": "semples.stages.matching:Matching",
         "prompting": "semples.stages.prompting:Prompting",
         "refinement": "semples.stages.refinement:Refinement",
+        "reproduction": "semples.stages.reproduction:Reproduction",
     },
     base="semples.stages.base:Stage",
     settings={
@@ -50,6 +59,7 @@ STAGES: Registry[Any] = Registry(
         "matching": "semples.settings.stages:MatchingSettings",
         "prompting": "semples.settings.stages:PromptingSettings",
         "refinement": "semples.settings.stages:RefinementSettings",
+        "reproduction": "semples.settings.stages:ReproductionSettings",
     },
 )
 

@@ -104,6 +104,26 @@ class WarmupSettings(StageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReproductionSettings(WarmupSettings):
+    """A warm-up that also teaches the CAMs of another program."""
+
+    ABOUT: ClassVar[str] = "the generator learns from tags, and to reproduce given CAMs"
+
+    kind: str = setting("reproduction", "name of the stage; module:Name puts another in its place")
+    cams: str = setting("", "folder of CAMs as `semples cams` writes them, or of another program (generator `saved`)")
+    lambda_reproduction: float = setting(
+        1.0,
+        "weight of the squared difference between the generator's masks and the given CAMs",
+        low=0,
+        high=1e6,
+        source="own choice",
+    )
+    augment: AugmentSettings = field(
+        default_factory=lambda: AugmentSettings(randaugment_ops=0, erasing=0.0, crop_scale=(0.4, 1.0))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewSettings(StageSettings):
     """A stage in which the judge looks at views of photos through masks."""
 

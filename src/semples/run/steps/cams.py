@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semples.cams.store import CamStore
+from semples.cams.store import Cams, CamStore
 from semples.core.errors import UserError
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
+from semples.labels.scored import bilinear
 from semples.run.context import Context
 from semples.run.models import RunParts
 from semples.run.names import LAST, cams_name
@@ -32,6 +33,8 @@ def step(stage: str = LAST) -> Step:
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
         generator = work.settings("generator")
+        if type(generator).STORED:
+            work.content(generator.start)
         return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
 
     return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
@@ -78,11 +81,30 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     todo = [item for item in mine if not store.has(item.id)]
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
         for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
-            made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
-            for item, photo, cams in zip(items, photos, made, strict=True):
-                store.write(item.id, cams, photo.shape[:2])
+            stored = [model.stored_cams(item.id) for item in items]
+            made = photo_cams(
+                model,
+                photos,
+                [item.tags if known is None else () for item, known in zip(items, stored, strict=True)],
+                settings=settings,
+                device=work.device,
+            )
+            for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
+                shape = (photo.shape[0], photo.shape[1])
+                store.write(item.id, cams if known is None else tagged(known, item, shape), shape)
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:
+    """The CAMs of a photo's tags, in their order, bilinear at (H,W). Raises UserError where one of them is missing."""
+    absent = [tag for tag in item.tags if tag not in cams]
+    if absent:
+        raise UserError(
+            f"CAMs of {item.id}: none of class {absent[0]} (from 0), which the photo is tagged with; classes count in "
+            "the order of the class list"
+        )
+    return {tag: bilinear(cams[tag], shape) for tag in item.tags}
 
 
 def _batches(

@@ -40,7 +40,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     run = work.settings("run")
     if settings.epochs > 0 and not epochs.complete:
         generator = task.generator
-        views = Views(
+        plain = Views(
             dataset=work.dataset,
             tags=tag_matrix(work.dataset),
             augment=settings.augment,
@@ -52,7 +52,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
         )
         train(
             task,
-            views,
+            task.views(plain),
             engine=work.engine,
             settings=settings,
             run=run,
