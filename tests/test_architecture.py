@@ -77,3 +77,24 @@ def _imports(path: Path, modules: dict[str, Path]) -> set[str]:
 
     look(ast.parse(path.read_text(encoding="utf-8")))
     return names & modules.keys()
+
+
+def test_names_speak() -> None:
+    """`found` and `own` name everything and hence nothing: no variable, argument or field has them."""
+    silent = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if _bound(node).strip("_") in ("found", "own"):
+                silent.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {_bound(node)}")
+    assert silent == [], "say what it holds"
+
+
+def _bound(node: ast.AST) -> str:
+    """The name that a node gives to something, or none."""
+    if isinstance(node, ast.Name | ast.Attribute) and not isinstance(node.ctx, ast.Load):
+        return node.id if isinstance(node, ast.Name) else node.attr
+    if isinstance(node, ast.arg):
+        return node.arg
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.name
+    return ""

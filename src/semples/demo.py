@@ -107,19 +107,19 @@ def summarise(context: Context) -> dict[str, Any]:
     figures: dict[str, dict[str, float]] = {"miou": {}, "fp_own": {}, "auc": {}, "threshold": {}}
     for stage in STAGES:
         best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
-        found = cooccurrence(context, stage, threshold=best["threshold"])
+        mix_up = cooccurrence(context, stage, threshold=best["threshold"])
         figures["miou"][stage] = round(best["miou"] / 100, 6)
         figures["threshold"][stage] = best["threshold"]
-        figures["fp_own"][stage] = round(found.mean_fp_own, 6)
-        figures["auc"][stage] = round(found.mean_auc, 6)
+        figures["fp_own"][stage] = round(mix_up.mean_fp_own, 6)
+        figures["auc"][stage] = round(mix_up.mean_auc, 6)
     known = Path(str(resources.files("semples"))) / "assets" / WORDS
     words = nearest_words(context, words=known, count=5) if knows_words(context) else {}
-    own = read_json(context.dataset.root / "world.json")["own_background"]
+    grounds = read_json(context.dataset.root / "world.json")["own_background"]
     labels = read_json(context.folder("scores") / label_steps.SCORES)["labels"]
     method = context.recipe.labels.method
     return figures | {
         "prompt_words": {name: [entry["word"] for entry in entries] for name, entries in words.items()},
-        "own_background": own,
+        "own_background": grounds,
         "labels": {"miou": round(labels["miou"] / 100, 6), "threshold": labels["threshold"], "method": method},
     }
 
@@ -133,16 +133,16 @@ def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
     from semples.prediction.evaluate import draw_confusion, evaluate
 
     model = load(context.folder(SEGMENTER) / MODEL, workers=context.recipe.data.workers)
-    found = evaluate(model, open_dataset(context.source.root, split="val"))
-    draw_confusion(found.confusion, found.classes, picture)
-    return {"miou": round(found.scores.miou / 100, 6), "boundary_iou": round(found.mean_boundary / 100, 6)}
+    evaluation = evaluate(model, open_dataset(context.source.root, split="val"))
+    draw_confusion(evaluation.confusion, evaluation.classes, picture)
+    return {"miou": round(evaluation.scores.miou / 100, 6), "boundary_iou": round(evaluation.mean_boundary / 100, 6)}
 
 
 def cooccurrence(context: Context, stage: str, *, threshold: float) -> Cooccurrence:
     """FP-own and AUC of a stage's CAMs, from the demo world's background masks."""
     dataset = context.scored_dataset
-    own = read_json(dataset.root / "world.json")["own_background"]
-    values = [GROUND_KINDS.index(own[name]) + 1 for name in dataset.classes.names]
+    grounds = read_json(dataset.root / "world.json")["own_background"]
+    values = [GROUND_KINDS.index(grounds[name]) + 1 for name in dataset.classes.names]
     accumulator = CooccurrenceAccumulator(values)
     store = CamStore(context.folder(cams_name(stage)), format=context.recipe.cams.format)
     for item in dataset.items:

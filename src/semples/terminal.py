@@ -82,10 +82,10 @@ def print_estimate(context: Context, results: Sequence[tuple[str, dict[str, Any]
     labels = dict(results).get("labels", {})
     if "threshold" not in labels:
         return
-    found = quality(context, labels["threshold"])
-    if found is not None and found["miou"] is not None:
+    estimate = quality(context, labels["threshold"])
+    if estimate is not None and estimate["miou"] is not None:
         say(
-            f"estimated mIoU of the label maps: {found['miou']:.0f} ± {found['plus_minus']:.0f} at threshold "
+            f"estimated mIoU of the label maps: {estimate['miou']:.0f} ± {estimate['plus_minus']:.0f} at threshold "
             f"{labels['threshold']:.2f} (an estimate from photos and tags; no mask was looked at)"
         )
 
@@ -137,15 +137,15 @@ def print_demo(out: Path, summary: dict[str, Any]) -> None:
         table.add_row(stage, *(f"{figure:.3f}" for figure in figures))
     console.print(table)
     words = Table("class", "its background", "nearest words of its learned background prompt")
-    for name, found in summary["prompt_words"].items():
-        words.add_row(cell(name), cell(summary["own_background"][name]), cell(", ".join(found)))
+    for name, nearest in summary["prompt_words"].items():
+        words.add_row(cell(name), cell(summary["own_background"][name]), cell(", ".join(nearest)))
     if summary["prompt_words"]:
         console.print(words)
     say(f"label maps: mIoU {summary['labels']['miou']:.3f} at threshold {summary['labels']['threshold']:.2f}")
-    found = summary["segmenter"]
+    scores = summary["segmenter"]
     say(
-        f"segmenter on photos it has never seen, without tags: mIoU {found['miou']:.3f}, "
-        f"boundary IoU {found['boundary_iou']:.3f} (confusion.png: what it takes for what)"
+        f"segmenter on photos it has never seen, without tags: mIoU {scores['miou']:.3f}, "
+        f"boundary IoU {scores['boundary_iou']:.3f} (confusion.png: what it takes for what)"
     )
     say(f"took {duration(sum(summary['seconds'].values()))}; figures: {out / 'summary.json'}")
     say(f"pictures: {out / 'stages.png'} (photo, CAMs after each stage, labels, truth), {out / 'world.png'} (photos)")
@@ -163,16 +163,16 @@ def _result(result: dict[str, Any]) -> str:
     )
 
 
-def print_status(context: Context, found: Sequence[StepStatus]) -> None:
+def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
-    for entry in found:
+    for entry in statuses:
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
-    print_estimate(context, [(entry.step, entry.result) for entry in found])
-    if any(entry.state != "done" for entry in found):
+    print_estimate(context, [(entry.step, entry.result) for entry in statuses])
+    if any(entry.state != "done" for entry in statuses):
         files = (("--tags", context.source.tags), ("--classes", context.source.classes))
         options = [("--data", context.source.root), ("--out", context.out), *files]
         words = [
@@ -206,10 +206,10 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def print_review(context: Context, found: Sequence[dict[str, Any]]) -> None:
+def print_review(context: Context, entries: Sequence[dict[str, Any]]) -> None:
     """The photos most worth a look, the least certain first."""
     table = Table("photo", "certainty", "tags without a pixel")
-    for entry in found:
+    for entry in entries:
         table.add_row(cell(entry["photo"]), f"{entry['certainty']:.2f}", cell(", ".join(entry["missing"])))
     console.print(table)
     say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
@@ -219,7 +219,7 @@ def print_predicted(done: Predicted, *, model: Path) -> None:
     """What was found in new photos, what was set aside, how fast it went, and what to do next."""
     if done.photos:
         table = Table("class", "photos", "share of all pixels")
-        for name, photos, share in zip(done.classes, done.found, done.share, strict=True):
+        for name, photos, share in zip(done.classes, done.photos_with, done.share, strict=True):
             table.add_row(cell(name), str(photos), f"{share:.1%}")
         console.print(table)
     made = done.photos - done.before
@@ -242,37 +242,37 @@ def print_set_aside(problems: Sequence[str]) -> None:
             say(f"  {line}")
 
 
-def print_evaluation(found: Evaluation) -> None:
+def print_evaluation(evaluation: Evaluation) -> None:
     """A row a class with IoU and boundary IoU, and the means."""
-    table = Table("class", title=f"segmenter on {found.photos} photos, without tags")
+    table = Table("class", title=f"segmenter on {evaluation.photos} photos, without tags")
     for heading in ("IoU", "boundary IoU", "precision", "recall"):
         table.add_column(heading, justify="right")
-    scores = found.scores
-    columns = (scores.iou, found.boundary, scores.precision, scores.recall)
-    for value, name in enumerate(("background", *found.classes)):
+    scores = evaluation.scores
+    columns = (scores.iou, evaluation.boundary, scores.precision, scores.recall)
+    for value, name in enumerate(("background", *evaluation.classes)):
         figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
-        table.add_row(cell(name), *figures, end_section=value == len(found.classes))
-    means = (scores.miou, found.mean_boundary, scores.mean_precision, scores.mean_recall)
+        table.add_row(cell(name), *figures, end_section=value == len(evaluation.classes))
+    means = (scores.miou, evaluation.mean_boundary, scores.mean_precision, scores.mean_recall)
     table.add_row("mean", *map(_figure, means))
     console.print(table)
-    if found.risk:
+    if evaluation.risk:
         table = Table("confidence at least", title="sure pixels alone (predict --min-confidence)")
         for heading in ("share of pixels", "of them wrong", "their mIoU"):
             table.add_column(heading, justify="right")
-        for row in found.risk:
+        for row in evaluation.risk:
             wrong = "-" if row.risk != row.risk else f"{row.risk:.2%}"
             table.add_row(
                 f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, _figure(None if row.miou != row.miou else row.miou)
             )
         console.print(table)
-    for line in found.unusable[:SHOWN_PROBLEMS]:
+    for line in evaluation.unusable[:SHOWN_PROBLEMS]:
         say(f"  not scored: {line}")
 
 
-def print_words(found: dict[str, list[dict[str, Any]]]) -> None:
+def print_words(nearest: dict[str, list[dict[str, Any]]]) -> None:
     """One row a class: its prompt's nearest words with their cosines."""
     table = Table("class", "nearest words of its background prompt")
-    for name, words in found.items():
+    for name, words in nearest.items():
         table.add_row(cell(name), cell(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
     console.print(table)
 
@@ -301,6 +301,6 @@ def print_recipe(recipe: Recipe) -> None:
 def print_findings(findings: Sequence[tuple[str, str, bool]]) -> None:
     """Rows (what, found, fine) of the doctor."""
     table = Table("what", "found", "")
-    for what, found, fine in findings:
-        table.add_row(what, cell(found), "ok" if fine else "look here")
+    for what, seen, fine in findings:
+        table.add_row(what, cell(seen), "ok" if fine else "look here")
     console.print(table)

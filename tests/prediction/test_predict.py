@@ -183,7 +183,7 @@ def test_from_python(packages: dict[str, Path], tmp_path: Path) -> None:
     assert (done.photos, done.before, done.problems) == (4, 0, ())
     assert 0 < done.network_share <= 1
     assert done.classes == model.classes == ("disc", "square")
-    assert done.found[1] == 0
+    assert done.photos_with[1] == 0
     labels = model.predict(folder / "p00.png", tags=["disc"])
     np.testing.assert_array_equal(labels, read_label_png(tmp_path / "out" / "labels" / "p00.png"))
     np.testing.assert_array_equal(labels, model.predict(read_photo(folder / "p00.png"), tags=["disc"]))

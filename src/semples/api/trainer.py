@@ -118,9 +118,9 @@ class Trainer:
 
 def _course(stage: Stage, course: dict[str, Any]) -> StageSettings:
     settings = type(stage).Settings()
-    own = {name for name in course if not hasattr(StageSettings(), name)}
-    if own:
-        name = sorted(own)[0]
+    stage_only = {name for name in course if not hasattr(StageSettings(), name)}
+    if stage_only:
+        name = sorted(stage_only)[0]
         raise UserError(f"{type(stage).__name__}: {name} is no setting of its course; give it to the stage itself")
     merged: StageSettings = merge(settings, course, where=type(stage).__name__)
     return merged

@@ -150,16 +150,16 @@ def answer(model: Model, sent: Sent, tags: Sequence[str], *, limits: Limits) -> 
     )
 
 
-def write_files(found: Answer, folder: Path) -> tuple[Path, Path, Path]:
+def write_files(answered: Answer, folder: Path) -> tuple[Path, Path, Path]:
     """Write the label map (palette PNG, the photo's own size), the overlay (JPEG) and the areas (CSV) into `folder`."""
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in Path(found.name).stem)[:60]
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in Path(answered.name).stem)[:60]
     labels, picture, areas = (folder / f"{stem or 'photo'}_{end}" for end in ("labels.png", "overlay.jpg", "areas.csv"))
-    labels.write_bytes(label_png(found.labels))
-    drawn = overlay(found.picture, found.layer, max_side=SHOWN_SIDE)
+    labels.write_bytes(label_png(answered.labels))
+    drawn = overlay(answered.picture, answered.layer, max_side=SHOWN_SIDE)
     Image.fromarray(drawn).save(picture, format="JPEG", quality=90)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["class", "label", "pixels", "share"])
-    writer.writerows([area.name, area.label, area.pixels, area.share] for area in found.areas)
+    writer.writerows([area.name, area.label, area.pixels, area.share] for area in answered.areas)
     areas.write_text(buffer.getvalue(), encoding="utf-8")
     return labels, picture, areas

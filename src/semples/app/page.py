@@ -101,16 +101,16 @@ def build_page(model: Model, *, name: str, limits: Limits, folder: Path) -> gr.B
                     picture = shown(decode(sent, limits))
                     said = _line(f"{sent.name}: now choose what is in it")
                     return {status: said, result: gr.update(value=(picture, []), visible=True), answered: _hidden()}
-                found = answer(model, sent, words, limits=limits)
+                reply = answer(model, sent, words, limits=limits)
             except UserError as error:
                 return {status: _error(f"{sent.name}: {error}"), result: _hidden(), answered: _hidden()}
             place = Path(tempfile.mkdtemp(dir=folder))
             return {
-                status: _line(f"{found.name}: {found.size[0]} × {found.size[1]} pixels, {found.seconds:.2f} s"),
-                result: gr.update(value=_annotated(found), visible=True),
+                status: _line(f"{reply.name}: {reply.size[0]} × {reply.size[1]} pixels, {reply.seconds:.2f} s"),
+                result: gr.update(value=_annotated(reply), visible=True),
                 answered: gr.update(visible=True),
-                areas: [[area.name, f"{100 * area.share:.1f} %", f"{area.pixels:,}"] for area in found.areas],
-                **dict(zip(files, map(str, write_files(found, place)), strict=True)),
+                areas: [[area.name, f"{100 * area.share:.1f} %", f"{area.pixels:,}"] for area in reply.areas],
+                **dict(zip(files, map(str, write_files(reply, place)), strict=True)),
             }
 
         def take(file: dict[str, Any] | None, words: Sequence[str], request: gr.Request) -> dict[Any, Any]:
@@ -157,9 +157,9 @@ def _taken(file: dict[str, Any], folder: Path) -> Sent | None:
     return sent
 
 
-def _annotated(found: Answer) -> tuple[Any, list[tuple[Any, str]]]:
-    return found.picture, [
-        ((found.layer == area.label).astype(np.uint8), area.name) for area in found.areas if area.label
+def _annotated(reply: Answer) -> tuple[Any, list[tuple[Any, str]]]:
+    return reply.picture, [
+        ((reply.layer == area.label).astype(np.uint8), area.name) for area in reply.areas if area.label
     ]
 
 

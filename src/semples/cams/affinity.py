@@ -14,11 +14,11 @@ def sinkhorn(attention_NN: Tensor, *, rounds: int) -> Tensor:
 
     `rounds` times every column, then every row is divided by its sum; then the mean with the transpose is taken.
     """
-    found = attention_NN
+    balanced_NN = attention_NN
     for _ in range(rounds):
-        found = found / found.sum(dim=0, keepdim=True)
-        found = found / found.sum(dim=1, keepdim=True)
-    return (found + found.t()) / 2
+        balanced_NN = balanced_NN / balanced_NN.sum(dim=0, keepdim=True)
+        balanced_NN = balanced_NN / balanced_NN.sum(dim=1, keepdim=True)
+    return (balanced_NN + balanced_NN.t()) / 2
 
 
 def box_mask(cam_hw: Tensor, *, threshold: float) -> Tensor:
@@ -36,8 +36,8 @@ def box_mask(cam_hw: Tensor, *, threshold: float) -> Tensor:
 
 def spread(cam_Phw: Tensor, affinity_NN: Tensor, settings: AffinitySettings) -> Tensor:
     """CAMs (P,h,w) of one photo times its affinity (N,N) `settings.power` times, 0 outside the CAM's own boxes."""
-    found = cam_Phw.flatten(1)
+    spread_PN = cam_Phw.flatten(1)
     for _ in range(settings.power):
-        found = found @ affinity_NN.t()
+        spread_PN = spread_PN @ affinity_NN.t()
     boxes = torch.stack([box_mask(cam, threshold=settings.box) for cam in cam_Phw])
-    return found.view_as(cam_Phw) * boxes
+    return spread_PN.view_as(cam_Phw) * boxes

@@ -109,9 +109,9 @@ def _spread(model: MakesCams, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor,
     """CAMs (P,h,w) spread along their photo's attention between patches."""
     if not isinstance(model, HasPatchAttention):
         raise UserError(f"cams.affinity: {type(model).__name__} has no attention between patches; use power 0")
-    found = torch.empty_like(cam_Phw)
+    spread_Phw = torch.empty_like(cam_Phw)
     for photo, attention_NN in enumerate(model.patch_attention(image_B3HW).float()):
         mine = pairs.photo == photo
         if mine.any():
-            found[mine] = spread(cam_Phw[mine], sinkhorn(attention_NN, rounds=settings.rounds), settings)
-    return found
+            spread_Phw[mine] = spread(cam_Phw[mine], sinkhorn(attention_NN, rounds=settings.rounds), settings)
+    return spread_Phw

@@ -105,13 +105,13 @@ class CamStore:
 
     def ids(self) -> list[str]:
         """Ids of all files in the folder, sorted. Files still being written are left out."""
-        found = set()
+        stored = set()
         for format in self._readable:
             suffix = SUFFIX[format]
             for path in self.folder.rglob(f"*{suffix}"):
                 if not (path.name.startswith(".") and path.name.endswith(f".tmp{suffix}")):
-                    found.add(path.relative_to(self.folder).as_posix().removesuffix(suffix))
-        return sorted(found)
+                    stored.add(path.relative_to(self.folder).as_posix().removesuffix(suffix))
+        return sorted(stored)
 
     def _path(self, id: str, format: Format) -> Path:
         pure = PurePosixPath(id)

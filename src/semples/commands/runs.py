@@ -234,8 +234,8 @@ def label(
             raise UserError(
                 "--class-threshold: give --threshold for the other classes, and a run's folder (not --cams)"
             )
-        own = thresholds_of_classes(class_thresholds, context.listing.classes.names, other=threshold)
-        context = _run_in(out, data, None, [*settings, f"labels.class_thresholds={own}"]).context
+        limits = thresholds_of_classes(class_thresholds, context.listing.classes.names, other=threshold)
+        context = _run_in(out, data, None, [*settings, f"labels.class_thresholds={limits}"]).context
     if cams is not None:
         broken = pipeline.labels_of_cams(context, cams, tell=terminal.tell)
         terminal.print_set_aside(broken)
@@ -249,10 +249,10 @@ def label(
     if context.is_main:
         terminal.print_labels(context)
     if review is not None:
-        found = most_worth_a_look(context, count=review)
+        entries = most_worth_a_look(context, count=review)
         if json is not None:
-            write_json(json, found)
-        terminal.print_review(context, found)
+            write_json(json, entries)
+        terminal.print_review(context, entries)
     if context.processes > 1:
         context.engine.stop()
 
@@ -341,10 +341,10 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     from semples import Run, terminal
     from semples.core.files import write_json
 
-    found = Run(out).words(words=words, count=count)
+    nearest = Run(out).words(words=words, count=count)
     if json is not None:
-        write_json(json, found)
-    terminal.print_words(found)
+        write_json(json, nearest)
+    terminal.print_words(nearest)
 
 
 def status(out: Path) -> None:

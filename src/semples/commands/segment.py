@@ -111,13 +111,13 @@ def evaluate_(
 
     dataset = scored_photos(data, split=split, classes=classes)
     terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
-    found = evaluate(how.load(model, confidence=True), dataset)
-    terminal.print_evaluation(found)
+    evaluation = evaluate(how.load(model, confidence=True), dataset)
+    terminal.print_evaluation(evaluation)
     if out is not None:
-        write_json(out / "eval.json", found.as_json())
-        draw_confusion(found.confusion, found.classes, out / "confusion.png")
+        write_json(out / "eval.json", evaluation.as_json())
+        draw_confusion(evaluation.confusion, evaluation.classes, out / "confusion.png")
         terminal.say(f"figures: {out / 'eval.json'}, picture: {out / 'confusion.png'}")
     if json is not None:
-        write_json(json, found.as_json())
-    if found.unusable:
-        raise Incomplete.of(found.unusable, done=f"the figures are of the other {found.photos} photos")
+        write_json(json, evaluation.as_json())
+    if evaluation.unusable:
+        raise Incomplete.of(evaluation.unusable, done=f"the figures are of the other {evaluation.photos} photos")

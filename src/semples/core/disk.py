@@ -69,8 +69,8 @@ def disk_trouble(path: Path | str) -> Iterator[None]:
 def inner_error(error: Exception) -> OSError | None:
     """The refusal of the system inside another library's error, if any: safetensors writes `(os error 28)`, NumPy
     `10000 requested and 496 written`."""
-    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
-    code = int(found[1]) if found else 0
+    number = re.search(r"\(os error (\d+)\)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    code = int(number[1]) if number else 0
     if isinstance(error, OSError) and error.errno is None and re.search(r"\d+ requested and \d+ written", str(error)):
         code = errno.ENOSPC
     return OSError(code, os.strerror(code)) if code else None

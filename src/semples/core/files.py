@@ -87,9 +87,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         remove(temporary)
 
 
-def _other(named: Any, *own: Path) -> bool:
+def _other(named: Any, *written: Path) -> bool:
     """Whether an error is about another file: what was read for the one being written, perhaps."""
-    return named is not None and os.fsdecode(named) not in map(str, own)
+    return named is not None and os.fsdecode(named) not in map(str, written)
 
 
 @contextmanager
@@ -147,11 +147,11 @@ def check_regular(path: Path | str) -> None:
 
     A file that is not there, or may not be looked at, raises OSError. For libraries that open files by name.
     """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        if stat.S_ISDIR(found.st_mode):
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(21, "Is a directory", str(path))
-        raise SpecialFile(f"{path}: not a file but {_kind(found.st_mode)}; nothing is read from it")
+        raise SpecialFile(f"{path}: not a file but {_kind(status.st_mode)}; nothing is read from it")
     real = os.path.realpath(path)
     if real.startswith(SYSTEM):
         raise SpecialFile(f"{path}: a file of the system ({real}); nothing is read from it")

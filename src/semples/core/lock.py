@@ -107,8 +107,8 @@ def _holder(handle: int, other: str) -> str:
     """Who holds the lock, as far as its note tells; else `other`."""
     try:
         os.lseek(handle, 0, os.SEEK_SET)
-        found = json.loads(os.read(handle, 4096))
-        what, process, command = str(found["what"]), int(found["process"]), str(found["command"])
+        note = json.loads(os.read(handle, 4096))
+        what, process, command = str(note["what"]), int(note["process"]), str(note["command"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return other
     if not is_alive(process):  # of another machine; or it was killed, and somebody reads now

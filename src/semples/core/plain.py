@@ -58,8 +58,8 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def _written_out(found: re.Match[str]) -> str:
-    sign = found[0]
+def _written_out(match: re.Match[str]) -> str:
+    sign = match[0]
     code = ord(sign)
     if sign in _SHORT:
         return _SHORT[sign]

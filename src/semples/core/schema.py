@@ -190,7 +190,7 @@ def _convert(value: Any, hint: Any) -> Any:
         value = "no" if value is False else value
         return value if value in arguments else None
     if origin in (types.UnionType, typing.Union):
-        return next((found for option in arguments if (found := _convert(value, option)) is not None), None)
+        return next((converted for option in arguments if (converted := _convert(value, option)) is not None), None)
     if origin is tuple:
         if isinstance(value, str):  # as people write it after --set: 1,1.5
             value = [part.strip() for part in value.strip("[]() ").split(",")]
@@ -200,8 +200,8 @@ def _convert(value: Any, hint: Any) -> Any:
             return None
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             arguments = (arguments[0],) * len(value)
-        found = tuple(map(_convert, value, arguments))
-        return None if len(value) != len(arguments) or None in found else found
+        converted = tuple(map(_convert, value, arguments))
+        return None if len(value) != len(arguments) or None in converted else converted
     if hint is float:
         return _number(value)
     if hint is int:

@@ -91,16 +91,16 @@ def sweep(folder: Path) -> None:
 
 
 def _is_dead(entry: os.DirEntry[str]) -> bool:
-    found = _NAME.fullmatch(entry.name)
-    if found is None:
+    match = _NAME.fullmatch(entry.name)
+    if match is None:
         return False
-    if found["machine"] != _machine():
+    if match["machine"] != _machine():
         try:
             return time.time() - entry.stat(follow_symlinks=False).st_mtime > OTHERS_SECONDS
         except OSError:
             return False
-    process = int(found["process"])
-    return not is_alive(process) or _start(process) not in (0, int(found["start"]))
+    process = int(match["process"])
+    return not is_alive(process) or _start(process) not in (0, int(match["start"]))
 
 
 def is_alive(process: int) -> bool:

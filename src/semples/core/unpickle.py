@@ -229,24 +229,24 @@ def _plain(value: Any, depth: int, seen: dict[int, Any], count: list[int]) -> An
     if isinstance(value, _Array):
         if not value.finished:
             refuse("it holds an unfinished array")
-        found = _plain(value.value, depth + 1, seen, count)
+        plain = _plain(value.value, depth + 1, seen, count)
     elif isinstance(value, dict | list | tuple | set | frozenset):
         count[0] += len(value)
         if count[0] > MAX_ITEMS:
             refuse(f"it holds more than {MAX_ITEMS} entries")
         if isinstance(value, dict):
             pairs = value.items()
-            found = {_key(key): _plain(entry, depth + 1, seen, count) for key, entry in pairs}
+            plain = {_key(key): _plain(entry, depth + 1, seen, count) for key, entry in pairs}
         elif isinstance(value, list | tuple):
-            found = type(value)([_plain(entry, depth + 1, seen, count) for entry in value])
+            plain = type(value)([_plain(entry, depth + 1, seen, count) for entry in value])
         else:
-            found = type(value)(_key(entry) for entry in value)
+            plain = type(value)(_key(entry) for entry in value)
     elif isinstance(value, bytearray):
-        found = bytes(value)
+        plain = bytes(value)
     else:
         refuse("it holds something other than arrays, containers, text and numbers")
-    seen[id(value)] = found
-    return found
+    seen[id(value)] = plain
+    return plain
 
 
 def _key(key: Any) -> Any:

@@ -127,9 +127,9 @@ class FileDataset:
                 try:
                     size, orientation = probe_turn(item.photo, max_megapixels=self.max_megapixels)
                     if orientation >= QUARTER:
-                        found = way_of(probe(item.mask, max_megapixels=self.max_megapixels), size, orientation)
-                        if found != "unknown":
-                            return found
+                        way = way_of(probe(item.mask, max_megapixels=self.max_megapixels), size, orientation)
+                        if way != "unknown":
+                            return way
                 except PhotoError:
                     continue
         return "unknown"

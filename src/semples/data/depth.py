@@ -87,15 +87,15 @@ def _tag(image: Image.Image, tag: int) -> object:
 
 
 def _depth(image: Image.Image) -> int:
-    found = _tag(image, BITS_TAG)
-    depths = found if isinstance(found, tuple) else (found,)
+    told = _tag(image, BITS_TAG)
+    depths = told if isinstance(told, tuple) else (told,)
     return max((depth for depth in depths if isinstance(depth, int)), default=8)
 
 
 def _greatest(image: Image.Image) -> int:
     """The greatest value that a TIFF says it may hold."""
-    found = _tag(image, GREATEST_TAG)
-    told = found if isinstance(found, tuple) else (found,)
+    read = _tag(image, GREATEST_TAG)
+    told = read if isinstance(read, tuple) else (read,)
     values = [value for value in told if isinstance(value, int) and 255 < value < FULL]
     depth = _depth(image)
     return max(values) if values else 2**depth - 1 if 8 < depth < 16 else FULL

@@ -55,7 +55,7 @@ def leaks(lists: Mapping[str, TaggedDataset]) -> tuple[Problem, ...]:
         for item in dataset.items:
             members[item.photo][name] = item.id
     alone = [[path] for path, named in members.items() if len(named) > 1]
-    found: list[Problem] = []
+    problems: list[Problem] = []
     seen: set[tuple[tuple[str, str], tuple[str, str]]] = set()
     for group in [*same_content(members), *alone]:
         for first, second in lists_to_compare(lists):
@@ -64,8 +64,10 @@ def leaks(lists: Mapping[str, TaggedDataset]) -> tuple[Problem, ...]:
             if left is None or right is None or ((first, left), (second, right)) in seen:
                 continue
             seen.add(((first, left), (second, right)))
-            found.append(Problem(left, f"is in {first} and, as {right}, in {second}: scores on {second} are too good"))
-    return tuple(found)
+            problems.append(
+                Problem(left, f"is in {first} and, as {right}, in {second}: scores on {second} are too good")
+            )
+    return tuple(problems)
 
 
 def lists_to_compare(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -101,7 +103,7 @@ def near_names(names: Sequence[str], counts: Sequence[int]) -> tuple[Problem, ..
     Equal but for case, accents, blanks, signs or a plural s; or, where one is far rarer, one slip apart (two in names
     of seven letters and more, none below five).
     """
-    found = []
+    problems = []
     for (first, many), (second, few) in combinations(zip(names, counts, strict=True), 2):
         if many < few:
             first, many, second, few = second, few, first, many
@@ -114,8 +116,8 @@ def near_names(names: Sequence[str], counts: Sequence[int]) -> tuple[Problem, ..
             sentence = (
                 f"looks like {first!r} ({few} and {many} photos): one class or two? Use one spelling for one class"
             )
-            found.append(Problem(second, sentence))
-    return tuple(found)
+            problems.append(Problem(second, sentence))
+    return tuple(problems)
 
 
 def _fold(name: str) -> str:
@@ -159,15 +161,15 @@ def hard_classes(
     names: Sequence[str], counts: Sequence[int], photos: int, *, min_photos: int = MIN_PHOTOS
 ) -> tuple[Problem, ...]:
     """Classes with some, but fewer than `min_photos` photos, and classes that nearly every photo shows."""
-    found = []
+    problems = []
     for name, count in zip(names, counts, strict=True):
         if 0 < count < min_photos:
             photos_of = "1 photo" if count == 1 else f"{count} photos"
-            found.append(Problem(name, f"{photos_of}; fewer than {min_photos} are too few to learn from"))
+            problems.append(Problem(name, f"{photos_of}; fewer than {min_photos} are too few to learn from"))
         elif photos >= min_photos and count >= NEARLY_ALL * photos:
             share = f"in {count} of {photos} photos"
-            found.append(Problem(name, f"{share}: without photos that lack it, nothing tells it from its ground"))
-    return tuple(found)
+            problems.append(Problem(name, f"{share}: without photos that lack it, nothing tells it from its ground"))
+    return tuple(problems)
 
 
 def confusions(names: Sequence[str], together: Sequence[Sequence[int]], photos: int) -> tuple[Problem, ...]:
@@ -175,7 +177,7 @@ def confusions(names: Sequence[str], together: Sequence[Sequence[int]], photos: 
 
     `together[j][k]` counts photos with both, the diagonal those with one.
     """
-    found: list[tuple[float, Problem]] = []
+    problems: list[tuple[float, Problem]] = []
     for j, k in combinations(range(len(names)), 2):
         both = together[j][k]
         if both < MIN_TOGETHER:
@@ -187,5 +189,5 @@ def confusions(names: Sequence[str], together: Sequence[Sequence[int]], photos: 
                 f"{names[one]} and {names[other]} in {share:.0%}".replace("%", " %")
                 + f" of the photos with {names[one]} ({both} of {together[one][one]}): expect confusion"
             )
-            found.append((share, Problem(names[one], sentence)))
-    return tuple(problem for _, problem in sorted(found, key=lambda pair: -pair[0]))
+            problems.append((share, Problem(names[one], sentence)))
+    return tuple(problem for _, problem in sorted(problems, key=lambda pair: -pair[0]))

@@ -85,8 +85,8 @@ def not_utf8(path: str) -> Problem:
 
 def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
     """Regular files below `root` with one of `suffixes` (in small letters), sorted; hidden ones left out."""
-    found = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
-    return sorted(path for path in found if posixpath.splitext(path)[1].casefold() in suffixes)
+    paths = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
+    return sorted(path for path in paths if posixpath.splitext(path)[1].casefold() in suffixes)
 
 
 def names_masks(folder: str) -> bool:
@@ -140,5 +140,5 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def other_files(root: Path) -> list[Path]:
     """Regular files below `root` that are not called like photos, sorted; hidden ones left out."""
-    found = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
-    return [root / path for path in sorted(found) if posixpath.splitext(path)[1].casefold() not in PHOTO_SUFFIXES]
+    paths = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
+    return [root / path for path in sorted(paths) if posixpath.splitext(path)[1].casefold() not in PHOTO_SUFFIXES]

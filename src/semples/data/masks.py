@@ -39,10 +39,10 @@ def upright_mask(
     if orientation == 1:
         return read_mask(mask, size=size, max_megapixels=max_megapixels)
     labels = read_mask(mask, max_megapixels=max_megapixels)
-    found = way_of((labels.shape[1], labels.shape[0]), size, orientation)
-    if found == "unknown":
-        found = way()
-    if found == "sensor":
+    how = way_of((labels.shape[1], labels.shape[0]), size, orientation)
+    if how == "unknown":
+        how = way()
+    if how == "sensor":
         labels = turned(labels, orientation)
     if labels.shape != (size[1], size[0]):
         raise PhotoError(

@@ -112,25 +112,25 @@ class PhotoFinder:
         best: list[tuple[str, tuple[str, ...]]] = []
         length = (0, 0, 0)
         split = split_of("/".join(parts))
-        for path, own in self._by_name.get(parts[-1].casefold(), ()):
+        for path, known in self._by_name.get(parts[-1].casefold(), ()):
             if split is not None and split_of(path) not in (None, split):
                 continue
-            fit = _fit(parts, own)
+            fit = _fit(parts, known)
             if fit > length:
                 best, length = [], fit
             if fit == length:
-                best.append((path, own))
+                best.append((path, known))
         if len(best) == 1:
             return Match(best[0][0], cut="/".join(parts) if length[0] < len(parts) else "")
         if best:
             if length[0] == len(parts):  # the path itself rather than one that is deeper
-                exact = [path for path, own in best if len(own) == len(parts)]
-                whole = exact or [path for path, own in best if len(shorter(own)) == len(parts)]
+                exact = [path for path, known in best if len(known) == len(parts)]
+                whole = exact or [path for path, known in best if len(shorter(known)) == len(parts)]
                 if len(whole) == 1:
                     return Match(whole[0])
             return Match(None, tuple(sorted(path for path, _ in best)))
         near = self._by_name.get(stem(parts[-1]).casefold(), ())
-        return Match(None, near=tuple(path for path, own in near if parts[-1] != own[-1])[:3])
+        return Match(None, near=tuple(path for path, known in near if parts[-1] != known[-1])[:3])
 
 
 def told_parts(told: str) -> tuple[str, ...]:
@@ -145,14 +145,14 @@ def told_parts(told: str) -> tuple[str, ...]:
     return tuple(part for part in text.split("/") if part not in ("", ".", ".."))
 
 
-def _fit(told: tuple[str, ...], own: tuple[str, ...]) -> tuple[int, int, int]:
+def _fit(told: tuple[str, ...], known: tuple[str, ...]) -> tuple[int, int, int]:
     """Parts in common from the end (the last is known to fit), whether a path ends there, and how many are equal."""
-    common, exact = 1, int(told[-1] in (own[-1], stem(own[-1]))) + int(told[-1] == own[-1])
-    for left, right in zip(reversed(told[:-1]), reversed(own[:-1]), strict=False):
+    common, exact = 1, int(told[-1] in (known[-1], stem(known[-1]))) + int(told[-1] == known[-1])
+    for left, right in zip(reversed(told[:-1]), reversed(known[:-1]), strict=False):
         if left.casefold() != right.casefold():
             break
         common, exact = common + 1, exact + int(left == right)
-    return common, int(common in (len(told), len(own))), exact
+    return common, int(common in (len(told), len(known))), exact
 
 
 def without_clashes(matches: Sequence[Match]) -> list[Match]:

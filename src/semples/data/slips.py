@@ -36,19 +36,19 @@ def slips(dataset: TaggedDataset, values: Iterable[frozenset[int]]) -> tuple[Pro
 def odd_names(names: Sequence[str]) -> list[Problem]:
     """Names that are likely no classes: background, several tags parted by blanks, numbers."""
     known = set(names)
-    found = []
+    problems = []
     for name in names:
         if name.casefold() in BACKGROUND:
             what = "is no class to learn: what no class covers is background already (label 0); remove the tag"
-            found.append(Problem(name, f"{what}, a photo of background only has a row without tags"))
+            problems.append(Problem(name, f"{what}, a photo of background only has a row without tags"))
         words = name.split()
         if len(words) > 1 and all(word in known for word in words):
             what = f"one class, or the tags {', '.join(words)} parted by blanks? Several tags are parted by ;"
-            found.append(Problem(name, what))
+            problems.append(Problem(name, what))
     if len(names) > 1 and all(name.isdigit() for name in names):
         what = "classes are numbers, which say nothing to CLIP; write words, or `number,word` a line in classes.txt"
-        found.append(Problem(", ".join(names[:5]), what))
-    return found
+        problems.append(Problem(", ".join(names[:5]), what))
+    return problems
 
 
 def _black_and_white(values: Sequence[frozenset[int]]) -> list[Problem]:
@@ -64,7 +64,7 @@ def _black_and_white(values: Sequence[frozenset[int]]) -> list[Problem]:
 def _mask_files(root: Path) -> list[Problem]:
     """Files in folders of masks that are no masks of any photo."""
     photos = {form for path in list_photos(root).photos for form in _forms(path)}
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for folder in MASK_FOLDERS:
         if not (root / folder).is_dir():
             continue
@@ -73,9 +73,9 @@ def _mask_files(root: Path) -> list[Problem]:
             for path in _files(root / folder)
             if (what := _no_mask(path, photos)) is not None
         ]
-        found += odd[:NAMED]
+        problems += odd[:NAMED]
         if len(odd) > NAMED:
-            found.append(Problem(folder, f"and {len(odd) - NAMED} more such files"))
+            problems.append(Problem(folder, f"and {len(odd) - NAMED} more such files"))
     for entry in sorted(root.iterdir()):
         if entry.name in MASK_FOLDERS or not names_masks(entry.name) or not entry.is_dir():
             continue
@@ -84,8 +84,8 @@ def _mask_files(root: Path) -> list[Problem]:
         like = [path for path in _files(entry) if _forms(path) & photos and stem(path) in photos]
         if like:
             what = f"{len(like)} pictures with the names of photos; masks are looked for in masks/: rename the folder"
-            found.append(Problem(f"{entry.name}/", what))
-    return found
+            problems.append(Problem(f"{entry.name}/", what))
+    return problems
 
 
 def _no_mask(path: str, photos: set[str]) -> str | None:

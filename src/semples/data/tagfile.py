@@ -131,10 +131,10 @@ def _tags(line: Line, grid: Grid, columns: Columns, names: Mapping[int, str] | N
         return tuple(answers)
     if columns.sure is not None and flag(cells[columns.sure]) is False and str(cells[columns.sure]).strip():
         return ()
-    found: list[str] = []
+    tags: list[str] = []
     for index in columns.tags:
-        found += tags_of(cells[index], names) if len(columns.tags) == 1 or not _blank(cells[index]) else ()
-    return tuple(dict.fromkeys(found))
+        tags += tags_of(cells[index], names) if len(columns.tags) == 1 or not _blank(cells[index]) else ()
+    return tuple(dict.fromkeys(tags))
 
 
 def _blank(cell: Any) -> bool:

@@ -46,6 +46,6 @@ class BoundaryAccumulator:
 
     def result(self) -> NDArray[np.float64]:
         """Boundary IoU of every value in percent (K+1,), NaN where a value occurs nowhere."""
-        found = np.full(len(self._common), np.nan)
-        np.divide(self._common * 100.0, self._either, out=found, where=self._either > 0)
-        return found
+        percent = np.full(len(self._common), np.nan)
+        np.divide(self._common * 100.0, self._either, out=percent, where=self._either > 0)
+        return percent

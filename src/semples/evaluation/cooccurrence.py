@@ -38,11 +38,11 @@ class Cooccurrence:
 
 
 class CooccurrenceAccumulator:
-    """Collects photos. own: for every class the value of its own background in the background masks."""
+    """Collects photos. grounds: for every class the value of its own background in the background masks."""
 
-    def __init__(self, own: Sequence[int]) -> None:
-        self.own = tuple(own)
-        classes = len(self.own)
+    def __init__(self, grounds: Sequence[int]) -> None:
+        self.grounds = tuple(grounds)
+        classes = len(self.grounds)
         self.counts = np.zeros((classes, 2, BINS + 1), np.int64)  # CAM levels on the object, on its own background
         self.taken = np.zeros(classes, np.int64)  # pixels of the own background labelled as the class
         self.pixels = np.zeros(classes, np.int64)
@@ -58,7 +58,7 @@ class CooccurrenceAccumulator:
         ignored) and background kinds, each (H,W) uint8."""
         for index, cam in cams.items():
             level = np.rint(cam * BINS).astype(np.int64)
-            places = (truth == index + 1, background == self.own[index])
+            places = (truth == index + 1, background == self.grounds[index])
             for side, place in enumerate(places):
                 self.counts[index, side] += np.bincount(level[place], minlength=BINS + 1)
             self.taken[index] += np.count_nonzero(labels[places[1]] == index + 1)

@@ -92,15 +92,15 @@ def steadiness(maps: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, rea
     present classes. Returns float64 (p, len(maps) - 2 * reach): IoU of the masks `reach` maps below and above, NaN
     where both are empty.
     """
-    found = np.full((len(classes), len(maps) - 2 * reach), np.nan)
-    for row, index in zip(found, classes, strict=True):
+    overlap = np.full((len(classes), len(maps) - 2 * reach), np.nan)
+    for row, index in zip(overlap, classes, strict=True):
         masks = [labels == index + 1 for labels in maps]
         for place in range(len(row)):
             low, high = masks[place], masks[place + 2 * reach]
             union = np.count_nonzero(low | high)
             if union:
                 row[place] = np.count_nonzero(low & high) / union
-    return found
+    return overlap
 
 
 def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: float = 1.0) -> Choice:
@@ -121,11 +121,11 @@ def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: fl
             per_class.append(None)
             continue
         share = mine.sum() / (mine.sum() + PRIOR_PAIRS)
-        own = [
+        class_signs = [
             share * _filled(mean_over_pairs(values[mine]), overall) + (1 - share) * overall
             for values, overall in ((signs.steadiness, steady), (signs.recognition, known))
         ]
-        per_class.append(peak(tried, stretched(own[0]) + weight * stretched(own[1])))
+        per_class.append(peak(tried, stretched(class_signs[0]) + weight * stretched(class_signs[1])))
     return Choice(peak(tried, criterion), tuple(per_class), steady, known, criterion)
 
 

@@ -54,8 +54,8 @@ class Exported:
 
 def exporter(name: str) -> Exporter:
     """The exporter of this name. Raises UserError for an unknown one."""
-    found = EXPORTERS.load(name)
-    made: Exporter = found() if isinstance(found, type) else found
+    loaded = EXPORTERS.load(name)
+    made: Exporter = loaded() if isinstance(loaded, type) else loaded
     return made
 
 
@@ -89,7 +89,7 @@ def about(name: str) -> str:
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:
     """`key=value` words as options; values are read as YAML. Raises UserError."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         key = key.strip().replace("-", "_")
@@ -101,5 +101,5 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
             parsed = value
         if parsed is None or isinstance(parsed, dict):
             parsed = value
-        found[key] = parsed
-    return found
+        options[key] = parsed
+    return options

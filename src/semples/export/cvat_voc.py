@@ -76,13 +76,15 @@ def _masks(labels: NDArray[np.uint8], min_area: int) -> tuple[NDArray[np.uint8],
     """Two maps (H, W) uint8 of the regions kept: labels, and numbers of objects from 1, each of one class."""
     classes, objects = np.zeros_like(labels), np.zeros_like(labels)
     regions = sorted(find_regions(labels, min_area=min_area), key=lambda region: -region.area)
-    own = MAX_OBJECTS  # regions with a number of their own
-    while own + len({region.index for region in regions[own:]}) > MAX_OBJECTS:
-        own -= 1
-    shared = sorted({region.index for region in regions[own:]})  # classes whose other regions have one together
+    numbered = MAX_OBJECTS  # regions with a number of their own
+    while numbered + len({region.index for region in regions[numbered:]}) > MAX_OBJECTS:
+        numbered -= 1
+    shared = sorted({region.index for region in regions[numbered:]})  # classes whose other regions have one together
     for number, region in enumerate(regions, start=1):
         classes[region.window][region.mask] = region.index + 1
-        objects[region.window][region.mask] = number if number <= own else own + 1 + shared.index(region.index)
+        objects[region.window][region.mask] = (
+            number if number <= numbered else numbered + 1 + shared.index(region.index)
+        )
     return classes, objects
 
 

@@ -73,8 +73,8 @@ def _near(corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
         pairs.append(np.stack([order[:-1], order[1:]], axis=1))
     first = order[np.concatenate([[True], ~alike])]  # a corner at each place
     pairs += [first[triangles[:, side]] for side in ([0, 1], [1, 2], [2, 0])]
-    found = np.concatenate(pairs).astype(np.int64)
-    return found[:, 0], found[:, 1]
+    pairs_M2 = np.concatenate(pairs).astype(np.int64)
+    return pairs_M2[:, 0], pairs_M2[:, 1]
 
 
 def _walk(counts: Sequence[int], tied: Tied) -> Iterator[tuple[int, int]]:

@@ -82,10 +82,12 @@ class CnnGenerator(Generator):
 
     def normalisation(self, settings: GeneratorSettings) -> tuple[cnn.RGB, cnn.RGB]:
         """The network's own. Raises UserError where the settings ask for another."""
-        own, usual = (self.network.mean, self.network.std), GeneratorSettings()
-        if (settings.mean, settings.std) not in ((usual.mean, usual.std), own):
-            raise UserError(f"generator.mean, generator.std: this network brings its own, {own[0]} and {own[1]}")
-        return own
+        trained_with, usual = (self.network.mean, self.network.std), GeneratorSettings()
+        if (settings.mean, settings.std) not in ((usual.mean, usual.std), trained_with):
+            raise UserError(
+                f"generator.mean, generator.std: this network brings its own, {trained_with[0]} and {trained_with[1]}"
+            )
+        return trained_with
 
     def warmup_parameters(self) -> Iterator[nn.Parameter]:
         """What `learns` says."""

@@ -31,11 +31,11 @@ def examine() -> list[Finding]:
         ("python", platform.python_version(), sys.version_info >= (3, 11)),
     ]
     for name in REQUIRED:
-        found = _version(name)
-        findings.append((name, found or f"missing: pip install {name}", found is not None))
+        version = _version(name)
+        findings.append((name, version or f"missing: pip install {name}", version is not None))
     for name, advice in OPTIONAL.items():
-        found = _version(name)
-        findings.append((f"{name} (optional)", found or f"not installed; {advice}", True))
+        version = _version(name)
+        findings.append((f"{name} (optional)", version or f"not installed; {advice}", True))
     if importlib.util.find_spec("torch") is not None:
         findings += _devices()
     findings += _models()

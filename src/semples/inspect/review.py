@@ -19,13 +19,13 @@ def most_worth_a_look(context: Context, *, count: int) -> list[dict[str, Any]]:
     """The `count` photos of a run with the lowest certainty, lowest first: `photo`, `file`, `certainty` 0..1 and
     `missing`, the names of tags of which no pixel is labelled."""
     names, folder = context.dataset.classes.names, context.folder("labels")
-    found = []
+    entries = []
     for item in track(context.dataset.items, label="review"):
         labels, confidence = read_photo_labels(folder, item)
         missing = [names[tag] for tag in item.tags if not (labels == tag + 1).any()]
         certain = certainty(labels, confidence, item.tags)
-        found.append({"photo": item.id, "file": str(item.photo), "certainty": round(certain, 4), "missing": missing})
-    return sorted(found, key=lambda entry: (entry["certainty"], entry["photo"]))[:count]
+        entries.append({"photo": item.id, "file": str(item.photo), "certainty": round(certain, 4), "missing": missing})
+    return sorted(entries, key=lambda entry: (entry["certainty"], entry["photo"]))[:count]
 
 
 def read_photo_labels(folder: Path, item: Item) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -41,8 +41,8 @@ def certainty(labels: NDArray[np.uint8], confidence: NDArray[np.float32], tags: 
     A photo without tags has the mean confidence. `labels` uint8 (H,W), `confidence` float32 (H,W).
     """
     doubt = float((1 - confidence).sum(dtype=np.float64))
-    found = []
+    certainties = []
     for tag in tags:
-        own = confidence[labels == tag + 1].astype(np.float64)
-        found.append(own.sum() / (len(own) + doubt - (1 - own).sum()) if len(own) else 0.0)
-    return float(min(found)) if found else float(confidence.mean(dtype=np.float64))
+        inside = confidence[labels == tag + 1].astype(np.float64)
+        certainties.append(inside.sum() / (len(inside) + doubt - (1 - inside).sum()) if len(inside) else 0.0)
+    return float(min(certainties)) if certainties else float(confidence.mean(dtype=np.float64))

@@ -61,7 +61,7 @@ def read_words(path: Path | None) -> list[str]:
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a text file in UTF-8") from None
     words = [line.strip() for line in text.splitlines()]
-    found = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
-    if not found:
+    distinct = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
+    if not distinct:
         raise UserError(f"{path}: holds no word; write one a line")
-    return found
+    return distinct

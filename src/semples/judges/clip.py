@@ -60,6 +60,6 @@ class Clip(TextJudge):
 
     def lean(self) -> Judge:
         """Without the text tower."""
-        own = self.mean is not None
+        normalises = self.mean is not None
         images = self.clip.images_only()
-        return type(self)(images, self.targets, template=self.template, own_normalisation=own).eval()
+        return type(self)(images, self.targets, template=self.template, own_normalisation=normalises).eval()

@@ -313,8 +313,8 @@ class SiglipTokens:
             raise UserError(f"{folder}: {SPECIAL} names no eos_token and pad_token, which end and fill a text")
 
         def encode(text: str) -> list[int]:
-            found: list[int] = backend.encode(text, add_special_tokens=False).ids
-            return found
+            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+            return ids
 
         return cls(encode, start, end, int(pad), int(config.max_position_embeddings))
 

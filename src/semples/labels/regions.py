@@ -72,10 +72,10 @@ class Level:
         sums = np.zeros((len(maps), maps[0].size + 1) if len(maps) else (0, 1))
         np.cumsum(maps.reshape(len(maps), -1), axis=1, dtype=np.float64, out=sums[:, 1:])
         inside = sums[:, self.start + self.length] - sums[:, self.start]
-        found = np.empty((len(maps), len(self)))
-        for row, values in zip(found, inside, strict=True):
+        sum_RN = np.empty((len(maps), len(self)))
+        for row, values in zip(sum_RN, inside, strict=True):
             row[:] = np.bincount(self.region, weights=values, minlength=len(self))
-        return (found / self.areas).astype(np.float32)
+        return (sum_RN / self.areas).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def _level(
 def power_of_threshold(threshold: Thresholds) -> NDArray[np.float64]:
     """The power g with (1 - t)^g = t: background (1 - s)^g beats a score s exactly where s < t."""
     within = np.clip(np.asarray(threshold, np.float64), 1e-6, 1 - 1e-6)
-    found: NDArray[np.float64] = np.log(within) / np.log1p(-within)
-    return found
+    power: NDArray[np.float64] = np.log(within) / np.log1p(-within)
+    return power
 
 
 def region_scores(
@@ -150,12 +150,12 @@ def region_scores(
         return [np.zeros((1 + len(maps), 0), np.float32) for _ in means]
     low, high = together.min(axis=1, keepdims=True), together.max(axis=1, keepdims=True)
     powers = np.broadcast_to(np.asarray(power, np.float64), (len(maps),))
-    found = []
+    scored = []
     for mean in means:
         scores = ((mean - low) / (high - low + TINY)).clip(0, 1)
         background = (1.0 - scores.max(axis=0)) ** powers[scores.argmax(axis=0)]
-        found.append(np.concatenate([background[None].astype(np.float32), scores]))
-    return found
+        scored.append(np.concatenate([background[None].astype(np.float32), scores]))
+    return scored
 
 
 def painted_scores(regions: Regions, scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -164,15 +164,15 @@ def painted_scores(regions: Regions, scores: Sequence[NDArray[np.float32]]) -> N
     Regions are painted in ascending priority: a higher level over a lower, then a higher confidence (best score) over
     a lower, then a later region over an earlier. A pixel in no region is background with certainty: 1, 0, ..., 0.
     """
-    found = np.zeros((len(scores[0]), math.prod(regions.shape)), np.float32)
-    found[0] = 1
+    painted = np.zeros((len(scores[0]), math.prod(regions.shape)), np.float32)
+    painted[0] = 1
     for level, values in zip(regions.levels, scores, strict=True):
         place, region = level.pixels(np.argsort(values.max(axis=0), kind="stable"))
-        top = np.full(found.shape[1], -1, np.int32)
+        top = np.full(painted.shape[1], -1, np.int32)
         top[place] = region  # of equal places the last one stays
         covered = np.flatnonzero(top >= 0)
-        found[:, covered] = values[:, top[covered]]
-    return found.reshape(-1, *regions.shape)
+        painted[:, covered] = values[:, top[covered]]
+    return painted.reshape(-1, *regions.shape)
 
 
 def average_scores(regions: Regions, scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -182,14 +182,14 @@ def average_scores(regions: Regions, scores: Sequence[NDArray[np.float32]]) -> N
     where a level has none, it says background.
     """
     size = math.prod(regions.shape)
-    found = np.zeros((len(scores[0]), size))
+    summed = np.zeros((len(scores[0]), size))
     for level, values in zip(regions.levels, scores, strict=True):
         place, region = level.pixels()
         count = np.bincount(place, minlength=size)
-        for row, own in zip(found, values, strict=True):
-            row += np.bincount(place, weights=own[region], minlength=size) / np.maximum(count, 1)
-        found[0] += count == 0
-    return (found / len(regions.levels)).astype(np.float32).reshape(-1, *regions.shape)
+        for row, row_values in zip(summed, values, strict=True):
+            row += np.bincount(place, weights=row_values[region], minlength=size) / np.maximum(count, 1)
+        summed[0] += count == 0
+    return (summed / len(regions.levels)).astype(np.float32).reshape(-1, *regions.shape)
 
 
 Combine = Literal["paint", "average"]
@@ -248,12 +248,12 @@ def decode_regions(data: bytes) -> Regions:
         raise ValueError("a region lies outside the photo")
     levels, first_run, first_region = [], 0, 0
     for run_count, region_count in counts.tolist():
-        own = slice(first_run, first_run + run_count)
-        if not np.array_equal(np.unique(region[own]), np.arange(region_count)):
+        of_level = slice(first_run, first_run + run_count)
+        if not np.array_equal(np.unique(region[of_level]), np.arange(region_count)):
             raise ValueError("a region has no pixels")
         qualities = quality[first_region : first_region + region_count].astype(np.float32) / 100
-        levels.append(Level(region[own], start[own], length[own], qualities))
-        first_run, first_region = own.stop, first_region + region_count
+        levels.append(Level(region[of_level], start[of_level], length[of_level], qualities))
+        first_run, first_region = of_level.stop, first_region + region_count
     return Regions((height, width), tuple(levels))
 
 

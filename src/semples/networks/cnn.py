@@ -270,11 +270,11 @@ def build_cnn(start: str, *, output_stride: int) -> Cnn:
     path = local_source(start)
     if path is not None and path.is_file():
         return LiteCnn(load_efficientnet_lite0(path, output_stride=output_stride))
-    found = find_weights(start)
-    if not isinstance(found.config.get("hidden_sizes"), list):
-        raise UserError(f"{found.file.parent}: not the config.json of a ResNet or ConvNeXt in transformers format")
-    model = HubCnn(found.config, output_stride=output_stride)
-    load_strictly(model.network, _without_classifier(found.state, found.config["model_type"]), where=found.name)
+    weights = find_weights(start)
+    if not isinstance(weights.config.get("hidden_sizes"), list):
+        raise UserError(f"{weights.file.parent}: not the config.json of a ResNet or ConvNeXt in transformers format")
+    model = HubCnn(weights.config, output_stride=output_stride)
+    load_strictly(model.network, _without_classifier(weights.state, weights.config["model_type"]), where=weights.name)
     return model
 
 

@@ -167,13 +167,13 @@ class VisionTransformer(nn.Module):
     def position_embedding(self, h: int, w: int, *, square_input: bool) -> Tensor:
         """(1, K + h·w, C). Another grid than the trained one is reached bicubically by the scale factors
         (h + 0.1)/√N0 and (w + 0.1)/√N0, not by target size: checkpoints were trained with these coordinates."""
-        own = self.config.grid
-        if h * w == own * own and square_input:
+        side = self.config.grid
+        if h * w == side * side and square_input:
             return self.pos_embed
         classes, patches = self.pos_embed[:, : self.num_tokens], self.pos_embed[:, self.num_tokens :]
-        grid_1Chw = patches.reshape(1, own, own, -1).permute(0, 3, 1, 2)
+        grid_1Chw = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)
         resized = F.interpolate(
-            grid_1Chw, scale_factor=((h + 0.1) / own, (w + 0.1) / own), mode="bicubic", align_corners=False
+            grid_1Chw, scale_factor=((h + 0.1) / side, (w + 0.1) / side), mode="bicubic", align_corners=False
         )
         return torch.cat([classes, resized.flatten(2).transpose(1, 2)], dim=1)
 

@@ -25,10 +25,10 @@ def from_classifier(state: dict[str, Tensor], model: VisionTransformer) -> dict[
     The class token and its position are repeated K times, patch positions resized bicubically to the model's grid, the
     classifier dropped; `head` and `adaptive_attention_fusion` keep the model's own start.
     """
-    own = model.state_dict()
+    fresh = model.state_dict()
     state = {name: value for name, value in state.items() if not name.startswith(("head.", "head_dist.", "fc_norm."))}
     prefix = ("head.", "adaptive_attention_fusion.")
-    state |= {name: value for name, value in own.items() if name.startswith(prefix)}
+    state |= {name: value for name, value in fresh.items() if name.startswith(prefix)}
     # A distilled classifier has a second token of its own, with a position behind the first.
     tokens = 1 + (state.pop("dist_token", None) is not None)
     token, positions = state.get("cls_token"), state.get("pos_embed")

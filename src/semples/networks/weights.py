@@ -132,13 +132,13 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 def load_strictly(model: torch.nn.Module, state: dict[str, Tensor], *, where: str) -> None:
     """Load `state` into `model`; a missing, surplus or differently shaped tensor is an error that names it."""
-    own = model.state_dict()
-    problems = [f"missing {name}" for name in own if name not in state]
-    problems += [f"surplus {name}" for name in state if name not in own]
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"surplus {name}" for name in state if name not in expected]
     problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
     ]
     if problems:
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""

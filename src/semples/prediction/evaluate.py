@@ -49,13 +49,13 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain data."""
-        found = self.scores.as_json(self.classes)
-        for row, figure in zip(found["classes"], self.boundary, strict=True):
+        scores = self.scores.as_json(self.classes)
+        for row, figure in zip(scores["classes"], self.boundary, strict=True):
             row["boundary_iou"] = number_or_none(figure)
         return {
             "photos": self.photos,
             "boundary_iou": number_or_none(self.mean_boundary),
-            **found,
+            **scores,
             "confusion": self.confusion.tolist(),
             "unusable": list(self.unusable),
             "risk_coverage": [row.as_json() for row in self.risk],
@@ -103,12 +103,14 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
 
     chosen = [Photo(item.id, item.id, item.photo) for item in items.values()]
     with counter(label="segmenting", total=len(chosen)) as advance:
-        for photo, found in segment_photos(model, chosen, dict.fromkeys(items), compare):
+        for photo, compared in segment_photos(model, chosen, dict.fromkeys(items), compare):
             advance("")
-            if isinstance(found, Problem):
-                unusable.append(found.what if str(photo.path) in found.what else f"{found.where}: {found.what}")
+            if isinstance(compared, Problem):
+                unusable.append(
+                    compared.what if str(photo.path) in compared.what else f"{compared.where}: {compared.what}"
+                )
                 continue
-            truth, answer = found
+            truth, answer = compared
             confusion += confusion_matrix(truth, answer.labels, num_classes=count, where=str(items[photo.id].mask))
             boundary.add(truth, answer.labels)
             if risk is not None and answer.confidence is not None:

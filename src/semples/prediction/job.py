@@ -52,8 +52,8 @@ class Predicted:
     """What came of a job.
 
     photos: how many have a label map now; before: those of them that an earlier call had made. problems: photos set
-    aside. seconds: what this call took, and network_seconds: what the network took of it. found: in how many photos
-    each class was found, and share: its share of all pixels, 0..1. ids: of the photos that have a label map now.
+    aside. seconds: what this call took, and network_seconds: what the network took of it. photos_with: in how many
+    photos each class was found, and share: its share of all pixels, 0..1. ids: of the photos with a label map now.
     """
 
     out: Path
@@ -63,7 +63,7 @@ class Predicted:
     problems: tuple[Problem, ...]
     seconds: float
     network_seconds: float
-    found: tuple[int, ...]
+    photos_with: tuple[int, ...]
     share: tuple[float, ...]
     ids: tuple[str, ...] = ()
 
@@ -121,8 +121,8 @@ def predict(
     problems = dict(known.problems)
     begin, network = time.perf_counter(), model.network_seconds
 
-    def write(photo: Photo, prepared: Prepared, found: Segmented) -> Areas:
-        return _write(out, photo, prepared, found, model)
+    def write(photo: Photo, prepared: Prepared, segmented: Segmented) -> Areas:
+        return _write(out, photo, prepared, segmented, model)
 
     with journal, counter(label="predict", total=len(stamps), done=before) as advance:
         for photo, result in segment_photos(model, todo, known.by_id, write):
@@ -151,7 +151,7 @@ def predict(
         problems=(*refused, *(problems[photo.id] for photo in chosen if photo.id in problems)),
         seconds=seconds,
         network_seconds=model.network_seconds - network,
-        found=tuple((total[:, 1:] > 0).sum(0).tolist()),
+        photos_with=tuple((total[:, 1:] > 0).sum(0).tolist()),
         share=tuple((total[:, 1:].sum(0) / pixels).tolist()),
         ids=tuple(photo.id for photo in done),
     )
@@ -184,12 +184,12 @@ def segment_photos(
             if isinstance(batch, tuple):
                 yield batch
                 continue
-            found = model.score([prepared for _, prepared in batch], [tags[photo.id] for photo, _ in batch])
+            scored = model.score([prepared for _, prepared in batch], [tags[photo.id] for photo, _ in batch])
             ready = [(photo, prepared.scored()) for photo, prepared in batch]
             del batch
-            while found:
+            while scored:
                 photo, prepared = ready.pop(0)
-                finishing.append((photo, finishers.submit(finish, photo, prepared, found.pop(0))))
+                finishing.append((photo, finishers.submit(finish, photo, prepared, scored.pop(0))))
             while finishing and (finishing[0][1].done() or len(finishing) > 2 * (workers + model.together)):
                 photo, future = finishing.popleft()
                 yield photo, future.result()
@@ -208,13 +208,13 @@ def _batches(
     At most 4 * `together` photos wait for others of their shape.
     """
     waiting: defaultdict[tuple[Any, ...], Batch] = defaultdict(list)
-    for photo, found in prepared:
-        if isinstance(found, Problem):
-            yield photo, found
+    for photo, ready in prepared:
+        if isinstance(ready, Problem):
+            yield photo, ready
             continue
-        waiting[found.shapes].append((photo, found))
-        if len(waiting[found.shapes]) == together:
-            yield waiting.pop(found.shapes)
+        waiting[ready.shapes].append((photo, ready))
+        if len(waiting[ready.shapes]) == together:
+            yield waiting.pop(ready.shapes)
         elif sum(map(len, waiting.values())) >= 4 * together:
             yield waiting.pop(max(waiting, key=lambda shapes: len(waiting[shapes])))
     yield from waiting.values()
@@ -260,16 +260,16 @@ def _pool(workers: int) -> Iterator[_Pool]:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def _write(out: Path, photo: Photo, prepared: Prepared, found: Segmented, model: Model) -> Areas:
+def _write(out: Path, photo: Photo, prepared: Prepared, segmented: Segmented, model: Model) -> Areas:
     buffer = io.BytesIO()
-    picture = overlay(prepared.picture, found.labels, max_side=PICTURE_SIDE, opacity=model.settings.opacity)
+    picture = overlay(prepared.picture, segmented.labels, max_side=PICTURE_SIDE, opacity=model.settings.opacity)
     Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
     write_bytes(out / OVERLAYS / f"{photo.id}.jpg", buffer.getvalue())
-    if model.settings.confidence and found.confidence is not None:
-        write_confidence_png(out / CONFIDENCE / f"{photo.id}.png", found.confidence)
-    write_label_png(out / LABELS / f"{photo.id}.png", found.labels)
-    counts = count_labels(found.labels, len(model.classes) + 1)
-    return [*counts, found.labels.size - sum(counts)] if model.settings.min_confidence > 0 else counts
+    if model.settings.confidence and segmented.confidence is not None:
+        write_confidence_png(out / CONFIDENCE / f"{photo.id}.png", segmented.confidence)
+    write_label_png(out / LABELS / f"{photo.id}.png", segmented.labels)
+    counts = count_labels(segmented.labels, len(model.classes) + 1)
+    return [*counts, segmented.labels.size - sum(counts)] if model.settings.min_confidence > 0 else counts
 
 
 def count_labels(labels: NDArray[np.uint8], count: int) -> list[int]:

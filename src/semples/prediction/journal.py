@@ -47,7 +47,7 @@ def read_journal(path: Path, *, heal: bool = False) -> list[dict[str, Any]]:
     """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; a half line
     at the end is left out. Raises UserError where the file is damaged; `heal`: damaged lines are left out instead."""
     text = _text(path)
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for line in text[: text.rfind("\n") + 1].splitlines():
         try:
             entry = json.loads(line)
@@ -57,8 +57,8 @@ def read_journal(path: Path, *, heal: bool = False) -> list[dict[str, Any]]:
             if heal:
                 continue
             raise UserError(f"{path}: damaged; delete it to predict all photos anew")
-        found[entry["id"]] = entry
-    return list(found.values())
+        entries[entry["id"]] = entry
+    return list(entries.values())
 
 
 def _text(path: Path) -> str:
@@ -156,16 +156,16 @@ class Journal:
     def others(self, photos: Sequence[Photo]) -> list[tuple[str, str]]:
         """(id, name) of the photos beside `photos` that earlier calls have left results of, by name."""
         ids, names = {photo.id for photo in photos}, {None, *(photo.name for photo in photos)}
-        found = [
+        strangers = [
             (id, str(entry["name"]))
             for id, entry in self._done.items()
             if id not in ids and entry.get("name") not in names and self._has_files(id)
         ]
-        return sorted(found, key=lambda entry: entry[1])
+        return sorted(strangers, key=lambda entry: entry[1])
 
     def areas(self, id: str) -> Areas:
-        found: Areas = self._done[id]["areas"]
-        return found
+        areas: Areas = self._done[id]["areas"]
+        return areas
 
     def __enter__(self) -> Journal:
         self._open = append_to(self._out / JOURNAL)

@@ -41,7 +41,7 @@ def load(folder: Path | str, **settings: Any) -> Model:
             settings=chosen,
             identity=package.identity,
             crf=recipe.crf,
-            own=recipe.segmenter.predict,
+            trained=recipe.segmenter.predict,
         )
     if (folder / RUN).is_file():
         return _cam_model(folder, chosen)

@@ -169,7 +169,7 @@ NEEDS_TAGS = (
 class SegmenterModel(Model):
     """A trained segmenter. Scores are probabilities (C,h,w) float32 on the CPU, the mean over scales and mirrors.
 
-    own: what holds where `settings` say nothing.
+    trained: what holds where `settings` say nothing.
     """
 
     def __init__(
@@ -179,15 +179,15 @@ class SegmenterModel(Model):
         settings: PredictSettings,
         identity: dict[str, Any],
         crf: CrfSettings,
-        own: SegmentPredictSettings | None = None,
+        trained: SegmentPredictSettings | None = None,
     ) -> None:
-        own = own or SegmentPredictSettings()
-        super().__init__(segmenter.classes, settings=settings, identity=identity | {"own": to_dict(own)})
+        trained = trained or SegmentPredictSettings()
+        super().__init__(segmenter.classes, settings=settings, identity=identity | {"own": to_dict(trained)})
         self.segmenter = segmenter.to(self.device).eval()
-        self._scales = sorted(settings.scales or own.scales, reverse=True)  # the largest has the finest scores
+        self._scales = sorted(settings.scales or trained.scales, reverse=True)  # the largest has the finest scores
         step = _step_of(segmenter)
         score: Scorer = self._probabilities
-        if own.mirror if settings.mirror is None else settings.mirror:
+        if trained.mirror if settings.mirror is None else settings.mirror:
             score = mirrored(score)
         fixed = only_side(self.segmenter, step=step)
         if settings.window is not None and fixed not in (None, settings.window):
@@ -205,7 +205,7 @@ class SegmenterModel(Model):
         )
         self.together = settings.batch if window is None else 1
         self._score = score
-        wanted = own.crf if settings.crf is None else settings.crf
+        wanted = trained.crf if settings.crf is None else settings.crf
         self._crf = DenseCrf(crf) if wanted else None
 
     def prepare(self, photo: NDArray[np.uint8]) -> Prepared:
@@ -224,12 +224,12 @@ class SegmenterModel(Model):
             return [self._by_windows(*pair) for pair in zip(batch, tags, strict=True)]
         summed_BChw: Tensor | None = None
         for views in zip(*(prepared.inputs for prepared in batch), strict=True):
-            found = self._score(torch.stack(views).to(self.device))
+            scores_BChw = self._score(torch.stack(views).to(self.device))
             if summed_BChw is None:
-                summed_BChw = found
+                summed_BChw = scores_BChw
             else:
                 size = summed_BChw.shape[-2:]
-                summed_BChw += torch.nn.functional.interpolate(found, size, mode="bilinear", align_corners=False)
+                summed_BChw += torch.nn.functional.interpolate(scores_BChw, size, mode="bilinear", align_corners=False)
         assert summed_BChw is not None
         return list((summed_BChw / len(self._scales)).cpu())
 
@@ -278,12 +278,16 @@ class SegmenterModel(Model):
         present = np.unique(rough.labels).tolist()
         if len(present) == 1:
             return _enlarged(rough, prepared.size)
-        own = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[0]
+        scores_CHW = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[
+            0
+        ]
         del scores
-        own /= own.sum(0).clamp_min_(1e-12)
-        own.clamp_(min=FLOOR, max=1).log_().neg_()  # `unary_from_scores` in place, since a large photo has much of it
-        marginals = self._crf.marginals([torch.from_numpy(picture)], [own])[0]
-        del own
+        scores_CHW /= scores_CHW.sum(0).clamp_min_(1e-12)
+        scores_CHW.clamp_(
+            min=FLOOR, max=1
+        ).log_().neg_()  # `unary_from_scores` in place, since a large photo has much of it
+        marginals = self._crf.marginals([torch.from_numpy(picture)], [scores_CHW])[0]
+        del scores_CHW
         refined = labels_from_scores(marginals, prepared.size, confident=self.confident)
         return Segmented(np.array(present, np.uint8)[refined.labels], refined.confidence)
 
@@ -308,9 +312,9 @@ class CamModel(Model):
             raise UserError("predict: windows need a trained segmenter; leave --window out")
         self.generator = generator
         generator.to(self.device).eval()
-        own = recipe.cams
-        mirror = own.mirror if settings.mirror is None else settings.mirror
-        self._cams = replace(own, scales=settings.scales or own.scales, mirror=mirror)
+        trained = recipe.cams
+        mirror = trained.mirror if settings.mirror is None else settings.mirror
+        self._cams = replace(trained, scales=settings.scales or trained.scales, mirror=mirror)
         labels = replace(recipe.labels, min_confidence=0.0)
         if settings.crf is not None:
             labels = replace(labels, method=(with_crf if settings.crf else without_crf)(labels.method))
@@ -339,7 +343,7 @@ class CamModel(Model):
     def score(self, batch: Sequence[Prepared], tags: Sequence[Tags]) -> list[dict[int, NDArray[np.float32]]]:
         """CAMs of each photo's tags, float32 (h,w) in 0..1 by class index."""
         photos = [prepared.inputs[0].numpy() for prepared in batch]
-        known = [found or () for found in tags]
+        known = [of_photo or () for of_photo in tags]
         with self._network():
             return photo_cams(
                 self.generator,
@@ -387,7 +391,7 @@ def _values(tags: Tags) -> tuple[int, ...] | None:
     return None if tags is None else (0, *(tag + 1 for tag in tags))
 
 
-def _enlarged(found: Segmented, size: tuple[int, int]) -> Segmented:
+def _enlarged(segmented: Segmented, size: tuple[int, int]) -> Segmented:
     """Nearest-neighbour copy at (H,W)."""
-    confidence = None if found.confidence is None else nearest(found.confidence, size)
-    return Segmented(nearest(found.labels, size), confidence)
+    confidence = None if segmented.confidence is None else nearest(segmented.confidence, size)
+    return Segmented(nearest(segmented.labels, size), confidence)

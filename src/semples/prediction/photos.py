@@ -41,7 +41,7 @@ def find_photos(
 
     Raises UserError for a name that stands for nothing, and where no photo is left.
     """
-    found: dict[Path, str] = {}
+    chosen: dict[Path, str] = {}
     odd: list[Problem] = [] if refused is None else refused
     for source in sources:
         for path, name in _expand(Path(source).expanduser(), odd):
@@ -50,17 +50,17 @@ def find_photos(
                 continue
             whole = Path(os.path.abspath(path))
             if outside is None or not whole.is_relative_to(Path(os.path.abspath(outside))):
-                found.setdefault(whole, name)
-    if not found and odd:
+                chosen.setdefault(whole, name)
+    if not chosen and odd:
         raise UserError(f"no photo to predict; {odd[0].where}: {odd[0].what}")
-    if not found:
+    if not chosen:
         raise UserError("no photo to predict; name photos, folders or patterns such as 'photos/*.jpg'")
-    names = list(found.values())
+    names = list(chosen.values())
     if len(set(names)) < len(names):
-        top = Path(os.path.commonpath([path.parent for path in found]))
-        found = {path: path.relative_to(top).as_posix() for path in found}
-    ids = unique_ids(found.values())
-    return [Photo(ids[name], name, path) for path, name in found.items()]
+        top = Path(os.path.commonpath([path.parent for path in chosen]))
+        chosen = {path: path.relative_to(top).as_posix() for path in chosen}
+    ids = unique_ids(chosen.values())
+    return [Photo(ids[name], name, path) for path, name in chosen.items()]
 
 
 def _expand(source: Path, refused: list[Problem]) -> list[tuple[Path, str]]:

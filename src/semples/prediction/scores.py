@@ -132,9 +132,9 @@ def _window_rows(score: Scorer, view: View, *, window: Size, stride: Size, batch
         missing = some[-1][0] // cell + rows - base - held.shape[1]
         if missing > 0:
             held = torch.cat([held, held.new_zeros(len(held), missing, held.shape[2])], dim=1)
-        for (top, left), found in zip(some, scores, strict=True):
+        for (top, left), window_scores in zip(some, scores, strict=True):
             row, column = top // cell - base, left // cell
-            held[:, row : row + rows, column : column + columns] += found
+            held[:, row : row + rows, column : column + columns] += window_scores
         following = places[first + batch : first + batch + 1]
         done = (following[0][0] if following else view.size[0]) // cell - base
         if done > 0:
@@ -241,5 +241,5 @@ class _Chosen:
         self.shape = (len(values), height, width)
 
     def read(self, first: int, last: int) -> Tensor:
-        found = self._rows.read(first, last)
-        return found if self._all else found[self._values]
+        rows = self._rows.read(first, last)
+        return rows if self._all else rows[self._values]

@@ -154,10 +154,10 @@ class Epochs:
         import torch
         from safetensors.torch import load_file
 
-        own = dict(self.generator.named_parameters())
+        parameters = dict(self.generator.named_parameters())
         with torch.no_grad():
             for name, value in load_file(self._path(epoch)).items():
-                own[name].copy_(value)
+                parameters[name].copy_(value)
 
     def _path(self, epoch: int) -> Path:
         return self.work.folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"

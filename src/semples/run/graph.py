@@ -151,7 +151,7 @@ class StepStatus:
 
 def status(context: Context, steps: Sequence[Step], wanted: Sequence[str]) -> list[StepStatus]:
     """How far every step of a run is; `wanted`: names of those that a whole run has."""
-    found = []
+    statuses = []
     stale: set[str] = set()
     for step in steps:
         folder = context.folder(step.name)
@@ -163,12 +163,14 @@ def status(context: Context, steps: Sequence[Step], wanted: Sequence[str]) -> li
             state = "outdated" if why else "done"
             if not why and outputs.damaged(folder, manifest["outputs"], content=False) != []:
                 state = "damaged"
-            found.append(StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"], why))
+            statuses.append(
+                StepStatus(step.name, step.about, state, None, manifest["seconds"], manifest["result"], why)
+            )
         elif (folder / STARTED).is_file():
-            found.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
+            statuses.append(StepStatus(step.name, step.about, "interrupted", step.partial(context, folder), None, {}))
         elif step.name in wanted:
-            found.append(StepStatus(step.name, step.about, "not run", None, None, {}))
-    return found
+            statuses.append(StepStatus(step.name, step.about, "not run", None, None, {}))
+    return statuses
 
 
 def _why_stale(context: Context, step: Step, manifest: dict[str, Any], stale: set[str]) -> tuple[str, ...]:

@@ -66,8 +66,8 @@ def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileData
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
     names = [classes] if classes is not None else [folder / CLASSES for folder in (labels, photos)]
-    found = next((path for path in names if path.is_file()), None)
-    if found is None:
+    list_file = next((path for path in names if path.is_file()), None)
+    if list_file is None:
         raise UserError(f"{names[0]}: no such class list; name one with --classes (a class name on each line)")
     items = []
     for path in photo_files(photos):
@@ -76,7 +76,7 @@ def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileData
             items.append(Item(name, path, ()))
     if not items:
         raise UserError(f"{labels}: no label map NAME.png for any photo NAME below {photos}")
-    listed: ClassList = class_list(found)
+    listed: ClassList = class_list(list_file)
     return FileDataset(photos.resolve().name, photos, listed, tuple(items), ())
 
 

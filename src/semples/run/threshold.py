@@ -71,10 +71,10 @@ def thresholds_of_classes(given: Sequence[str], names: Sequence[str], *, other: 
 
     Raises UserError for an unknown class and for a value that is no number in 0..1.
     """
-    found = dict.fromkeys(names, other)
+    by_name = dict.fromkeys(names, other)
     for text in given:
         name, equals, value = text.rpartition("=")
-        if not equals or name not in found:
+        if not equals or name not in by_name:
             raise UserError(f"--class-threshold {text}: write name=value with a class of {', '.join(names)}")
         try:
             number = float(value)
@@ -82,5 +82,5 @@ def thresholds_of_classes(given: Sequence[str], names: Sequence[str], *, other: 
             number = -1.0
         if not 0 <= number <= 1:
             raise UserError(f"--class-threshold {text}: {value!r} is no number from 0 to 1")
-        found[name] = number
-    return list(found.values())
+        by_name[name] = number
+    return list(by_name.values())

@@ -136,8 +136,8 @@ class Work:
         """What identifies all that has been read so far."""
         return fingerprint(self.name, self.reads or {})
 
-    def _note(self, found: dict[str, Any]) -> None:
-        plain = json.loads(json.dumps(found))
+    def _note(self, facts: dict[str, Any]) -> None:
+        plain = json.loads(json.dumps(facts))
         before = self.reads if self.reads is not None else {}
         new = {key: value for key, value in plain.items() if before.get(key, GONE) != value}
         self.reads = before | new
@@ -264,11 +264,11 @@ def step_of(context: Context, name: str) -> str:
 
 def weight_sources(settings: Any) -> list[str]:
     """The weights that a group of settings names, hub ids, folders or files."""
-    found = []
+    sources = []
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):
-            found += weight_sources(value)
+            sources += weight_sources(value)
         elif entry.metadata.get("weights") and value:
-            found.append(str(value))
-    return found
+            sources.append(str(value))
+    return sources

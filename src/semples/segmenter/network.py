@@ -113,10 +113,10 @@ def _scratch_config(what: str, size: int) -> Any:
     if what == VIT:
         return VitSegmenterConfig(image_size=size)
     if what in CONFIG_MAPPING:
-        found = CONFIG_MAPPING[what]()
+        config = CONFIG_MAPPING[what]()
         if what in FIXED_SIZE:
-            found.image_size = size
-        return found
+            config.image_size = size
+        return config
     if "/" not in what and not Path(what).exists():
         raise UserError(f"scratch:{what}: no such family or folder; families are for example segformer, mask2former")
     return read_network_config(what)

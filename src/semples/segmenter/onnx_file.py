@@ -144,10 +144,10 @@ def _difference(segmenter: Segmenter, path: Path, shape: tuple[int, int, int]) -
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     batch, height, width = shape
     images = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    scores = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     with torch.no_grad():
         expected = segmenter(images).exp()
-    return float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+    return float((scores - expected).abs().max()) if scores.shape == expected.shape else float("inf")
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -155,8 +155,21 @@ def _failures() -> tuple[type[Exception], ...]:
     import onnx
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    own: Any = [state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException]
-    return (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError, *own)
+    of_runtime: Any = [
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.NotImplemented,
+        state.RuntimeException,
+    ]
+    return (
+        torch.onnx.OnnxExporterError,
+        onnx.checker.ValidationError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        *of_runtime,
+    )
 
 
 @contextlib.contextmanager

@@ -141,7 +141,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
     loader = "AutoModelForUniversalSegmentation" if segmenter.is_mask_classifier else "AutoModelForSemanticSegmentation"
     config = segmenter.config
     normalised = f"{_numbers(config.mean)}, standard deviation {_numbers(config.std)}"
-    own = segmenter.family == "semples_vit"
+    is_ours = segmenter.family == "semples_vit"
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {_text(card.name)}",
@@ -152,10 +152,10 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "```python\nimport semples\nmodel = semples.load(\"THIS_FOLDER\")\n"
         "labels = model.predict(\"photo.jpg\")  # uint8 (H, W): 0 background, k + 1 for model.classes[k]\n```",
         "With transformers, one plain pass"
-        + (" (this network's code comes with semples, so import that first)" if own else "")
+        + (" (this network's code comes with semples, so import that first)" if is_ours else "")
         + ":",
         "```python\n"
-        + ("import semples.segmenter.vit  # makes transformers know this family\n" if own else "")
+        + ("import semples.segmenter.vit  # makes transformers know this family\n" if is_ours else "")
         + "from transformers import pipeline\n"
         'segments = pipeline("image-segmentation", model="THIS_FOLDER")("photo.jpg", subtask="semantic")\n```',
         f"The network alone: `transformers.{loader}.from_pretrained(\"THIS_FOLDER\")`. "

@@ -42,9 +42,9 @@ def _type(segmenter: Segmenter) -> str:
     from transformers.models.auto import image_processing_auto
 
     names: Any = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
-    found = names.get(segmenter.family)
-    if isinstance(found, dict):
-        found = found.get("torchvision") or found.get("pil")
-    while isinstance(found, list | tuple):
-        found = next((entry for entry in found if entry), None)
-    return found or (OTHER_QUERIES if segmenter.is_mask_classifier else OTHERS)
+    processor = names.get(segmenter.family)
+    if isinstance(processor, dict):
+        processor = processor.get("torchvision") or processor.get("pil")
+    while isinstance(processor, list | tuple):
+        processor = next((entry for entry in processor if entry), None)
+    return processor or (OTHER_QUERIES if segmenter.is_mask_classifier else OTHERS)

@@ -30,8 +30,12 @@ def takes(segmenter: Segmenter, height: int, width: int) -> bool:
 def check_view(segmenter: Segmenter, view: int) -> None:
     """Raises UserError where the network cannot be trained on squares of `view` pixels."""
     if segmenter.family not in ANY_SIZE and not takes(segmenter, view, view):
-        own = getattr(segmenter.network.config, "image_size", None)
-        hint = f" to {own}" if isinstance(own, int) and own != view else ", for example to a multiple of 32"
+        trained_side = getattr(segmenter.network.config, "image_size", None)
+        hint = (
+            f" to {trained_side}"
+            if isinstance(trained_side, int) and trained_side != view
+            else ", for example to a multiple of 32"
+        )
         raise UserError(f"this {segmenter.family} does not take views of {view} pixels; set segmenter.image_size{hint}")
 
 
@@ -45,8 +49,8 @@ def only_side(segmenter: Segmenter, *, step: int) -> int | None:
     size = segmenter.config.size
     if takes(segmenter, size, size + step):
         return None
-    own = getattr(segmenter.network.config, "image_size", None)
-    for side in (size, own):
+    trained_side = getattr(segmenter.network.config, "image_size", None)
+    for side in (size, trained_side):
         if isinstance(side, int) and takes(segmenter, side, side):
             return side
     raise UserError(

@@ -68,15 +68,17 @@ class Segmentation(Task[MaskedBatch]):
 
     def kept(self) -> dict[str, Tensor]:
         """Statistics of batch normalisation, and the averaged weights."""
-        found = {name: value for name, value in self.segmenter.named_buffers() if "running_" in name}
+        buffers = {name: value for name, value in self.segmenter.named_buffers() if "running_" in name}
         if self.settings.noise.ema > 0:
-            found |= self._averages()
-        return found
+            buffers |= self._averages()
+        return buffers
 
     def _averages(self) -> dict[str, Tensor]:
         if self._average is None:
-            own = self.segmenter.named_parameters()
-            self._average = {f"average.{name}": value.detach().clone() for name, value in own if value.requires_grad}
+            parameters = self.segmenter.named_parameters()
+            self._average = {
+                f"average.{name}": value.detach().clone() for name, value in parameters if value.requires_grad
+            }
         return self._average
 
     @torch.no_grad()

@@ -103,12 +103,12 @@ def labelled(dataset: TaggedDataset, labels: LabelFolder) -> TaggedDataset:
     Raises UserError: a map of another size than its photo, a value that is no class, a confidence that is missing or
     of another size, no map at all.
     """
-    kept, found = [], 0
+    kept, with_maps = [], 0
     for item in track(dataset.items, label="label maps"):
         path = labels.folder / f"{item.id}.png"
         if not path.is_file():
             continue
-        found += 1
+        with_maps += 1
         values, confidence = labels.read(item)
         width, height = probe(item.photo)
         if values.shape != (height, width):
@@ -126,9 +126,9 @@ def labelled(dataset: TaggedDataset, labels: LabelFolder) -> TaggedDataset:
             raise UserError(f"{labels.folder / CONFIDENCE / item.id}.png: not the size of its label map; make it again")
         if (values != IGNORE).any():
             kept.append(item)
-    if found and not kept:
+    if with_maps and not kept:
         raise UserError(
-            f"{labels.folder}: no pixel of the {found} label maps is labelled, all are 255; "
+            f"{labels.folder}: no pixel of the {with_maps} label maps is labelled, all are 255; "
             "make them with a lower labels.min_confidence"
         )
     if not kept:

@@ -50,11 +50,11 @@ class Recognition:
         """Image features (n,E) of the foreground views."""
         side, device = self.view_maker.size, self.judge.device
         image_13HW = image_to_tensor(photo, self.mean, self.std)[None].to(device)
-        found = []
+        features = []
         for start in range(0, len(masks), BATCH):
             part = torch.from_numpy(np.stack(masks[start : start + BATCH])).to(device, torch.float32)
             mask_nSS = F.interpolate(part[:, None], size=(side, side), mode="bilinear", antialias=True)[:, 0]
             pairs = Pairs(*torch.zeros(2, len(part), dtype=torch.long, device=device))
             foreground, _ = self.view_maker.views(image_13HW, mask_nSS, pairs)
-            found.append(self.judge.encode(foreground))
-        return torch.cat(found)
+            features.append(self.judge.encode(foreground))
+        return torch.cat(features)

@@ -234,15 +234,15 @@ class _Work:
             batch = next(pieces).to(self.engine.device)
             last = part == plan.parts - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
-                found = self.module(batch, total)
-                loss = found["loss"]
+                answer = self.module(batch, total)
+                loss = answer["loss"]
                 if self.engine.processes > 1:
                     # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained
                     # parameter in the graph of every process, as the engine wants it, where a batch holds no pair.
                     loss = loss * self.engine.processes + 0.0 * sum(value.sum() for value in self.trained.values())
                 if loss.requires_grad:
                     accelerator.backward(loss)
-            for name, value in found.items():
+            for name, value in answer.items():
                 terms[name] = terms.get(name, torch.zeros((), device=self.engine.device)) + value.detach()
         for value in self.trained.values():  # one that nothing depended on in this step still decays
             if value.grad is None:
@@ -274,9 +274,9 @@ class _Work:
     def means(self, steps: int) -> dict[str, float]:
         """Means of all terms over the steps since they were last asked for, over all processes; starts anew."""
         values = self.engine.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
-        found = dict(zip(self.sums, (value / steps for value in values), strict=True))
+        averages = dict(zip(self.sums, (value / steps for value in values), strict=True))
         self.sums = {}
-        return found
+        return averages
 
     def check(self, label: str) -> None:
         """Raise UserError where a step since the last look was not finite."""

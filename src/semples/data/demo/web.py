@@ -41,10 +41,10 @@ class WebWorld(DemoWorld):
         kinds = rng.choice(self.class_count, size=count, replace=False).tolist()
         grounds = []
         for kind in kinds:
-            own = OWN_GROUND[CLASSES[kind]]
-            others = [name for name in GROUND_KINDS if name != own and name not in grounds]
-            elsewhere = own in grounds or rng.random() >= self.p
-            grounds.append(str(rng.choice(others)) if elsewhere else own)
+            usual = OWN_GROUND[CLASSES[kind]]
+            others = [name for name in GROUND_KINDS if name != usual and name not in grounds]
+            elsewhere = usual in grounds or rng.random() >= self.p
+            grounds.append(str(rng.choice(others)) if elsewhere else usual)
         if count == 1 and rng.random() < 0.5:
             grounds.append(str(rng.choice([name for name in NEUTRAL_GROUNDS if name not in grounds])))
         border = random_border(rng) if len(grounds) == 2 else None

@@ -169,9 +169,9 @@ def _claim(home: Path, ids: Ids) -> None:
     """Note the layout in the folder; refuse a folder that was begun with the other."""
     state = home / STATE
     if state.is_file():
-        found = read_json(state)
-        if found != {"ids": ids}:
-            other = found.get("ids") if isinstance(found, dict) else None
+        claimed = read_json(state)
+        if claimed != {"ids": ids}:
+            other = claimed.get("ids") if isinstance(claimed, dict) else None
             raise UserError(
                 f"{home}: its masks have the ids {other!r}, not {ids!r}; choose another folder, with --from {home} to "
                 "use its photos"
@@ -181,9 +181,9 @@ def _claim(home: Path, ids: Ids) -> None:
         write_json(state, {"ids": ids})
 
 
-def _expect(part: str, what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise UserError(f"{part}: {found} {what}, not {expected}; the annotations are of another edition or damaged")
+def _expect(part: str, what: str, counted: int, expected: int) -> None:
+    if counted != expected:
+        raise UserError(f"{part}: {counted} {what}, not {expected}; the annotations are of another edition or damaged")
 
 
 # -------------------------------------------------------------------------------------------------------- instances
@@ -278,8 +278,10 @@ def _photo_files(
 def _photo_source(part: Part, home: Path, given: Path) -> Path:
     """The folder with a part's photos, or its zip, below `given`. Raises UserError where there is neither."""
     folders = (given / part.name, given / "images" / part.name)
-    found = next((path for path in folders if path.is_dir() and path.resolve() != (home / part.name).resolve()), None)
-    return found or _given_archive(given, part.archive, f"its folder {part.name}")
+    unpacked = next(
+        (path for path in folders if path.is_dir() and path.resolve() != (home / part.name).resolve()), None
+    )
+    return unpacked or _given_archive(given, part.archive, f"its folder {part.name}")
 
 
 def _files(folder: Path) -> set[str]:

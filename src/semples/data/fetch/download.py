@@ -98,14 +98,14 @@ def _fetch(remote: Remote, folder: Path, mirrors: Sequence[str], wait: Callable[
                 if isinstance(reason, _Weak):
                     weak.append(url)
                 continue
-            found = _md5(part, remote.name)
-            if found == remote.md5:
+            digest = _md5(part, remote.name)
+            if digest == remote.md5:
                 with disk_trouble(target):
                     os.replace(part, target)
                     _remember(target, remote.md5)
                 return target
             part.unlink(missing_ok=True)  # nothing tells which of its bytes are wrong
-            reasons[url] = f"the MD5 of its bytes is {found}, not {remote.md5}"
+            reasons[url] = f"the MD5 of its bytes is {digest}, not {remote.md5}"
         addresses = weak
     told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
     raise UserError(

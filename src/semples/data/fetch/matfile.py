@@ -44,8 +44,8 @@ def read_field(path: Path, variable: str, field: str) -> NDArray[np.generic]:
         for kind, content in _elements(data[HEADER:], order):
             if kind == COMPRESSED:
                 kind, content = next(_elements(_inflate(content), order), (0, b""))
-            if kind == MATRIX and (found := _field_of(content, order, variable, field)) is not None:
-                return found
+            if kind == MATRIX and (value := _field_of(content, order, variable, field)) is not None:
+                return value
         raise _Bad(f"it holds no {variable}.{field}")
     except (_Bad, struct.error, zlib.error, ValueError) as reason:
         raise UserError(f"{path}: not a readable MATLAB 5 file ({reason}); get the file again") from None

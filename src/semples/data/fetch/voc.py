@@ -139,9 +139,9 @@ def _ids(path: Path) -> list[str]:
     return [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
 
 
-def _expect(what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise UserError(f"{what} holds {found} photos, not {expected}; files are missing or of another edition")
+def _expect(what: str, counted: int, expected: int) -> None:
+    if counted != expected:
+        raise UserError(f"{what} holds {counted} photos, not {expected}; files are missing or of another edition")
 
 
 # ------------------------------------------------------------------------------------------------- VOC's own files
@@ -154,13 +154,13 @@ def _published_files(
         return
     remote, additional = files
     if given is not None:
-        found = _find(given, lambda path: all((path / name).is_dir() for name in PUBLISHED))
-        if found is not None:
+        source = _find(given, lambda path: all((path / name).is_dir() for name in PUBLISHED))
+        if source is not None:
             _mask_source(given, tree, additional)  # better told now than after the work
-            if found.resolve() != tree.resolve():
+            if source.resolve() != tree.resolve():
                 for name in (*PUBLISHED, *OPTIONAL):
-                    if (found / name).is_dir():
-                        place_tree(found / name, tree / name, label=f"linking {name}")
+                    if (source / name).is_dir():
+                        place_tree(source / name, tree / name, label=f"linking {name}")
             return
         archive = _find(given, lambda path: path.name == remote.name and path.is_file())
         if archive is None:
@@ -170,11 +170,11 @@ def _published_files(
         _require_genuine(archive, remote)
         _mask_source(given, tree, additional)
     else:
-        found = _unpacked(home, counts)
-        if found is not None:
+        source = _unpacked(home, counts)
+        if source is not None:
             for name in (*PUBLISHED, *OPTIONAL):
-                if (found / name).is_dir():
-                    place_tree(found / name, tree / name, label=f"linking {name}")
+                if (source / name).is_dir():
+                    place_tree(source / name, tree / name, label=f"linking {name}")
             return
         archive = fetch(remote, home / "downloads", mirrors=mirrors)
     unpack(archive, home, want=below(f"{TREE.as_posix()}/"), max_bytes=MAX_UNPACKED)
@@ -182,8 +182,8 @@ def _published_files(
 
 def _unpacked(home: Path, counts: Counts) -> Path | None:
     """VOC as somebody unpacked it, in `home` itself (`home/VOC2012`, `home/VOCdevkit`, ...), if it is whole."""
-    found = _find(home, lambda path: all((path / name).is_dir() for name in PUBLISHED))
-    return found if found is not None and _is_whole(found, counts) else None
+    source = _find(home, lambda path: all((path / name).is_dir() for name in PUBLISHED))
+    return source if source is not None and _is_whole(source, counts) else None
 
 
 def _is_whole(tree: Path, counts: Counts) -> bool:
@@ -257,11 +257,11 @@ def _additional(
     if given is None:
         sbd = _whole_sbd(home) or _unpack_sbd(fetch(remote, home / "downloads", mirrors=mirrors), home)
     else:
-        found = _given_masks(given, tree, home, remote)
-        if found.name == AUG:
-            masks = {path.stem: path for path in sorted(found.glob("*.png")) if not path.name.startswith(".")}
+        source = _given_masks(given, tree, home, remote)
+        if source.name == AUG:
+            masks = {path.stem: path for path in sorted(source.glob("*.png")) if not path.name.startswith(".")}
             return sorted({*train, *masks} - set(val)), masks
-        sbd = found
+        sbd = source
     listed = {name for part in ("train", "val") for name in _ids(sbd / f"{part}.txt")}
     masks = {name: sbd / "cls" / f"{name}.mat" for name in listed}
     return sorted({*train, *listed} - set(val)), masks
@@ -269,11 +269,11 @@ def _additional(
 
 def _whole_sbd(home: Path) -> Path | None:
     """SBD as somebody unpacked it in `home`, with a mask for each photo of its lists; None where there is none."""
-    found = _find(home, _is_sbd)
-    if found is None or not (found / "val.txt").is_file():
+    sbd = _find(home, _is_sbd)
+    if sbd is None or not (sbd / "val.txt").is_file():
         return None
-    listed = {name for part in ("train", "val") for name in _ids(found / f"{part}.txt")}
-    return found if listed <= _stems(found / "cls") else None
+    listed = {name for part in ("train", "val") for name in _ids(sbd / f"{part}.txt")}
+    return sbd if listed <= _stems(sbd / "cls") else None
 
 
 def _is_sbd(path: Path) -> bool:
@@ -282,37 +282,37 @@ def _is_sbd(path: Path) -> bool:
 
 def _mask_source(given: Path, tree: Path, remote: Remote) -> Path:
     """What `given` holds of additional masks: SBD unpacked or its archive, SegmentationClassAug or its zip."""
-    own = (tree / AUG).resolve()  # a folder this program is itself filling holds only part of them: the last resort
+    filled = (tree / AUG).resolve()  # a folder this program is itself filling holds only part of them: the last resort
     wanted: tuple[Callable[[Path], bool], ...] = (
         _is_sbd,
         lambda path: path.name == remote.name and path.is_file(),
-        lambda path: path.name == AUG and path.is_dir() and path.resolve() != own,
+        lambda path: path.name == AUG and path.is_dir() and path.resolve() != filled,
         lambda path: path.name == AUG_ZIP and path.is_file(),
         lambda path: path.name == AUG and path.is_dir(),
     )
-    found = next(filter(None, (_find(given, each) for each in wanted)), None)
-    if found is None:
+    source = next(filter(None, (_find(given, each) for each in wanted)), None)
+    if source is None:
         raise UserError(
             f"{given}: no additional masks there; it needs {remote.name}, its unpacked folder, or {AUG_ZIP}"
         )
-    return found
+    return source
 
 
 def _given_masks(given: Path, tree: Path, home: Path, remote: Remote) -> Path:
     """Folder with SBD (`cls`, train.txt, val.txt) or with SegmentationClassAug's PNGs."""
-    found = _mask_source(given, tree, remote)
-    if found.is_dir():
-        return found
-    if found.name == remote.name:
-        _require_genuine(found, remote)
-        return _unpack_sbd(found, home)
+    source = _mask_source(given, tree, remote)
+    if source.is_dir():
+        return source
+    if source.name == remote.name:
+        _require_genuine(source, remote)
+        return _unpack_sbd(source, home)
     target = home / "downloads" / AUG
 
     def want(member: str) -> str | None:
         name = member.rpartition("/")[2]
         return name if name.endswith(".png") and not name.startswith("._") else None
 
-    unpack(found, target, want=want, max_bytes=MAX_UNPACKED)
+    unpack(source, target, want=want, max_bytes=MAX_UNPACKED)
     return target
 
 
@@ -336,9 +336,9 @@ def _write_masks(tree: Path, ids: list[str], masks: dict[str, Path], workers: in
     done = _stems(tree / AUG)
     jobs = []
     for name in track(ids, label="VOC's own masks"):
-        own = tree / "SegmentationClass" / f"{name}.png"
-        if own.is_file():
-            place(own, tree / AUG / own.name)
+        published = tree / "SegmentationClass" / f"{name}.png"
+        if published.is_file():
+            place(published, tree / AUG / published.name)
         elif name not in done:
             if name not in masks or not masks[name].is_file():
                 raise UserError(f"{name}: no mask, neither VOC's nor an additional one; files are missing")

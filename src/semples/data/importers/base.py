@@ -60,9 +60,9 @@ class Source:
     def masks(self) -> tuple[Path, tuple[str, ...]]:
         """Pictures in folders of masks, below the annotations' folder, else below the photos'; and which of the two."""
         if self.path.is_dir() and self.path.resolve() != self.photo_root.resolve():
-            own = list_import(self.path, self.inside).masks
-            if own:
-                return self.path, own
+            inner = list_import(self.path, self.inside).masks
+            if inner:
+                return self.path, inner
         return self.photo_root, self.listing.masks
 
     def with_suffix(self, *suffixes: str) -> list[Path]:

@@ -135,31 +135,31 @@ class CocoFile:
             what = f"{len(orphans)} annotations (the first is number {orphans[0]}) belong to no photo of its list"
             problems.append(Problem(self.name, what))
         problems += [Problem(f"{self.name}, {what}", "not an object, so that it says nothing") for what in self.odd]
-        found = []
+        entries = []
         bare: list[str] = []
         for place, image in self.images:
             where, photo, owner = f"{self.name}, image {place}", photo_of(image), key(image.get("id"))
             if not photo:
                 problems.append(Problem(where, "no photo is named"))
                 continue
-            own = tuple(things.get(owner, ())) if owner is not None else ()
+            marks = tuple(things.get(owner, ())) if owner is not None else ()
             fault = faults.get(owner, "")
             if owner is None:
                 fault = "it has no id, so that no annotation can belong to it"
-            elif ids[owner] > 1 and own:
+            elif ids[owner] > 1 and marks:
                 fault = f"{ids[owner]} photos have the id {owner}: which one its annotations mean is not told"
-            elif (orphans or self.odd) and not own and not fault:
+            elif (orphans or self.odd) and not marks and not fault:
                 fault = "nothing is annotated on it, while annotations of the file belong to no photo"
-            elif not own and not fault:
+            elif not marks and not fault:
                 bare.append(photo)
             size = size_of(image.get("width"), image.get("height"))
             # Where each split has a file in its folder, names are relative to that folder.
-            found.append(Entry(where, self.base + photo, own, size, (photo,) if self.base else (), fault))
+            entries.append(Entry(where, self.base + photo, marks, size, (photo,) if self.base else (), fault))
         if bare:
             notes.append(
                 f"{self.name} lists {len(bare)} photos and marks nothing on them ({some(bare)}): background only"
             )
-        return found
+        return entries
 
     def _names(self) -> dict[Any, Any]:
         """Ids by the photo's name, with and without extension: some programs write names as image_id."""

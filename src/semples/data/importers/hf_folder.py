@@ -28,18 +28,18 @@ class HfFolder(Importer):
     def read(self, source: Source) -> Annotations:
         paths = [path for path in source.files if path.name in FILES] or source.with_suffix(".jsonl")
         names = _names(source.root)
-        found = [entries_of(source, path, read_table(path, names=names), shared=False) for path in paths]
+        tables = [entries_of(source, path, read_table(path, names=names), shared=False) for path in paths]
         classes = tuple(names.values()) if names else ()
-        entries = tuple(entry for one in found for entry in one.entries)
+        entries = tuple(entry for one in tables for entry in one.entries)
         said = {thing.name for entry in entries for thing in entry.things}
-        notes = [note for one in found for note in one.notes]
+        notes = [note for one in tables for note in one.notes]
         if not names and said and all(name.isdigit() for name in said):
             raise UserError(
                 f"{paths[0]}: its labels are numbers, and no README.md names them (dataset_info, class_label); write "
                 "classes.txt with `number,word` a line or the names into the table"
             )
         kept = tuple(name for name in classes if name) if said <= set(classes) else ()
-        return Annotations(kept, entries, tuple(p for one in found for p in one.problems), tuple(notes))
+        return Annotations(kept, entries, tuple(p for one in tables for p in one.problems), tuple(notes))
 
 
 def _names(root: Path) -> dict[int, str] | None:

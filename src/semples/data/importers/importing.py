@@ -233,8 +233,8 @@ def _nothing(source: Source, shown: Path, merged: Merged, problems: Sequence[Pro
 
 def _slips(source: Source, names: Sequence[str]) -> list[str]:
     """Likely slips of an import."""
-    found = [f"{problem.where}: {problem.what}" for problem in odd_names(names)]
+    slips = [f"{problem.where}: {problem.what}" for problem in odd_names(names)]
     if source.listing.masks:
         folders = sorted({path.rpartition("/")[0] for path in source.listing.masks})
-        found.append(f"{len(source.listing.masks)} pictures in {some(folders)} are taken for masks, not for photos")
-    return found
+        slips.append(f"{len(source.listing.masks)} pictures in {some(folders)} are taken for masks, not for photos")
+    return slips

@@ -39,9 +39,9 @@ def find_list(*folders: Path) -> LabelList | None:
         for name in LISTS:
             path = folder / name
             if path.is_file():
-                found = _colours(path) or _order(path)
-                if found is not None:
-                    return found
+                listed = _colours(path) or _order(path)
+                if listed is not None:
+                    return listed
     return None
 
 

@@ -74,7 +74,7 @@ def _regions(told: Any) -> Iterator[Region]:
 
 
 def _tables(source: Source) -> list[Any]:
-    found = []
+    tables = []
     for path in source.with_suffix(".csv"):
         try:
             with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -82,8 +82,8 @@ def _tables(source: Source) -> list[Any]:
         except OSError:
             continue
         if all(column in start.splitlines()[0] if start else False for column in CSV_COLUMNS):
-            found.append(path)
-    return found
+            tables.append(path)
+    return tables
 
 
 def _csv_photos(source: Source, path: Any) -> Iterator[tuple[str, str, list[Region]]]:

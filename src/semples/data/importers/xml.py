@@ -32,8 +32,8 @@ class Node:
 
     def value(self, *path: str) -> str:
         """Text of the first element at a path, stripped; empty where there is none."""
-        found = self.all(*path)
-        return found[0].text.strip() if found else ""
+        elements = self.all(*path)
+        return elements[0].text.strip() if elements else ""
 
 
 def root_tag(path: Path) -> str:

@@ -105,9 +105,9 @@ def _is_label(path: Path) -> bool:
 def _look_like_labels(source: Source, texts: list[Path]) -> bool:
     """Whether text files with the names of photos hold YOLO's lines, though no list of names is there."""
     stems = {PurePosixPath(photo).stem for photo in source.photos}
-    own = [path for path in texts if path.stem in stems]
-    tried = [line for path in own[:20] for line in read_lines(path)]
-    return bool(own) and sum(line.number is not None for line in tried) >= 0.8 * len(tried)
+    paired = [path for path in texts if path.stem in stems]
+    tried = [line for path in paired[:20] for line in read_lines(path)]
+    return bool(paired) and sum(line.number is not None for line in tried) >= 0.8 * len(tried)
 
 
 # ------------------------------------------------------------------------------------------------------------ names
@@ -130,8 +130,8 @@ def _has_names(source: Source) -> bool:
 def _classes(source: Source) -> tuple[dict[int, str], tuple[int, int] | None]:
     """Names by number, and the shape of key points where one is told. Raises UserError."""
     paths = source.with_suffix(".yaml", ".yml")
-    told = [found for path in sorted(paths, key=lambda path: (len(path.parts), path.name != "data.yaml"))
-            if (found := _read_yaml(path)) is not None]  # fmt: skip
+    told = [content for path in sorted(paths, key=lambda path: (len(path.parts), path.name != "data.yaml"))
+            if (content := _read_yaml(path)) is not None]  # fmt: skip
     if told:
         if any(other.names != told[0].names for other in told[1:]):
             files = ", ".join(source.told(one.path) for one in told)

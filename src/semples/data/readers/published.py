@@ -118,8 +118,8 @@ def _masks(files: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
         for name in reversed(files)
         if _is_of_masks(name) and not _is_of_instances(name) and _suffix(name) in MASK_SUFFIXES
     }
-    own = {_stem(photo) for photo in photos}
-    numbered = {int(stem): name for stem, name in by_stem.items() if stem.isdecimal() and stem not in own}
+    photo_stems = {_stem(photo) for photo in photos}
+    numbered = {int(stem): name for stem, name in by_stem.items() if stem.isdecimal() and stem not in photo_stems}
     chosen = {}
     for photo in photos:
         numbers = numbers_of(_stem(photo))

@@ -88,17 +88,17 @@ def tags_of(cell: Any, names: Mapping[int, str] | None = None) -> tuple[str, ...
 
 
 def _of_list(cell: list[Any], names: Mapping[int, str] | None) -> tuple[str, ...]:
-    found: list[str] = []
+    names_told: list[str] = []
     for item in cell:
         if isinstance(item, Mapping):
-            found += _of_region(item)
+            names_told += _of_region(item)
         elif isinstance(item, str):
-            found.append(item)
+            names_told.append(item)
         elif type(item) is int and names is not None:
-            found += tags_of(item, names)
+            names_told += tags_of(item, names)
         else:
             raise NoTags("tags must be a list of names")
-    return _present(found)
+    return _present(names_told)
 
 
 def _of_region(item: Mapping[str, Any]) -> list[str]:
@@ -181,8 +181,8 @@ def _is_list(text: str) -> bool:
 def _items(text: str) -> list[str]:
     inner = text[min(text.find(sign) for sign in "[({" if sign in text) + 1 :]
     inner = re.sub(r"dtype\s*=\s*\S+", "", inner)
-    found = []
+    items = []
     for single, double, bare in _QUOTED.findall(inner):
         quoted = single or double
-        found.append(re.sub(r"\\(.)", r"\1", quoted) if quoted else bare)
-    return found
+        items.append(re.sub(r"\\(.)", r"\1", quoted) if quoted else bare)
+    return items

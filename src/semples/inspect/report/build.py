@@ -56,12 +56,12 @@ def render(context: Context, *, limit: int) -> str:
     stores = stages_with_cams(context)
     labels = context.folder("labels") if threshold["made"] else None
     gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"]), limit=limit)
-    found = facts.curves(context)
+    curves = facts.curves(context)
     script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
-    best = found.get(next(reversed(stores), ""), {}).get("best")
+    best = curves.get(next(reversed(stores), ""), {}).get("best")
     marks = [{"value": threshold["value"], "name": "used", "how": threshold["how"], "left": False}]
     if best is not None:
         how, left = "highest mIoU, found with pixel masks", best["threshold"] < threshold["value"]
@@ -84,9 +84,9 @@ def render(context: Context, *, limit: int) -> str:
         gallery=gallery,
         classes=names,
         colours=colours,
-        curve=facts.curve_chart(found),
+        curve=facts.curve_chart(curves),
         losses=facts.loss_charts(context),
-        table=facts.class_table(context, found),
+        table=facts.class_table(context, curves),
         together=facts.together(context),
         words=words,
         no_words=no_words,
@@ -98,13 +98,13 @@ def render(context: Context, *, limit: int) -> str:
 
 def stages_with_cams(context: Context) -> dict[str, CamStore]:
     """The CAMs of every stage that has left some, in the order of training."""
-    found = {}
+    stores = {}
     for stage in facts.CAM_STAGES:
         folder = context.folder(cams_name(stage))
         store = CamStore(folder, format=context.recipe.cams.format)
         if folder.is_dir() and store.ids():
-            found[stage] = store
-    return found
+            stores[stage] = store
+    return stores
 
 
 def _dataset(context: Context) -> TaggedDataset:

@@ -36,8 +36,8 @@ SHOWN_PROBLEMS = 50
 
 def run_facts(context: Context) -> dict[str, Any]:
     """What was run, when, on what: plain data for the template."""
-    found = pipeline.status(context)
-    manifests = {entry.step: _manifest(context, entry.step) for entry in found}
+    statuses = pipeline.status(context)
+    manifests = {entry.step: _manifest(context, entry.step) for entry in statuses}
     finished = sorted(str(manifest["finished"]) for manifest in manifests.values() if "finished" in manifest)
     dataset = context.dataset
     steps = [
@@ -49,7 +49,7 @@ def run_facts(context: Context) -> dict[str, Any]:
             "finished": _moment(manifests[entry.step].get("finished")),
             "result": ", ".join(_figure(key, value) for key, value in entry.result.items() if value is not None),
         }
-        for entry in found
+        for entry in statuses
     ]
     return {
         "folder": str(context.out.resolve()),
@@ -59,9 +59,9 @@ def run_facts(context: Context) -> dict[str, Any]:
         "settings": to_yaml(context.recipe),
         "version": ", ".join(sorted({str(m["semples"]) for m in manifests.values() if "semples" in m})),
         "finished": _moment(finished[-1]) if finished else "",
-        "time": duration(sum(entry.seconds or 0.0 for entry in found)),
+        "time": duration(sum(entry.seconds or 0.0 for entry in statuses)),
         "steps": steps,
-        "states": _unfinished(found),
+        "states": _unfinished(statuses),
         "photos": len(dataset.items),
         "untagged": sum(not item.tags for item in dataset.items),
         "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
@@ -69,16 +69,16 @@ def run_facts(context: Context) -> dict[str, Any]:
     }
 
 
-def _unfinished(found: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]:
+def _unfinished(statuses: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]:
     """Names of the steps in each state other than done."""
     titles = {
         "outdated": "Made with other settings, photos or models than there are now",
         "interrupted": "Interrupted or still running",
         "not run": "Not made yet",
     }
-    groups = [(title, [entry.step for entry in found if entry.state == state]) for state, title in titles.items()]
-    every = [f"all {len(found)} steps"]
-    return [(title, every if len(names) == len(found) else names) for title, names in groups if names]
+    groups = [(title, [entry.step for entry in statuses if entry.state == state]) for state, title in titles.items()]
+    every = [f"all {len(statuses)} steps"]
+    return [(title, every if len(names) == len(statuses) else names) for title, names in groups if names]
 
 
 def _manifest(context: Context, step: str) -> dict[str, Any]:
@@ -101,12 +101,12 @@ def used_threshold(context: Context) -> dict[str, Any]:
     settings = context.recipe.labels
     select = str(result.get("select", settings.select))
     known = chosen_without_masks(context) if select == "auto" else None
-    how, own = SELECTED[select], result.get("thresholds")
+    how, of_classes = SELECTED[select], result.get("thresholds")
     if select == "auto" and not result and known is None:
         how = "will be chosen from photos and tags"
     return {
         "value": float(result.get("threshold", settings.threshold if known is None else known)),
-        "how": how + (f"; a class has {min(own):.2f} to {max(own):.2f}" if own else ""),
+        "how": how + (f"; a class has {min(of_classes):.2f} to {max(of_classes):.2f}" if of_classes else ""),
         "pixel_labels": select == "ground-truth",
         "pixel_epochs": [stage for stage in TRAINED if _epoch_by_masks(context, stage)],
         "made": bool(result),
@@ -129,30 +129,30 @@ def chosen_for_classes(context: Context) -> list[float] | None:
     path = context.folder(SELECTION) / SELECTION_FILE
     if not path.is_file():
         return None
-    own = read_json(path)["per_class"]
+    chosen = read_json(path)["per_class"]
     names = context.dataset.classes.names
-    return [float(own[name]) for name in names] if set(own) == set(names) else None
+    return [float(chosen[name]) for name in names] if set(chosen) == set(names) else None
 
 
 def curves(context: Context) -> dict[str, dict[str, Any]]:
     """The stored threshold curve of every stage that has one."""
-    found = {}
+    by_stage = {}
     for stage in CAM_STAGES:
         path = context.folder(curve_name(stage)) / CURVE_FILE
         if path.is_file():
-            found[stage] = read_json(path)
-    return found
+            by_stage[stage] = read_json(path)
+    return by_stage
 
 
-def curve_chart(found: dict[str, dict[str, Any]]) -> Chart | None:
+def curve_chart(by_stage: dict[str, dict[str, Any]]) -> Chart | None:
     """mIoU over thresholds, a line a stage; the last stage strong."""
     series = [
         Series(
             CAM_STAGES[stage],
             tuple((point["threshold"], point["miou"]) for point in curve["curve"] if point["miou"] is not None),
-            strong=stage == list(found)[-1],
+            strong=stage == list(by_stage)[-1],
         )
-        for stage, curve in found.items()
+        for stage, curve in by_stage.items()
     ]
     return line_chart("mIoU over background thresholds", series, x_label="background threshold", y_label="mIoU, %")
 
@@ -179,7 +179,7 @@ def _points(events: list[dict[str, Any]], name: str) -> list[tuple[float, float]
     return [(float(x), float(y)) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
 
 
-def class_table(context: Context, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def class_table(context: Context, by_stage: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Scores per class: of the label maps where they were scored, else of the last curve's best threshold."""
     names = context.dataset.classes.names
     path = context.folder("scores") / label_steps.SCORES
@@ -187,8 +187,8 @@ def class_table(context: Context, found: dict[str, dict[str, Any]]) -> dict[str,
     if path.is_file():
         scores = read_json(path)["labels"]
         of = f"label maps at threshold {scores['threshold']:.2f}"
-    elif found:
-        stage, curve = list(found.items())[-1]
+    elif by_stage:
+        stage, curve = list(by_stage.items())[-1]
         scores = curve["at_best"]
         of = (
             f"CAMs {CAM_STAGES[stage]} at their best threshold {curve['best']['threshold']:.2f}, found with pixel masks"

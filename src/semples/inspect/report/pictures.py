@@ -212,7 +212,7 @@ def _encode(
             "size": list(shown),
             "grid": list(size),
             "photo": data_uri(small, lossless=False),
-            "cams": [_cams_entry(found, exact=stage == last) for stage, found in cams.items()],
+            "cams": [_cams_entry(layers, exact=stage == last) for stage, layers in cams.items()],
             "labels": None if labels is None else data_uri(Image.fromarray(_nearest(labels, size)), lossless=True),
             "truth": None if truth is None else data_uri(Image.fromarray(_nearest(truth, size)), lossless=True),
             "certainty": ranks[item.id].certainty,

@@ -126,10 +126,10 @@ class DenseCrf:
         open_photos = [i for i, unary in enumerate(unaries) if len(unary) > 1]
         if open_photos:
             on_cpu = photos[0].device.type == "cpu"
-            found = (self._on_cpu if on_cpu else self._any_device).marginals(
+            refined = (self._on_cpu if on_cpu else self._any_device).marginals(
                 [photos[i] for i in open_photos], [unaries[i] for i in open_photos]
             )
-            for i, answer in zip(open_photos, found, strict=True):
+            for i, answer in zip(open_photos, refined, strict=True):
                 answers[i] = answer
         return answers
 
@@ -144,11 +144,14 @@ class DenseCrf:
         """
         values = [torch.tensor([0, *(k + 1 for k in tags)], dtype=torch.uint8) for tags in classes]
         unaries = [
-            unary_from_labels(_positions(map_, own), count=len(own), confidence=self.settings.confidence)
-            for map_, own in zip(labels, values, strict=True)
+            unary_from_labels(_positions(map_, candidates), count=len(candidates), confidence=self.settings.confidence)
+            for map_, candidates in zip(labels, values, strict=True)
         ]
-        found = self.marginals(photos, unaries)
-        return [Refined(own.to(q.device)[q.max(0).indices], q) for q, own in zip(found, values, strict=True)]
+        marginals = self.marginals(photos, unaries)
+        return [
+            Refined(candidates.to(q.device)[q.max(0).indices], q)
+            for q, candidates in zip(marginals, values, strict=True)
+        ]
 
 
 def _check(settings: CrfSettings) -> None:
@@ -198,13 +201,15 @@ class _Pydensecrf:
         """See `MeanField`; CPU only."""
         from pydensecrf.densecrf import DenseCRF2D
 
-        answers, own = [], self.settings
+        answers, chosen = [], self.settings
         for photo, unary in zip(photos, unaries, strict=True):
             n, height, width = unary.shape
             crf = DenseCRF2D(width, height, n)
             crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(n, -1).numpy()))
-            crf.addPairwiseGaussian(sxy=own.sxy_gaussian, compat=own.weight_gaussian)
+            crf.addPairwiseGaussian(sxy=chosen.sxy_gaussian, compat=chosen.weight_gaussian)
             image = np.ascontiguousarray(photo.numpy())
-            crf.addPairwiseBilateral(sxy=own.sxy_bilateral, srgb=own.srgb, rgbim=image, compat=own.weight_bilateral)
-            answers.append(torch.from_numpy(np.array(crf.inference(own.iterations))).reshape(n, height, width))
+            crf.addPairwiseBilateral(
+                sxy=chosen.sxy_bilateral, srgb=chosen.srgb, rgbim=image, compat=chosen.weight_bilateral
+            )
+            answers.append(torch.from_numpy(np.array(crf.inference(chosen.iterations))).reshape(n, height, width))
         return answers

@@ -50,8 +50,8 @@ class TorchMeanField:
         reach = torch.cat([one + other for (_, one), (_, other) in zip(near, alike, strict=True)])
         most = max(len(unary) for unary in unaries)
         rows = [pad(unary.reshape(len(unary), -1).T, (0, most - len(unary)), value=torch.inf) for unary in unaries]
-        found = self._iterate(kernels, reach, torch.cat(rows).contiguous())
-        parts = torch.split(found, [len(row) for row in rows])
+        answered = self._iterate(kernels, reach, torch.cat(rows).contiguous())
+        parts = torch.split(answered, [len(row) for row in rows])
         return [part[:, : len(unary)].T.reshape(unary.shape) for part, unary in zip(parts, unaries, strict=True)]
 
     def _iterate(self, kernels: Sequence[Lattice], reach: Tensor, unary: Tensor) -> Tensor:

@@ -220,9 +220,9 @@ def _neighbours(points: Tensor, axis_steps: list[int]) -> Tensor:
     table[:, :, 0] = torch.arange(m + 1, device=points.device)
     for axis, step in enumerate(axis_steps):
         wanted = points + step
-        found = _first_not_below(points, wanted).clamp_(max=m - 1)
-        here = (points.index_select(0, found) == wanted).nonzero().reshape(-1)
-        there = found.index_select(0, here)
+        place = _first_not_below(points, wanted).clamp_(max=m - 1)
+        here = (points.index_select(0, place) == wanted).nonzero().reshape(-1)
+        there = place.index_select(0, here)
         table[axis, :, 1].scatter_(0, here, there.to(torch.int32))
         table[axis, :, 2].scatter_(0, there, here.to(torch.int32))
     return table

@@ -33,7 +33,7 @@ TIED = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 @dataclass(frozen=True)
-class Found:
+class CompactMask:
     """A mask in little memory: its runs of pixels (`runs_of_mask`), its box (4,) and its predicted IoU."""
 
     runs: NDArray[np.intp]
@@ -64,13 +64,13 @@ class SamProposer(Proposer):
         """Regions of a photo, uint8 (H,W,3), in three levels; a level may be empty."""
         shape = photo.shape[:2]
         inner = (self.side, self.side) if self.kind == "sam2" else fitted(shape, self.side)
-        kept: list[list[Found]] = [[], [], []]
+        kept: list[list[CompactMask]] = [[], [], []]
         with torch.no_grad():
             embeddings = self._embeddings(prepared(photo, inner, self.side))
             for points in self._points(inner):
                 for level, (masks, quality) in zip(kept, self._masks(embeddings, points, inner, shape), strict=True):
                     level += compact(masks.cpu(), quality.cpu())
-        return Regions(shape, tuple(self._level(found) for found in kept))
+        return Regions(shape, tuple(self._level(level) for level in kept))
 
     def _embeddings(self, pixels: Tensor) -> Any:
         device = next(self.model.parameters()).device
@@ -91,9 +91,11 @@ class SamProposer(Proposer):
         """Masks bool (n,H,W) and qualities (n,) of each of the three outputs that are good and stable."""
         chosen = self.chosen
         labels = torch.ones(points.shape[:3], dtype=torch.long, device=points.device)
-        found = self.model(image_embeddings=embeddings, input_points=points, input_labels=labels, multimask_output=True)
-        for output in range(found.pred_masks.shape[2]):
-            logits, quality = found.pred_masks[0, :, output].float(), found.iou_scores[0, :, output].float()
+        answer = self.model(
+            image_embeddings=embeddings, input_points=points, input_labels=labels, multimask_output=True
+        )
+        for output in range(answer.pred_masks.shape[2]):
+            logits, quality = answer.pred_masks[0, :, output].float(), answer.iou_scores[0, :, output].float()
             good = quality >= chosen.min_quality
             logits, quality = logits[good], quality[good]
             if len(logits):
@@ -105,12 +107,12 @@ class SamProposer(Proposer):
                 logits, quality = logits[stable], quality[stable]
             yield logits > 0, quality
 
-    def _level(self, found: list[Found]) -> Level:
-        if not found:
+    def _level(self, masks: list[CompactMask]) -> Level:
+        if not masks:
             return level_of_runs([], [])
-        boxes = torch.stack([mask.box for mask in found])
-        quality = torch.tensor([mask.quality for mask in found])
-        keep = [found[place] for place in distinct(boxes, quality, max_overlap=self.chosen.max_overlap).tolist()]
+        boxes = torch.stack([mask.box for mask in masks])
+        quality = torch.tensor([mask.quality for mask in masks])
+        keep = [masks[place] for place in distinct(boxes, quality, max_overlap=self.chosen.max_overlap).tolist()]
         return level_of_runs([mask.runs for mask in keep], [min(1.0, mask.quality) for mask in keep])
 
 
@@ -131,16 +133,16 @@ def prepared(photo: NDArray[np.uint8], inner: tuple[int, int], side: int) -> Ten
 
 def enlarged(logits: Tensor, inner: tuple[int, int], shape: tuple[int, int], *, side: int) -> Tensor:
     """Mask logits (n,h,w) of the padded square as (n,H,W) of the photo: enlarged to the square, cut, resized."""
-    found = logits[:, None]
+    larger = logits[:, None]
     if inner != (side, side):
-        found = F.interpolate(found, (side, side), mode="bilinear", align_corners=False)[..., : inner[0], : inner[1]]
-    return F.interpolate(found, shape, mode="bilinear", align_corners=False)[:, 0]
+        larger = F.interpolate(larger, (side, side), mode="bilinear", align_corners=False)[..., : inner[0], : inner[1]]
+    return F.interpolate(larger, shape, mode="bilinear", align_corners=False)[:, 0]
 
 
-def compact(masks: Tensor, quality: Tensor) -> list[Found]:
+def compact(masks: Tensor, quality: Tensor) -> list[CompactMask]:
     """Masks, bool (n,H,W), and qualities (n,) one by one."""
     parts = zip(masks.numpy(), boxes_of(masks), quality.tolist(), strict=True)
-    return [Found(runs_of_mask(mask), box, value) for mask, box, value in parts]
+    return [CompactMask(runs_of_mask(mask), box, value) for mask, box, value in parts]
 
 
 def boxes_of(masks: Tensor) -> Tensor:
@@ -179,14 +181,14 @@ def _load(source: str) -> tuple[str, Any]:
     if kind is None:
         raise UserError(f"{config_file}: not the configuration of a SAM or SAM 2 model (model_type sam, sam2)")
     model = _empty_model(kind, described, where=str(config_file))
-    own = model.state_dict()
+    parameters = model.state_dict()
     state = {name: value.float() for name, value in read_tensors(weights_file).items()}
     if kind == "sam":  # one tensor under two names; files may hold either or both
         shared = state.get("shared_image_embedding.positional_embedding")
         if shared is not None:
             state.setdefault(TIED, shared)
     if described["model_type"] == "sam2_video":
-        state = {name: value for name, value in state.items() if name in own}
+        state = {name: value for name, value in state.items() if name in parameters}
     load_strictly(model, state, where=source)
     return kind, model
 
