@@ -104,7 +104,7 @@ class GivenViews(Dataset[Row]):
             box = (left * scale[0], top * scale[1], (left + box_width) * scale[0], (top + box_height) * scale[1])
             picture = Image.fromarray(rescaled(maps[tag]))
             cut = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box))
-            given_Kss[tag] = np.rint((cut[:, ::-1] if mirrored else cut).clip(0, 1) * 255).astype(np.uint8)
+            given_Kss[tag] = np.rint((cut[:, ::-1] if mirrored else cut) * 255).astype(np.uint8)
         return (*self.plain[key], torch.from_numpy(given_Kss))
 
     def _size(self, item: Any) -> tuple[int, int]:
