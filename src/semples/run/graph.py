@@ -47,14 +47,17 @@ def bring_all(
     *,
     start: str | None = None,
     tell: Tell = lambda line: None,
+    before: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are."""
+    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are. before: called
+    in the main process once the folder can be written to."""
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
         if context.is_main:
             write_run(context)
+            before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
     return outcomes
@@ -127,9 +130,12 @@ def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
         if all(key.startswith(step.notes) for key in keys):
             reopen(folder, {"reads": {key: value for key, value in manifest["reads"].items() if key not in keys}}, [])
             return True
-    elif keep and reads is not None and not changed(context, reads, step.facts):
-        sweep(folder)
-        return True
+    elif keep and manifest is None and reads is not None:
+        keys = changed(context, reads, step.facts)
+        if all(key.startswith(step.notes) for key in keys):
+            sweep(folder)
+            note_reads(folder, {key: value for key, value in reads.items() if key not in keys})
+            return True
     empty(folder)
     note_reads(folder, {})
     return False

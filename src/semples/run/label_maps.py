@@ -117,6 +117,13 @@ class FreshRegions:
         return self.propose(self.dataset.photo(item))
 
 
+def superpixels_unless_named(settings: Sequence[str]) -> list[str]:
+    """Settings that take superpixels, which need no weights, for regions; none where `settings` name who proposes."""
+    if any(entry.partition("=")[0].strip() in ("regions.model", "regions.proposals") for entry in settings):
+        return []
+    return ["regions.proposals=felzenszwalb", "regions.background=threshold"]
+
+
 def proposer(settings: RegionSettings, device: Callable[[], torch.device]) -> Callable[[NDArray[np.uint8]], Regions]:
     """What makes the regions of a photo, uint8 (H,W,3), at the size that `settings.max_side` allows."""
     networked = PROPOSALS.load(settings.proposals).has_network
@@ -145,6 +152,12 @@ class FreshFeatures:
 def has_labels(folder: Path, item: Item) -> bool:
     """Whether `write_labels` has written both files of a photo."""
     return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
+
+
+def write_corrected(folder: Path, item: Item, labels: NDArray[np.uint8]) -> None:
+    """A photo's labels (H,W) as a person has corrected them, in place of those that are made; sure of every pixel."""
+    write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", np.ones(labels.shape, np.float32))
+    write_label_png(folder / f"{item.id}.png", labels)
 
 
 def write_labels(

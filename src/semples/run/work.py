@@ -22,7 +22,9 @@ from semples.data.dataset import TaggedDataset
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
+from semples.run.advice import that_makes
 from semples.run.context import Context
+from semples.run.corrections import Corrected, corrected, corrections_fact
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +45,7 @@ def masks_fact(context: Context) -> str:
     return photos.masks_digest(context.scored_dataset, context.out / photos.SEEN, save=context.is_main)
 
 
-FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact}
+FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact, "corrections": corrections_fact}
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Work:
         if records.read_manifest(self.context.folder(name)) is None:
             raise UserError(
                 f"{self.name} needs the step {name}, which is not finished in {self.context.out}; "
-                f"run `semples run` without --from, or `semples status {self.context.out}` to see what is there"
+                f"make it first: `{that_makes(name, self.context.out, self.context.source)}`"
             )
         return self.context.folder(name)
 
@@ -130,6 +132,12 @@ class Work:
         self.step("data")
         self.fact("masks")
         return self.context.scored_dataset
+
+    @property
+    def corrected(self) -> Corrected:
+        """Label maps of the photos that a person has corrected."""
+        self.fact("corrections")
+        return corrected(self.context, self.dataset)
 
     @property
     def fingerprint(self) -> str:
