@@ -196,3 +196,6 @@ def test_a_run_without_training(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "warmup").exists()
     assert len(list((tmp_path / "run" / "labels").glob("*.png"))) == 5
     assert "folder-fast" in tiny.invoke("recipes", "list").out
+    told = tiny.invoke("predict", tmp_path / "run", photos / "p00.png", "--tags", "disc", "--out", tmp_path / "new").out
+    assert "1 photos" in told
+    assert set(np.unique(tiny.pixels(tmp_path / "new" / "labels" / "p00.png"))) <= {0, 1}

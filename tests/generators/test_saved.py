@@ -18,6 +18,9 @@ from semples.run.context import Context, Source
 from tests import tiny
 
 
+AT_HAND = ("--set", "segmenter.model=vit:shipped:demo_vit")  # so that nothing is said of the hub
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.draw_photos(tmp_path_factory.mktemp("photos"), count=8)
@@ -62,7 +65,7 @@ def test_as_a_fixed_seed(photos: Path, tmp_path: Path, published: bool) -> None:
 def test_what_is_missing_is_said(photos: Path, tmp_path: Path) -> None:
     given = write_cams(photos, tmp_path / "given", published=False)
     file = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.save_clip(tmp_path / "clip"))
-    line = ("run", "--data", photos, "--recipe", file, "--set", "generator.kind=saved")
+    line = ("run", "--data", photos, "--recipe", file, "--set", "generator.kind=saved", *AT_HAND)
     assert "no such folder of CAMs" in tiny.refused(
         *line, "--out", tmp_path / "a", "--set", f"generator.start={given}x"
     )
@@ -139,6 +142,7 @@ def test_randaugment_and_given_cams_do_not_go_together(photos: Path, tmp_path: P
     given = write_cams(photos, tmp_path / "given", published=False)
     file = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.save_clip(tmp_path / "clip"))
     line = ("run", "--data", photos, "--recipe", file, "--out", tmp_path / "r", "--set", "warmup.kind=reproduction")
+    line = (*line, *AT_HAND)
     message = tiny.refused(*line, "--set", f"warmup.cams={given}", "--set", "warmup.augment.randaugment_ops=2")
     assert "warmup.augment.randaugment_ops" in message
     assert "no such folder of CAMs" in tiny.refused(*line)

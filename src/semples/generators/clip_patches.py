@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semples.cams.make import pixels_of
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.data.transforms import RGB
@@ -107,9 +108,9 @@ class ClipPatches(Generator):
         options = {name: getattr(settings, name) for name in OPTIONS}
         with torch.no_grad():
             return cls(
-                _tower_of(clip),
-                target_KE=averaged_texts(clip, classes.prompts, settings.templates),
-                background_ME=averaged_texts(clip, _others(settings.backgrounds, classes), settings.templates),
+                tower_of(clip),
+                target_KE=clip.encode_words(classes.prompts, settings.templates),
+                background_ME=clip.encode_words(_others(settings.backgrounds, classes), settings.templates),
                 sharpness=float(clip.model.logit_scale.exp()) if settings.sharpness == "own" else settings.sharpness,
                 **options,
             )
@@ -226,11 +227,10 @@ class ClipPatches(Generator):
             return None
         if self.scope == "clusters":
             return torch.stack([clusters(one[1:], count=self.scope_count) for one in patches.hidden])
-        mean, std = (torch.tensor(values).to(image_B3HW)[:, None, None] for values in (self.mean, self.std))
-        photos = ((image_B3HW * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return torch.stack(
-            [superpixels(photo, grid=patches.grid, patch=self.patch_size, count=self.scope_count) for photo in photos]
-        ).to(image_B3HW.device)
+        h, w = (cells * self.patch_size for cells in patches.grid)  # what is left of whole patches is not seen
+        photos = [pixels_of(one[:, :h, :w], mean=self.mean, std=self.std) for one in image_B3HW]
+        regions = [superpixels(photo, grid=patches.grid, count=self.scope_count) for photo in photos]
+        return torch.stack(regions).to(image_B3HW.device)
 
     def _by_gradient(self, patches: Patches, pairs: Pairs) -> Tensor:
         """(P,N): relu Σ_c w_c F_c, w the mean over patches of ∂ share of the class / ∂ F, F before the last block."""
@@ -290,14 +290,6 @@ VISION = (
 )  # what a CLIP image tower is built from
 
 
-def averaged_texts(clip: FrozenClip, words: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """L2-normalised mean (n,E) of the features of each word in every template."""
-    if not words:
-        return torch.zeros(0, clip.model.config.projection_dim)
-    texts = [template.replace("{name}", word) for word in words for template in templates]
-    return F.normalize(clip.encode_texts(texts).unflatten(0, (len(words), len(templates))).mean(dim=1), dim=-1)
-
-
 def positions(weight_TC: Tensor, h: int, w: int) -> Tensor:
     """Position embeddings (1+h·w,C): the class token's, and the square grid's resized bicubically."""
     side = round((len(weight_TC) - 1) ** 0.5)
@@ -335,7 +327,7 @@ def _others(words: Sequence[str], classes: ClassList) -> list[str]:
     return [word for word in words if word and word.casefold() not in taken]
 
 
-def _tower_of(clip: FrozenClip) -> nn.Module:
+def tower_of(clip: FrozenClip) -> nn.Module:
     """CLIP's image tower with its projection, sharing the weights."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -345,3 +337,28 @@ def _tower_of(clip: FrozenClip) -> nn.Module:
         tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**known))
     tower.vision_model, tower.visual_projection = clip.model.vision_model, clip.model.visual_projection
     return tower
+
+
+class TextScores:
+    """Cosines of CLIP's patches with texts of classes and backgrounds (`cams.make.PatchScores`).
+
+    mean, std: what the photos given are normalised with. text_JE: L2-normalised features of the texts.
+    """
+
+    def __init__(self, clip: FrozenClip, text_JE: Tensor, *, mean: RGB, std: RGB) -> None:
+        none = text_JE.new_zeros(0, text_JE.shape[1])
+        self.network = ClipPatches(tower_of(clip), target_KE=text_JE, background_ME=none, sharpness=1.0)
+        self.network.to(text_JE.device)
+        self.factor = torch.tensor(std, device=text_JE.device) / torch.tensor(CLIP_STD, device=text_JE.device)
+        self.shift = (torch.tensor(mean) - torch.tensor(CLIP_MEAN)).to(text_JE.device) / torch.tensor(
+            CLIP_STD, device=text_JE.device
+        )
+
+    @torch.no_grad()
+    def __call__(self, image_B3HW: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Cosines (B,J,h,w), bilinear at the grid."""
+        image_B3HW = image_B3HW * self.factor[:, None, None] + self.shift[:, None, None]
+        patches = self.network._before_last(image_B3HW)
+        cosine_BJN = (self.network.features(patches) @ self.network.targets.t()).transpose(1, 2)  # type: ignore[operator]
+        cosine_BJhw = cosine_BJN.unflatten(2, patches.grid)
+        return F.interpolate(cosine_BJhw, size=grid, mode="bilinear", align_corners=False)

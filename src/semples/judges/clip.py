@@ -37,10 +37,11 @@ class Clip(TextJudge):
     @classmethod
     def build(cls, settings: ClipSettings, *, classes: ClassList) -> Self:
         check_template(settings.class_template, setting="judge.class_template")
+        for template in settings.more_templates:
+            check_template(template, setting="judge.more_templates")
         clip = FrozenClip.load(settings.model)
-        texts = [settings.class_template.replace("{name}", word) for word in classes.prompts]
         with torch.no_grad():
-            targets = clip.encode_texts(texts)
+            targets = clip.encode_words(classes.prompts, (settings.class_template, *settings.more_templates))
         return cls(clip, targets, template=settings.class_template, own_normalisation=settings.normalisation == "clip")
 
     def encode(self, view_n3SS: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 ROUNDS = 10
@@ -40,17 +41,29 @@ def clusters(features_NC: Tensor, *, count: int) -> Tensor:
     return region_N
 
 
-def superpixels(photo_HW3: Tensor, *, grid: tuple[int, int], patch: int, count: int) -> Tensor:
-    """Superpixel (N,) int64 of every patch of a photo, uint8 (H,W,3): the SLIC segment that most of its pixels have.
+def superpixels(photo_HW3: Tensor, *, grid: tuple[int, int], count: int) -> Tensor:
+    """Superpixel (N,) int64 of every cell of a photo, uint8 (H,W,3): the SLIC segment that most of its pixels have."""
+    return torch.from_numpy(_pixels_in(photo_HW3, grid=grid, count=count).argmax(axis=1))
 
-    What lies right and below of whole patches is not looked at.
+
+def together(photo_HW3: Tensor, *, grid: tuple[int, int], count: int, least: float = 0.1) -> Tensor:
+    """Whether two cells of a photo, uint8 (H,W,3), have a superpixel in common: bool (N,N).
+
+    A cell has every one of about `count` SLIC segments that at least the share `least` of its pixels have.
     """
+    shared = _pixels_in(photo_HW3, grid=grid, count=count)
+    member_NR = torch.from_numpy(shared >= least * shared.sum(axis=1, keepdims=True)).float()
+    return (member_NR @ member_NR.t()) > 0
+
+
+def _pixels_in(photo_HW3: Tensor, *, grid: tuple[int, int], count: int) -> NDArray[np.int64]:
+    """How many pixels of every cell (N) lie in every segment (R); the grid is stretched over the photo."""
     from skimage.segmentation import slic
 
-    h, w = grid
-    values = photo_HW3.cpu().numpy()[: h * patch, : w * patch]
+    values = photo_HW3.cpu().numpy()
     segments = slic(values, n_segments=count, compactness=10.0, start_label=0, channel_axis=-1)
-    blocks = segments.reshape(h, patch, w, patch).transpose(0, 2, 1, 3).reshape(h * w, -1)
-    shared = np.zeros((h * w, segments.max() + 1), np.int64)
-    np.add.at(shared, (np.arange(h * w)[:, None], blocks), 1)
-    return torch.from_numpy(shared.argmax(axis=1))
+    rows, columns = (np.arange(length) * cells // length for length, cells in zip(values.shape, grid, strict=False))
+    cell = rows[:, None] * grid[1] + columns[None]
+    shared = np.zeros((grid[0] * grid[1], int(segments.max()) + 1), np.int64)
+    np.add.at(shared, (cell.ravel(), segments.ravel()), 1)
+    return shared

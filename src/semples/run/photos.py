@@ -72,7 +72,7 @@ def folder_digest(folder: Path, seen: Path, *, save: bool) -> str:
     """What identifies the files below a folder, by their content; "" where there is none."""
     if not folder.is_dir():
         return ""
-    digests = _Digests(seen, save=save)
+    digests = Digests(seen, save=save)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     listed = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in files]
     digests.close()

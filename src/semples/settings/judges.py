@@ -31,6 +31,12 @@ class ClipSettings(JudgeSettings):
         source="published program: generator",
     )
     class_template: str = setting("a photo of {name}.", "text of a class", source="SemPLeS sec. 3.2")
+    more_templates: tuple[str, ...] = setting(
+        (),
+        "further texts of a class; the features of all are averaged into its target",
+        most=100,
+        source="CLIP sec. 3.1.4; none: SemPLeS",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,9 +98,15 @@ BASELINES: Registry[Any] = Registry(
     "semples.baselines",
     {
         "clipseg": "semples.baselines.clipseg:ClipSeg",
+        "groundingdino+sam": "semples.baselines.grounded:GroundedSam",
+        "sam3": "semples.baselines.sam3:Sam3",
     },
     base="semples.baselines.base:Baseline",
-    settings={"clipseg": "semples.settings.baselines:ClipSegSettings"},
+    settings={
+        "clipseg": "semples.settings.baselines:ClipSegSettings",
+        "groundingdino+sam": "semples.settings.baselines:GroundedSamSettings",
+        "sam3": "semples.settings.baselines:Sam3Settings",
+    },
 )
 
 SEGMENTERS: Registry[Any] = Registry(

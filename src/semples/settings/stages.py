@@ -148,6 +148,22 @@ class MatchingSettings(ViewSettings):
     lambda_background: float = setting(
         2.4, "weight of the background-view term (lambda_T)", low=0, high=1e6, source="SemPLeS: 2.4 VOC, 0.75 COCO"
     )
+    mask_scales: tuple[float, ...] = setting(
+        (1.0,),
+        "sizes of a view at which its CAMs are made; their masks are averaged",
+        low=0.1,
+        high=4,
+        most=8,
+        source="published program: 1; others: own choice, as CAMs are made at several sizes",
+    )
+    average: float = setting(
+        0.0,
+        "what is passed on are running averages of the trained weights: this much of the average stays at every step; "
+        "0: the weights themselves",
+        low=0,
+        high=0.9999,
+        source="a teacher of averaged weights, as in ToCo and SeCo; own choice: 0",
+    )
     select_epoch: Literal["last", "auto", "ground-truth"] = setting(
         "last",
         "which epoch's weights matching and refinement pass on: the last, the one of the lowest loss on whole photos, "

@@ -91,6 +91,9 @@ class Stage(Task[TaggedBatch]):
         """The learned backgrounds, where the stage trains them."""
         return None
 
+    def finish(self) -> None:
+        """Called once training has ended, before the result is saved."""
+
     def verdict(self) -> Verdict | None:
         """What is to be thought of the result, from the trained stage alone; None: nothing is known."""
         return None

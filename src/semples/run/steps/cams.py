@@ -19,11 +19,12 @@ from semples.data.photos import reduced
 from semples.labels.scored import bilinear
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import LAST, cams_name
+from semples.run.names import LAST, LEARNED, cams_name
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
+    from semples.cams.make import PatchScores
     from semples.generators.base import Generator
 
 
@@ -37,7 +38,8 @@ def step(stage: str = LAST) -> Step:
             work.content(generator.start)
         return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
 
-    return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
+    needs = tuple(dict.fromkeys(("data", stage, LEARNED)))  # prompts may be classes of an affinity
+    return Step(cams_name(stage), f"class activation maps after {stage}", needs, run, partial=_partial)
 
 
 def weights_step(weights: Path) -> Step:
@@ -77,6 +79,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     settings, dataset = work.settings("cams"), work.dataset
     store = CamStore(work.folder, format=settings.format)
     model = model.to(work.device).eval()
+    scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
@@ -88,12 +91,38 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
                 [item.tags if known is None else () for item, known in zip(items, stored, strict=True)],
                 settings=settings,
                 device=work.device,
+                scores=scores,
             )
             for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
                 shape = (photo.shape[0], photo.shape[1])
                 store.write(item.id, cams if known is None else tagged(known, item, shape), shape)
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+def patch_scores(work: Work, model: Generator) -> PatchScores | None:
+    """What the affinity by class distribution compares: the judge's CLIP on patches, with the class texts and, where
+    asked for, the learned background prompts. None where that affinity is not wanted."""
+    affinity = work.setting("cams.affinity.power"), work.setting("cams.affinity.kind")
+    if not affinity[0] or affinity[1] != "class-distribution":
+        return None
+    import torch
+
+    from semples.generators.clip_patches import TextScores
+    from semples.judges.clip import Clip
+
+    parts = RunParts(work)
+    judge = parts.judge()
+    if not isinstance(judge, Clip):
+        raise UserError("cams.affinity.kind class-distribution needs a CLIP as the judge; set judge.kind=clip")
+    text_JE = judge.targets
+    if work.setting("cams.affinity.prompts"):
+        if not type(work.settings("generator")).TRAINABLE:
+            raise UserError("cams.affinity.prompts: this generator is not trained, so that no prompt is learned")
+        with torch.no_grad():
+            vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
+            text_JE = torch.cat([text_JE, judge.encode_backgrounds(vectors_KMW, parts.prompts)])
+    return TextScores(judge.clip, text_JE, mean=model.mean, std=model.std)
 
 
 def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:

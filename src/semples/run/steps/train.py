@@ -62,6 +62,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
             label=stage,
             after_epoch=epochs.hook,
         )
+        task.finish()
     figures = epochs.choose(task)
     if work.is_main:
         _saver(task)(work.folder)
