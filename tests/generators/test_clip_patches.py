@@ -150,7 +150,7 @@ def test_regions() -> None:
     assert torch.equal(clusters(features * 0, count=3), torch.zeros(6, dtype=torch.long))
     photo = torch.zeros(35, 48, 3, dtype=torch.uint8)
     photo[:, 24:] = 200
-    halves = superpixels(photo, grid=(4, 6), patch=8, count=2).reshape(4, 6)
+    halves = superpixels(photo, grid=(4, 6), count=2).reshape(4, 6)
     assert len(halves[:, :3].unique()) == 1
     assert halves[0, 0] != halves[0, 5]
 

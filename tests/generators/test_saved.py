@@ -17,7 +17,6 @@ from semples.run import pipeline
 from semples.run.context import Context, Source
 from tests import tiny
 
-
 AT_HAND = ("--set", "segmenter.model=vit:shipped:demo_vit")  # so that nothing is said of the hub
 
 
