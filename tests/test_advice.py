@@ -43,7 +43,7 @@ def texts(path: Path) -> Iterator[str]:
                 for part in node.values
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | docs:
-            yield node.value
+            yield node.value.removeprefix("semples ")  # the name of a program, not a sentence that advises it
 
 
 def advised() -> dict[str, str]:

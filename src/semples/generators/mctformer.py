@@ -33,7 +33,7 @@ from semples.networks.logits import ranked_mean
 from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
 from semples.networks.vit_files import for_photos_of, read_vit
-from semples.networks.vit_start import from_classifier, initialise
+from semples.networks.vit_start import from_classifier, initialise, random_config
 from semples.networks.weights import Weights, find_weights, load_strictly
 from semples.settings.generators import MctFormerSettings
 
@@ -71,6 +71,7 @@ class MctFormer(Generator, VisionTransformer):
         }
         self.num_classes = num_classes
         self.patch_size = config.patch_size
+        self.width, self.image_size = config.width, config.image_size
         self.noise_size = 2 * config.depth
         self.last_blocks = min(last_blocks, config.depth)
         self.pooling, self.rank_decay, self.refine = pooling, rank_decay, refine
@@ -97,13 +98,7 @@ class MctFormer(Generator, VisionTransformer):
         state: dict[str, Tensor] = {}
         whole = False
         if settings.start == "random":
-            sizes = {name: getattr(settings, name) for name in ("patch_size", "width", "depth", "heads", "image_size")}
-            if settings.width % settings.heads or settings.image_size < settings.patch_size:
-                raise UserError(
-                    f"generator: {settings.heads} heads and patches of {settings.patch_size} pixels do not fit a width "
-                    f"of {settings.width} and views of {settings.image_size}; change generator.heads or patch_size"
-                )
-            config = VitConfig(**sizes)
+            config = random_config(settings)
         else:
             weights = find_weights(settings.start)
             whole = is_checkpoint(weights.state, where=settings.start)

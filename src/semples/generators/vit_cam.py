@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semples.core.errors import UserError, note
+from semples.core.errors import note
 from semples.data.classes import ClassList
 from semples.generators.base import Generator
 from semples.networks.attention import fuse_maps
@@ -26,7 +26,7 @@ from semples.networks.logits import smooth_max
 from semples.networks.pairs import Pairs
 from semples.networks.vit import VisionTransformer, VitConfig
 from semples.networks.vit_files import for_photos_of, read_vit
-from semples.networks.vit_start import from_classifier, initialise
+from semples.networks.vit_start import from_classifier, initialise, random_config
 from semples.networks.weights import find_weights, load_strictly
 from semples.settings.generators import VitCamSettings
 
@@ -66,6 +66,7 @@ class VitCam(Generator):
         self.vit = VisionTransformer(config, num_tokens=1, drop_path=drop_path)
         self.num_classes = num_classes
         self.patch_size = config.patch_size
+        self.width, self.image_size = config.width, config.image_size
         self.noise_size = 2 * config.depth if drop_path > 0 else 0
         self.pooling, self.sharpness, self.learns, self.trains = pooling, sharpness, learns, trains
         self.classifier = nn.Conv2d(config.width, num_classes, kernel, padding=kernel // 2)
@@ -75,13 +76,7 @@ class VitCam(Generator):
     @classmethod
     def build(cls, settings: VitCamSettings, *, classes: ClassList, seed: int) -> Self:
         if settings.start == "random":
-            if settings.width % settings.heads or settings.image_size < settings.patch_size:
-                raise UserError(
-                    f"generator: {settings.heads} heads and patches of {settings.patch_size} pixels do not fit a width "
-                    f"of {settings.width} and views of {settings.image_size}; change generator.heads or patch_size"
-                )
-            sizes = {name: getattr(settings, name) for name in ("patch_size", "width", "depth", "heads", "image_size")}
-            config, state = VitConfig(**sizes), None
+            config, state = random_config(settings), None
         else:
             file = read_vit(
                 find_weights(settings.start), where=settings.start, width=settings.width, heads=settings.heads

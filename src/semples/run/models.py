@@ -11,6 +11,7 @@ from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.recipe import PromptSettings
+from semples.run.names import JUDGE
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 GENERATOR = "generator.safetensors"
 PROMPTS = "prompts.safetensors"
+LEARNED = "judge.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ class RunParts:
 
     @cached_property
     def _judge(self) -> Judge:
-        from semples.judges.base import build_judge
+        from semples.judges.base import build_judge, load_learned
 
-        return build_judge(self.work.settings("judge"), classes=self.classes).to(self.work.device)
+        judge = build_judge(self.work.settings("judge"), classes=self.classes).to(self.work.device)
+        if judge.LEARNED:
+            load_learned(judge, self.work.step(JUDGE) / LEARNED)
+        return judge
 
     def judge(self) -> Judge:
         return self._judge

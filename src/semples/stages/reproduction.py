@@ -112,6 +112,5 @@ class GivenViews(Dataset[Row]):
         return photo.shape[1], photo.shape[0]
 
     def collate(self, rows: list[Row]) -> GivenBatch:
-        batch = self.plain.collate([row[:3] for row in rows])
-        given = torch.stack([row[3] for row in rows])
-        return GivenBatch(image=batch.image, tags=batch.tags, noise=batch.noise, seed=batch.seed, given=given)
+        batch = self.plain.collate([row[:-1] for row in rows])
+        return GivenBatch(**vars(batch), given=torch.stack([row[-1] for row in rows]))

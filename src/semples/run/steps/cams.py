@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,13 +21,16 @@ from semples.data.photos import reduced
 from semples.labels.scored import bilinear
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import LAST, LEARNED, cams_name
+from semples.run.names import FIRST, LAST, LEARNED, cams_name, last_stage
+from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.cams.make import PatchScores
     from semples.generators.base import Generator
+
+WRITERS = 2  # threads that write CAM files while the network goes on
 
 
 def step(stage: str = LAST) -> Step:
@@ -36,9 +41,12 @@ def step(stage: str = LAST) -> Step:
         generator = work.settings("generator")
         if type(generator).STORED:
             work.content(generator.start)
-        return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
+        if not type(generator).TRAINABLE:
+            return write_cams(work, parts.new_generator())
+        work.setting("judge.kind")  # on it depends which stage is the last
+        return write_cams(work, parts.generator_after(last_stage(work.context.recipe) if stage == LAST else stage))
 
-    needs = tuple(dict.fromkeys(("data", stage, LEARNED)))  # prompts may be classes of an affinity
+    needs = tuple(dict.fromkeys(("data", FIRST, stage, LEARNED)))  # prompts may be classes of an affinity
     return Step(cams_name(stage), f"class activation maps after {stage}", needs, run, partial=_partial)
 
 
@@ -82,8 +90,12 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
-    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
+    size = work.speed("cams.batch")
+    if size > 1:  # equal sizes side by side, so that batches fill
+        sizes = photo_sizes(work.context.folder("data"))
+        todo.sort(key=lambda item: sizes[item.id])
+    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
+        for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
             stored = [model.stored_cams(item.id) for item in items]
             made = photo_cams(
                 model,
@@ -95,7 +107,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
             )
             for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
                 shape = (photo.shape[0], photo.shape[1])
-                store.write(item.id, cams if known is None else tagged(known, item, shape), shape)
+                write(item.id, cams if known is None else tagged(known, item, shape), shape)
                 advance("")
     return {"photos": len(dataset.items)}
 
@@ -134,6 +146,22 @@ def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:
             "the order of the class list"
         )
     return {tag: bilinear(cams[tag], shape) for tag in item.tags}
+
+
+@contextmanager
+def _writing(store: CamStore) -> Iterator[Callable[[str, Cams, tuple[int, int]], None]]:
+    """`store.write` in the background, a few photos behind; most of it is compression, which lets other threads run."""
+    waiting: deque[Future[None]] = deque()
+
+    def write(id: str, cams: Cams, shape: tuple[int, int]) -> None:
+        waiting.append(pool.submit(store.write, id, cams, shape))
+        while len(waiting) > 2 * WRITERS or (waiting and waiting[0].done()):
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        yield write
+        for future in waiting:
+            future.result()
 
 
 def _batches(
