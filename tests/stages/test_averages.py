@@ -71,15 +71,15 @@ def test_masks_of_several_scales_are_averaged(clip: Path) -> None:
 def test_averaged_class_texts(clip: Path) -> None:
     classes = ClassList(("cat", "boat"))
     more = ("the {name} at night", "many {name}")
-    judge = build_judge(ClipSettings(model=str(clip), more_templates=more), classes=classes)
+    judge = build_judge(ClipSettings(model=str(clip), class_template=("a photo of {name}.", *more)), classes=classes)
     plain = [
         build_judge(ClipSettings(model=str(clip), class_template=text), classes=classes).targets
         for text in ("a photo of {name}.", *more)
     ]
     wanted = nn.functional.normalize(torch.stack(plain).mean(0), dim=-1)
     torch.testing.assert_close(judge.targets, wanted)
-    with pytest.raises(UserError, match=r"judge\.more_templates 'night' has no place"):
-        build_judge(ClipSettings(model=str(clip), more_templates=("night",)), classes=classes)
+    with pytest.raises(UserError, match=r"judge\.class_template 'night' has no place"):
+        build_judge(ClipSettings(model=str(clip), class_template=("{name}", "night")), classes=classes)
 
 
 def test_a_run_passes_averages_on(clip: Path, tmp_path: Path) -> None:

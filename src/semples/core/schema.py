@@ -186,8 +186,7 @@ def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: st
 
 
 def _checked(value: Any, hint: Any, entry: Field[Any], where: str) -> Any:
-    # An empty list says "none" only where that is what is usual.
-    converted = () if value in ([], ()) and entry.default == () else _convert(value, hint)
+    converted = _convert(value, hint)
     if converted is None:
         raise UserError(f"{where}: {short(value)} is not {_describe(hint)}")
     if isinstance(converted, tuple) and len(converted) > entry.metadata.get("most", len(converted)):

@@ -80,12 +80,11 @@ class ClipSettings(JudgeSettings):
         "mean and std of what CLIP sees: the generator's (parity with the published figures) or CLIP's own",
         source="published program: generator",
     )
-    class_template: str = setting("a photo of {name}.", "text of a class", source="SemPLeS sec. 3.2")
-    more_templates: tuple[str, ...] = setting(
-        (),
-        "further texts of a class; the features of all are averaged into its target",
+    class_template: str | tuple[str, ...] = setting(
+        "a photo of {name}.",
+        "text of a class; the features of several are averaged into its target",
         most=100,
-        source="CLIP sec. 3.1.4; none: SemPLeS",
+        source="SemPLeS sec. 3.2; several: CLIP sec. 3.1.4",
     )
 
 
