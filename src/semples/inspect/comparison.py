@@ -155,16 +155,16 @@ def _settings(contexts: Sequence[Context]) -> tuple[tuple[str, tuple[Any, ...]],
 def _photos(contexts: Sequence[Context], names: Sequence[str]) -> tuple[str, ...]:
     """A line on every run whose photos are not those of the first."""
     first = contexts[0]
-    own = {item.id: item.tags for item in first.dataset.items}
+    tags_of_first = {item.id: item.tags for item in first.dataset.items}
     lines = []
     for name, context in zip(names[1:], contexts[1:], strict=True):
         other = {item.id: item.tags for item in context.dataset.items}
         parts = []
         if context.dataset.classes.names != first.dataset.classes.names:
             parts.append(f"other classes ({len(context.dataset.classes)}, not {len(first.dataset.classes)})")
-        more, fewer = len(other.keys() - own.keys()), len(own.keys() - other.keys())
+        more, fewer = len(other.keys() - tags_of_first.keys()), len(tags_of_first.keys() - other.keys())
         parts += [f"{count} {what}" for count, what in ((more, "more photos"), (fewer, "photos fewer")) if count]
-        retagged = sum(other[id] != own[id] for id in other.keys() & own.keys())
+        retagged = sum(other[id] != tags_of_first[id] for id in other.keys() & tags_of_first.keys())
         if retagged:
             parts.append(f"{retagged} photos tagged otherwise")
         if not parts and _content(context) != _content(first):
