@@ -190,6 +190,8 @@ def _generator(recipe: Recipe, classes: ClassList, device: torch.device) -> Gene
     from semples.networks.pairs import Pairs
 
     generator = build_generator(recipe.generator, classes=classes, seed=recipe.run.seed).to(device).eval()
+    if type(recipe.generator).STORED:  # knows photos by their names: there is nothing to ask
+        return generator
     side = generator.view_side(recipe.generator.image_size)
     first = torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad():
