@@ -51,12 +51,13 @@ def bring_all(
     asked: Collection[str] = (),
     tell: Tell = lambda line: None,
     before: Callable[[], None] = lambda: None,
+    after: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Bring steps up to date, in order; from the step `start` on they are made anew even where they are.
 
     update: stages that are to be made anew go on from the weights that they left before. asked: steps that may be made
     anew without a word, beside those from `start` on. before: called in the main process once the folder can be written
-    to. Raises UserError where too much work would be lost unasked.
+    to. after: there, with what became of each step. Raises UserError where too much work would be lost unasked.
     """
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
@@ -76,6 +77,8 @@ def bring_all(
             before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, update=update, tell=tell))
+            if context.is_main:
+                after(outcomes[-1])
     return outcomes
 
 
@@ -114,7 +117,8 @@ def bring(
             "processes": context.processes,
         }
         finish(folder, described, result)
-        tell(f"{step.name}: done in {duration(seconds)}")
+        said = step.said(result) if step.said else ""
+        tell(f"{step.name}: done in {duration(seconds)}" + (f": {said}" if said else ""))
     context.wait()
     return Outcome(step.name, "done", seconds, result)
 

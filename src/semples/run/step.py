@@ -22,7 +22,7 @@ class Step:
     wanted: whether a run by this recipe has the step. facts: what it reads beyond settings, weights and steps. notes:
     beginnings of keys of what only notes beside its main result depend on: where nothing else has changed, `run` finds
     what it left before. weights: files of its folder that an update goes on from; it finds those that there are in
-    `updating.BEFORE`.
+    `updating.BEFORE`. said: its figures in a line, where they are for people.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Step:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    said: Callable[[dict[str, Any]], str] | None = None
 
 
 def photos_there(context: Context, count: Callable[[], int]) -> float | None:

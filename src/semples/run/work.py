@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError
 from semples.core.schema import leaves
-from semples.data.dataset import TaggedDataset
+from semples.data.dataset import Item, TaggedDataset
+from semples.data.held_out import held_out, without
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
@@ -120,11 +121,27 @@ class Work:
         """Note that the step goes on from weights of this SHA-256, which it does not keep."""
         self._note({f"{UPDATE}:weights": digest})
 
+    def content(self, folder: str) -> Path:
+        """A folder outside the run that a setting names; what lies in it, by content, counts as read."""
+        self._note({f"folder:{folder}": _folder_digest(self.context, folder)})
+        return Path(folder)
+
     @property
     def dataset(self) -> TaggedDataset:
         """The usable photos as the data step left them, without masks."""
         self.step("data")
         return self.context.dataset
+
+    @property
+    def held_out(self) -> list[Item]:
+        """The usable photos that no training sees; none unless the recipe asks for it."""
+        share, seed = self.setting("health.held_out"), self.setting("run.seed")
+        return held_out(self.dataset, share=share, seed=seed) if share else []
+
+    @property
+    def training_dataset(self) -> TaggedDataset:
+        """The usable photos that training may see, without masks."""
+        return without(self.dataset, self.held_out)
 
     @property
     def scored_dataset(self) -> TaggedDataset:
@@ -236,6 +253,8 @@ def _now(context: Context, kind: str, name: str, facts: Mapping[str, Fact]) -> A
         return setting_of(context.recipe, name)
     if kind == "weights":
         return source_digest(name)
+    if kind == "folder":
+        return _folder_digest(context, name)
     if kind == "step":
         return step_of(context, name)
     known = {**FACTS, **facts}
@@ -247,10 +266,14 @@ def _line(context: Context, kind: str, name: str, before: Any, now: Any) -> str:
         return f"{name} is {now}, was {before}"
     if kind == "step":
         return f"{name} was made anew" if now != GONE else f"{name} is not there"
-    if kind == "weights":
+    if kind in ("weights", "folder"):
         return f"{name} has changed"
     details = photos.differences(context.folder("data"), context.listing) if name == "photos" else ""
     return f"the {name} have changed" + (f" ({details})" if details else "")
+
+
+def _folder_digest(context: Context, folder: str) -> str:
+    return photos.folder_digest(Path(folder), context.out / photos.SEEN, save=context.is_main)
 
 
 def setting_of(recipe: Recipe, key: str) -> Any:
