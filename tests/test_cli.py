@@ -116,7 +116,7 @@ def test_the_next_step_after_a_check_fits_the_photos(classes: tuple[str, ...], r
         (["label", "{out}", "--threshold", "2", "--data", "{photos}"], "out of range"),
         (
             ["label", "{out}", "--cams", "{photos}", "--data", "{photos}"],
-            "no such file; make the CAMs of this photo first",
+            "no CAMs of the photo",
         ),
         (["score", "{out}", "--labels", "{photos}/none", "--data", "{photos}"], "no such label map"),
         (["prompts", "{out}"], "no run here"),

@@ -96,8 +96,8 @@ def _run() -> None:
         if not _is_lack_of_memory(error):
             raise
         _end(
-            "not enough memory; use a smaller batch, image_size or max_side (`--set`, see `semples recipes show`), "
-            "then run the same command to go on",
+            "not enough memory; use a smaller batch, image_size or max_side (`--set`, see `semples recipes "
+            "show folder`), then run the same command to go on",
             UserError.status,
         )
 

@@ -20,9 +20,10 @@ from semples.data.classes import VOC_CLASSES
 from semples.evaluation.confusion import Scores
 from semples.evaluation.table import scores_table
 from semples.recipe import Recipe, load_recipe, recipe_names
+from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.names import TRAINED
-from semples.run.pipeline import RECIPE, Figures, Outcome, StepStatus
+from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
 
@@ -173,15 +174,7 @@ def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     console.print(table)
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     if any(entry.state != "done" for entry in statuses):
-        files = (("--tags", context.source.tags), ("--classes", context.source.classes))
-        options = [("--data", context.source.root), ("--out", context.out), *files]
-        words = [
-            "semples",
-            "run",
-            context.out / RECIPE,
-            *(word for pair in options if pair[1] is not None for word in pair),
-        ]
-        say(f"to go on: {shlex.join(map(str, words))}")
+        say(f"to go on: {go_on(context.out, context.source)}")
 
 
 def print_scores(figures: Figures) -> None:

@@ -114,7 +114,7 @@ def decode(sent: Sent, limits: Limits) -> NDArray[np.uint8]:
         if megapixels > limits.megapixels:
             raise UserError(
                 f"{width} x {height} pixels are {megapixels:.4g} megapixels; this page takes photos of up to "
-                f"{limits.megapixels:g}: make it smaller, or use semples predict"
+                f"{limits.megapixels:g}: make it smaller, or use `semples predict MODEL PHOTO --out FOLDER`"
             )
         return read_photo(sent.data, max_megapixels=limits.megapixels)
     except UserError as error:

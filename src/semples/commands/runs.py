@@ -200,7 +200,8 @@ def label(
     review
         list this many photos that are most worth a human look, the least certain first.
     cams
-        folder with CAMs from elsewhere (compact or published .npy), with a set threshold.
+        folder with CAMs from elsewhere (compact or published .npy), with a set threshold; found by a photo's path or,
+        where only one fits, by its name. Regions are superpixels unless `--set regions.model=` names a SAM.
     data
         folder with the photos of --cams.
     settings
@@ -212,6 +213,7 @@ def label(
     from semples.core.files import write_json
     from semples.inspect.review import most_worth_a_look
     from semples.run import pipeline
+    from semples.run.label_maps import superpixels_unless_named
     from semples.run.threshold import step_before, thresholds_of_classes
     from semples.settings.kinds import label_needs
 
@@ -226,6 +228,8 @@ def label(
         settings = [*settings, f"labels.select={select}"]
     elif cams is not None:
         settings = ["labels.select=fixed", *settings]
+    if cams is not None and not (out / pipeline.RUN).is_file():
+        settings = [*superpixels_unless_named(settings), *settings]
     if method is not None:
         settings = [*settings, f"labels.method={method}"]
     context = _run_in(out, data, None, settings).context

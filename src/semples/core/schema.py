@@ -7,6 +7,7 @@ group has, so that every kind brings settings of its own and no setting stands w
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -192,8 +193,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         return next((converted for option in arguments if (converted := _convert(value, option)) is not None), None)
     if origin is tuple:
-        if isinstance(value, str):  # as people write it after --set: 1,1.5
-            value = [part.strip() for part in value.strip("[]() ").split(",")]
+        if isinstance(value, str):  # as people write it after --set: 1,1.5 or 1 1.5
+            value = re.split(r"\s*[,;]\s*|\s+", value.strip("[]() "))
         elif isinstance(value, int | float) and not isinstance(value, bool) and arguments[-1] is Ellipsis:
             value = [value]
         if not isinstance(value, list | tuple) or not value:

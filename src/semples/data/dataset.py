@@ -247,7 +247,7 @@ def _recognise(folder: Path, tags: Path | None) -> Reader:
     raise UserError(
         f"{folder}: found neither the VOC layout (JPEGImages with ImageSets or Annotations) nor a tags file "
         "(tags.csv or tags.json); add one with a row `photo,tags` for each photo, or name it; "
-        "`semples data import` reads annotations of other programs"
+        "`semples data import ANNOTATIONS --out FOLDER` reads annotations of other programs"
     )
 
 

@@ -20,7 +20,7 @@ OPTIONAL = {
     "tensorboard": "curves of training: pip install 'semples[tensorboard]'",
     "numba": "faster dense CRF: pip install 'semples[crf]'",
     "onnxruntime": "segmenters as ONNX files: pip install 'semples[onnx]'",
-    "gradio": "the page semples app: pip install 'semples[app]'",
+    "gradio": "the page of `semples app MODEL`: pip install 'semples[app]'",
 }
 
 

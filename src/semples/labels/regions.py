@@ -270,4 +270,6 @@ def read_regions(folder: Path, id: str) -> Regions:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make the regions of this photo first (`semples regions RUN`)") from None
     except (ValueError, IndexError, TypeError, OSError, MemoryError) as error:
-        raise UserError(f"{path}: broken regions file ({error}); delete it and run `semples regions` again") from None
+        raise UserError(
+            f"{path}: broken regions file ({error}); delete it, then `semples regions RUN` makes it again"
+        ) from None

@@ -144,14 +144,21 @@ def _may_have(repo: str, name: str, *, offline: bool) -> None:
         return
 
 
-def _answers(endpoint: str) -> bool:
-    """Whether anything at the hub's address answers within `PATIENCE`; a proxy of the environment is used."""
+def reachable(*, patience: float = PATIENCE) -> bool:
+    """Whether the hub may be asked, and answers within `patience` seconds."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT, patience)
+
+
+def _answers(endpoint: str, patience: float = PATIENCE) -> bool:
+    """Whether anything at the hub's address answers within `patience`; a proxy of the environment is used."""
     answered = [False]
 
     def ask() -> None:
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "semples"})
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE):
+            with urllib.request.urlopen(request, timeout=patience):
                 answered[0] = True
         except urllib.error.HTTPError:
             answered[0] = True
@@ -162,7 +169,7 @@ def _answers(endpoint: str) -> bool:
 
     thread = threading.Thread(target=ask, daemon=True)  # looking a name up cannot be given a limit
     thread.start()
-    thread.join(PATIENCE + 0.2)
+    thread.join(patience + 0.2)
     return answered[0]
 
 

@@ -33,7 +33,7 @@ def source_of_predictions(
             raise UserError(f"{given}: no such folder")
     entries = [entry for entry in read_journal(folder / JOURNAL) if (folder / LABELS / f"{entry['id']}.png").is_file()]
     if not entries:
-        raise UserError(f"{folder}: no photo is predicted here; see semples predict --help")
+        raise UserError(f"{folder}: no photo is predicted here; see `semples predict --help`")
     place = labels or folder / LABELS
     items, sizes = [], {}
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):

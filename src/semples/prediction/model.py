@@ -162,7 +162,7 @@ class Model(ABC):
 
 NEEDS_TAGS = (
     "give --tags (words for all photos, or a tags file), or train a segmenter, which needs none: "
-    "semples segment train RUN"
+    "`semples segment train RUN`"
 )
 
 
@@ -326,7 +326,7 @@ class CamModel(Model):
         if self._method.learns:
             raise UserError(
                 f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones; "
-                "train a segmenter (`semples segment train`) or make the run's labels by another method"
+                "train a segmenter (`semples segment train RUN`) or make the run's labels by another method"
             )
         self._propose = proposer(recipe.regions, lambda: self.device) if REGIONS in self._method.needs else None
         self._features = None

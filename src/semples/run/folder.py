@@ -70,7 +70,9 @@ def open_run(out: Path) -> Context:
         )
     stored = parsed(path)
     if stored is None:
-        raise UserError(f"{path}: damaged, or not of this program; give the same `semples run` command as before")
+        raise UserError(
+            f"{path}: damaged, or not of this program; give the command again that the run was started with"
+        )
     try:
         recipe: Recipe = recipe_from_dict(stored["recipe"], where=str(path))
         files = {key: None if stored[key] is None else Path(stored[key]) for key in ("tags", "classes")}

@@ -47,14 +47,17 @@ def bring_all(
     *,
     start: str | None = None,
     tell: Tell = lambda line: None,
+    before: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are."""
+    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are. before: called
+    in the main process once the folder can be written to."""
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
         if context.is_main:
             write_run(context)
+            before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
     return outcomes

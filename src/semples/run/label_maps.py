@@ -117,6 +117,13 @@ class FreshRegions:
         return self.propose(self.dataset.photo(item))
 
 
+def superpixels_unless_named(settings: Sequence[str]) -> list[str]:
+    """Settings that take superpixels, which need no weights, for regions; none where `settings` name who proposes."""
+    if any(entry.partition("=")[0].strip() in ("regions.model", "regions.proposals") for entry in settings):
+        return []
+    return ["regions.proposals=felzenszwalb", "regions.background=threshold"]
+
+
 def proposer(settings: RegionSettings, device: Callable[[], torch.device]) -> Callable[[NDArray[np.uint8]], Regions]:
     """What makes the regions of a photo, uint8 (H,W,3), at the size that `settings.max_side` allows."""
     networked = PROPOSALS.load(settings.proposals).has_network

@@ -138,7 +138,9 @@ def _of_its_shape(folder: Path) -> Iterator[Any]:
     try:
         yield stored
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{path}: damaged; `semples run` makes it again") from None
+        raise UserError(
+            f"{path}: damaged; give the same command as when the run was started: it is made again"
+        ) from None
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semples.cams.store import CamStore
+from semples.cams.elsewhere import CamsElsewhere
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.data.photos import probe
@@ -22,6 +22,7 @@ from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_na
 from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
+from semples.run.planning.preflight import preflight
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
@@ -95,7 +96,12 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
-    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell)
+    forced = chosen[chosen.index(start) :] if start is not None else ()
+
+    def before() -> None:
+        preflight(context, chosen, forced=forced)
+
+    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell, before=before)
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
@@ -137,7 +143,7 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
         dataset.items,
         Inputs(
             dataset,
-            CamStore(folder),
+            CamsElsewhere(folder, (item.id for item in dataset.items)),
             regions=FreshRegions(dataset, recipe.regions, lambda: context.engine.device),
             features=FreshFeatures(dataset, recipe.features, lambda: context.engine.device),
         ),
@@ -209,7 +215,8 @@ def _score_folders(context: Context, cams: Path | None, labels: Path | None) -> 
     dataset, wrong, settings = listed(context.source, context.recipe.data), list[str](), context.recipe.scores
     curve = scores = None
     if cams is not None:
-        curve = threshold_curve(dataset, CamStore(cams), settings, unusable=wrong, broken=wrong)
+        store = CamsElsewhere(cams, (item.id for item in dataset.items))
+        curve = threshold_curve(dataset, store, settings, unusable=wrong, broken=wrong)
     if labels is not None:
         scores = score_labels(dataset, labels, unusable=wrong, broken=wrong)
     problems = tuple(dict.fromkeys(wrong))  # a mask is read for CAMs and for label maps

@@ -22,6 +22,7 @@ from semples.data.dataset import TaggedDataset
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
+from semples.run.advice import that_makes
 from semples.run.context import Context
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Work:
         if records.read_manifest(self.context.folder(name)) is None:
             raise UserError(
                 f"{self.name} needs the step {name}, which is not finished in {self.context.out}; "
-                f"run `semples run` without --from, or `semples status {self.context.out}` to see what is there"
+                f"make it first: `{that_makes(name, self.context.out, self.context.source)}`"
             )
         return self.context.folder(name)
 

@@ -37,7 +37,7 @@ class BackgroundPrompts(nn.Module):
 def load_prompts(path: Path) -> tuple[Tensor, tuple[str, ...]]:
     """Saved vectors (K, M, W) and class names. Raises UserError for a file of another kind."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; learn the prompts first (semples train prompting)")
+        raise UserError(f"{path}: no such file; learn the prompts first (`semples train prompting --out RUN`)")
     try:
         with safe_open(path, framework="pt") as file:
             return file.get_tensor("vectors"), tuple(json.loads((file.metadata() or {})[CLASSES_KEY]))

@@ -236,7 +236,9 @@ def _read(path: Path) -> list[Image]:
     wanted = {number: name for number, name in CATEGORIES.items() if number not in WITHOUT_INSTANCES}
     try:
         if {entry["id"]: entry["name"] for entry in tree["categories"]} != wanted:
-            raise UserError(f"{path}: its categories are not the 80 of COCO; semples data import reads such files")
+            raise UserError(
+                f"{path}: its categories are not the 80 of COCO; for such files: `semples data import FILE --out DIR`"
+            )
         things: dict[int, list[tuple[int, Any]]] = {entry["id"]: [] for entry in tree["images"]}
         for entry in tree["annotations"]:
             if entry["category_id"] not in wanted:

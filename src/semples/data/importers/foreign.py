@@ -11,9 +11,9 @@ from semples.data.importers.xml import root_tag
 EXPORT = "export the annotations as COCO there, and import that"
 
 _SUFFIXES = {
-    ".zip": "an archive; unpack it, or name it: semples data import {path}",
-    ".tar": "an archive; unpack it, or name it: semples data import {path}",
-    ".tgz": "an archive; unpack it, or name it: semples data import {path}",
+    ".zip": "an archive; unpack it, or name it: `semples data import {path} --out FOLDER`",
+    ".tar": "an archive; unpack it, or name it: `semples data import {path} --out FOLDER`",
+    ".tgz": "an archive; unpack it, or name it: `semples data import {path} --out FOLDER`",
     ".parquet": "a parquet table, which is not read; save it as CSV or JSON lines",
     ".arrow": "an Arrow table, which is not read; save it as CSV or JSON lines",
     ".tfrecord": f"TFRecord, which is not read; {EXPORT}",

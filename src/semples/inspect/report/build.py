@@ -23,6 +23,7 @@ from semples.data.dataset import TaggedDataset
 from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
+from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.names import cams_name
 from semples.run.photos import DATASET
@@ -45,7 +46,9 @@ def build_report(context: Context, out: Path, *, limit: int = 200) -> Path:
     if out.is_dir():
         raise UserError(f"{out}: a folder; name the report's file, for example {out / 'report.html'}")
     if not (context.folder("data") / DATASET).is_file():
-        raise UserError(f"{context.out}: nothing to report yet; run `semples run` first (its data step comes first)")
+        raise UserError(
+            f"{context.out}: nothing to report yet; make the run first: `{go_on(context.out, context.source)}`"
+        )
     write_text(out, render(context, limit=limit))
     return out
 
@@ -126,7 +129,7 @@ def _page_data(
     """What the script works on."""
     counts = sorted(gallery.counts.items())
     return {
-        "command": f"semples label {shlex.quote(str(context.out.resolve()))} --threshold",
+        "command": f"semples label {shlex.quote(str(context.out.resolve()))}",
         "classes": context.dataset.classes.names,
         "colours": colours,
         "levels": LEVELS.tolist(),

@@ -45,7 +45,7 @@ function setting() {
     const value = state.thresholds[index];
     return value === usual ? [] : [` --class-threshold=${quoted(`${name}=${hundredths(value)}`)}`];
   });
-  return `${data.command} ${hundredths(usual)}${own.join("")}`;
+  return `${data.command} --threshold ${hundredths(usual)}${own.join("")}`;
 }
 
 // A word as shells read it back.
