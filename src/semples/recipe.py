@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from semples.core.errors import UserError
 from semples.core.files import read_file
+from semples.core.idle import refuse_idle
 from semples.core.safeyaml import load_yaml
 from semples.core.schema import kinded, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
@@ -118,19 +119,24 @@ def recipe_names() -> list[str]:
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by shipped name or YAML file and apply `key=value` overrides (`matching.lambda_background=1`).
 
-    Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range.
+    Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range, or a value that
+    counts for nothing beside the others.
     """
     text, where = _recipe_text(str(source))
     tree = load_yaml(text, where=where) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    return override(merge(Recipe(), tree, where=where, stored=True), overrides)
+    recipe = override(merge(Recipe(), tree, where=where, stored=True), overrides)
+    refuse_idle(recipe, where=where)
+    return recipe
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
+    before = recipe
     for text in overrides:
         recipe = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
+    refuse_idle(recipe, where="--set", before=before)
     return recipe
 
 

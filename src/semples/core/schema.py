@@ -35,14 +35,28 @@ def setting(
     source: str = "",
     neutral: bool = False,
     weights: bool = False,
+    when: tuple[str, tuple[Any, ...]] | None = None,
+    unless: tuple[str, tuple[Any, ...]] | None = None,
 ) -> Any:
     """A dataclass field with its description, unit, inclusive range, most values of a list, and source.
 
     neutral: it changes how fast or how often something is done, never a result; no step is made anew for it. weights:
-    it names weights, whose content counts as well.
+    it names weights, whose content counts as well. when, unless: another setting of the same group, and the values of
+    it with which alone this one counts, or with which it does not (`core.idle` refuses what would count for nothing).
     """
     known = {"doc": doc, "unit": unit, "low": low, "high": high, "most": most, "source": source}
-    return field(default=default, metadata=known | {"neutral": neutral, "weights": weights})
+    return field(
+        default=default, metadata=known | {"neutral": neutral, "weights": weights, "when": when, "unless": unless}
+    )
+
+
+def condition(entry: Field[Any]) -> str:
+    """Where a setting counts, in words, such as `schedule is cosine`; nothing where it always does."""
+    for word, key in (("is", "when"), ("is not", "unless")):
+        if entry.metadata.get(key):
+            other, values = entry.metadata[key]
+            return f"{other} {word} {' or '.join(map(str, values))}"
+    return ""
 
 
 class Classes(Protocol):
@@ -93,6 +107,7 @@ def describe(settings: Any, *, prefix: str = "") -> list[tuple[str, Any, str, st
         else:
             unit = entry.metadata["unit"]
             doc = entry.metadata["doc"] + (f" [{unit}]" if unit else "")
+            doc += f" (where {condition(entry)})" if condition(entry) else ""
             rows.append((prefix + entry.name, _plain(value), doc, entry.metadata["source"]))
     return rows
 

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
+COSINE = ("schedule", ("cosine",))  # with which a setting counts
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
@@ -22,14 +24,19 @@ class AugmentSettings:
     randaugment_ops: int = setting(
         2, "RandAugment operations per photo; 0: off", low=0, high=100, source="published program"
     )
-    randaugment_magnitude: float = setting(9.0, "RandAugment strength", low=0, high=10, source="published program")
-    randaugment_std: float = setting(0.5, "its standard deviation", low=0, high=100, source="published program")
+    randaugment_magnitude: float = setting(
+        9.0, "RandAugment strength", low=0, high=10, source="published program", unless=("randaugment_ops", (0,))
+    )
+    randaugment_std: float = setting(
+        0.5, "its standard deviation", low=0, high=100, source="published program", unless=("randaugment_ops", (0,))
+    )
     colour_jitter: float = setting(
         0.4,
-        "brightness, contrast and saturation factor 1 +- this, only where RandAugment is off",
+        "brightness, contrast and saturation factor 1 +- this",
         low=0,
         high=1,
         source="published program: only without RandAugment",
+        when=("randaugment_ops", (0,)),
     )
     erasing: float = setting(
         0.25, "probability of replacing a box by per-pixel noise", low=0, high=1, source="published program"
@@ -64,9 +71,11 @@ class StageSettings:
         "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="published program",
     )
-    warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0, high=100_000)
-    warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr")
-    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine)", low=0, high=1000)
+    warmup_epochs: int = setting(0, "epochs of linear rise", low=0, high=100_000, when=COSINE)
+    warmup_lr: float = setting(
+        1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr", when=COSINE
+    )
+    final_lr: float = setting(0.0, "floor of the cosine", low=0, high=1000, when=COSINE)
     weight_decay: float = setting(
         0.03,
         "AdamW decay on every trained tensor, biases and prompts included",
@@ -99,8 +108,8 @@ class WarmupSettings(StageSettings):
         "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="WeakTr",
     )
-    warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, high=100_000, source="WeakTr")
-    final_lr: float = setting(1e-5, "floor of the cosine (schedule cosine)", low=0, high=1000, source="WeakTr")
+    warmup_epochs: int = setting(5, "epochs of linear rise", low=0, high=100_000, source="WeakTr", when=COSINE)
+    final_lr: float = setting(1e-5, "floor of the cosine", low=0, high=1000, source="WeakTr", when=COSINE)
 
 
 @dataclass(frozen=True, kw_only=True)
