@@ -6,16 +6,19 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import tiny
 
 ROOT = tiny.ROOT
 SOURCE = ROOT / "src"
 
 
-def test_the_walk_leads_to_places_that_are_there() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("architecture", 7), ("method", 25)])
+def test_the_walk_leads_to_places_that_are_there(page: str, least: int) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     places = re.findall(r"<!-- at: (\S+): (.+?) -->", text)
-    assert len(places) >= 7
+    assert len(places) >= least
     for path, line in places:
         assert line in (ROOT / path).read_text(encoding="utf-8"), f"{path} has no {line}"
 

@@ -169,8 +169,10 @@ def test_models_that_are_not_there(photos: Path, tmp_path: Path) -> None:
         )
         assert ended.returncode == 2
         line = ended.stderr.splitlines()[-1]
-        assert line.startswith(f"semples: {repo}: not in the local cache")
-        assert "put them into a folder and give that folder in place of" in line
+        assert line.startswith("semples: ")
+        assert repo in line
+        assert "local cache" in line
+        assert "put them into a folder" in line
         assert "Traceback" not in ended.stderr
     (tmp_path / "folder").mkdir()
     line = tiny.refused(
@@ -221,7 +223,7 @@ def wrecked(tmp_path: Path) -> Path:
     return tmp_path
 
 
-WRONG = ("photos/p01.png: not a photo", "cams/p02.npz: broken", "p03: class index 7", "cams/p05.npz: no such file")
+WRONG = ("photos/p01.png: not a photo", "cams/p02.npz: broken", "p03: class index 7", "no CAMs of the photo p05")
 
 
 def said_of(ended: tiny.Result, where: Path) -> None:
@@ -293,7 +295,7 @@ def test_hostile_weights_run_nothing(form: str, photos: Path, tmp_path: Path) ->
             file.writestr("archive/version", "3\n")
         path.write_bytes(packed.getvalue())
     command = ["--data", photos, "--out", tmp_path / "out", *SMALL, "--set", f"generator.start={path}"]
-    assert str(path) in tiny.refused("run", "folder", *command)
+    assert str(path) in tiny.refused("run", "folder", *command, "--until", "warmup")
     assert str(path) in tiny.refused("cams", tmp_path / "two", "--weights", path, "--data", photos, *SMALL)
     assert not went_off.exists()
 

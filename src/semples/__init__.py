@@ -18,9 +18,13 @@ Importing this package is cheap: nothing heavy is loaded before it is used.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+try:
+    __version__ = importlib.metadata.version("semples")
+except importlib.metadata.PackageNotFoundError:  # read from a folder that nobody has installed
+    __version__ = "0+unknown"
 
 if TYPE_CHECKING:
     from semples import stages

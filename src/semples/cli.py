@@ -15,6 +15,7 @@ from semples import __version__
 from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
 from semples.commands.baseline import baseline
+from semples.commands.correct import correct
 from semples.commands.data import data_app
 from semples.commands.methods import methods
 from semples.commands.segment import segment_app
@@ -32,6 +33,7 @@ EXPORT = "Write label maps (or CAMs) as other programs read them: those of a run
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
 app.command(runs.status)
+app.command(correct)
 app.command(baseline)
 app.command(predict.predict)
 app.command(page.app)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semples.core.errors import UserError
 from semples.core.plain import plain
 from semples.core.progress import duration
 from semples.core.schema import describe
@@ -22,6 +23,7 @@ from semples.evaluation.table import scores_table
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
+from semples.run.corrections import Corrections, corrected
 from semples.run.names import TRAINED
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
@@ -30,6 +32,7 @@ from semples.segmenter.licences import LICENCES
 if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
+    from semples.run.correcting import Taken
 
 SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -76,6 +79,21 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"a network that needs no tags: semples segment train {context.out}")
     else:
         say(f"next: semples status {context.out}")
+
+
+def print_corrections(context: Context) -> None:
+    """How many photos a person has corrected, and which corrections are not used; nothing where there are none."""
+    stored = Corrections.of(context.out)
+    if not stored.now:
+        return
+    try:
+        used = corrected(context)
+    except UserError as error:  # the photos are not at hand
+        say(f"{len(stored.now)} photos corrected by hand ({error})")
+        return
+    say(f"{len(used)} photos corrected by hand: their label maps stay, whatever is made anew")
+    for line in used.problems[:SHOWN_PROBLEMS]:
+        say(f"  {line}")
 
 
 def print_estimate(context: Context, results: Sequence[tuple[str, dict[str, Any]]]) -> None:
@@ -173,6 +191,7 @@ def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
+    print_corrections(context)
     if any(entry.state != "done" for entry in statuses):
         say(f"to go on: {go_on(context.out, context.source)}")
 
@@ -185,7 +204,11 @@ def print_scores(figures: Figures) -> None:
     if figures.labels is not None:
         chosen = figures.labels.get("select")
         title = "label maps" if chosen is None else f"label maps at threshold {figures.labels['threshold']:.2f}"
-        title += {"ground-truth": " (chosen with pixel masks)", "auto": " (chosen without masks)"}.get(str(chosen), "")
+        title += {
+            "ground-truth": " (chosen with pixel masks)",
+            "auto": " (chosen without masks)",
+            "corrections": " (chosen by corrected photos)",
+        }.get(str(chosen), "")
         console.print(scores_table(Scores.from_json(figures.labels), figures.classes, title=title))
     if figures.cams is not None:
         best, peak = figures.cams["best"], figures.cams["first_peak"]
@@ -199,13 +222,48 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def print_review(context: Context, entries: Sequence[dict[str, Any]]) -> None:
-    """The photos most worth a look, the least certain first."""
+def print_corrected(context: Context, taken: Taken) -> None:
+    """What was taken in, what not, and what to do next."""
+    say(f"{len(taken.corrected)} photos corrected" + (f": {_some(taken.corrected)}" if taken.corrected else ""))
+    if taken.unchanged:
+        say(
+            f"{len(taken.unchanged)} masks are as the label maps are, and not taken for corrections "
+            "(--unchanged takes them: somebody has looked at them)"
+        )
+    for line in taken.untagged[:SHOWN_PROBLEMS]:
+        say(f"  shows a class that the photo's tags lack; correct the tags too: {line}")
+    print_set_aside(taken.problems)
+    if taken.corrected:
+        print_after_corrections(context, fresh=taken.refreshed)
+
+
+def print_after_corrections(context: Context, *, fresh: bool) -> None:
+    """What is up to date with the corrections, and what to do next."""
+    out = shlex.quote(str(context.out))
+    if not fresh:
+        say(f"next: semples label {out} (label maps with the corrections in them)")
+        return
+    say(f"label maps with the corrections in them: {context.folder('labels')}")
+    say(f"next: semples segment train {out} (corrections teach it with full weight)")
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def print_review(context: Context, entries: Sequence[dict[str, Any]], sure: dict[str, Any]) -> None:
+    """The photos most worth a look, the least certain first; and how wrong the surest are."""
     table = Table("photo", "certainty", "tags without a pixel")
     for entry in entries:
         table.add_row(cell(entry["photo"]), f"{entry['certainty']:.2f}", cell(", ".join(entry["missing"])))
     console.print(table)
+    if sure["rows"]:
+        told = ", ".join(f"{row['coverage']:.0%} {row['wrong']:.1%}" for row in sure["rows"])
+        say(f"wrong pixels of the surest photos: {told} ({sure['about']})")
     say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
+    out = shlex.quote(str(context.out))
+    say(f"next: semples app {out} --review (mend them in the browser), or semples export labelstudio {out} --out DIR; "
+        f"what was mended elsewhere comes back with semples correct {out} FILES")  # fmt: skip
 
 
 def print_predicted(done: Predicted, *, model: Path) -> None:

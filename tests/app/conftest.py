@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import tiny
 from tests.prediction import material
+
+if TYPE_CHECKING:
+    from semples.app.server import Made
 
 pytest.importorskip("gradio", reason="needs gradio: pip install 'semples[app]'")
 
@@ -31,13 +35,20 @@ def running(model: Path, folder: Path) -> Iterator[str]:
     """The address of a page of the model, by a thread of this process."""
     import semples
     from semples.app.answer import Limits
+    from semples.app.server import page_of
+
+    limits = Limits(megabytes=3.0, megapixels=40.0)
+    with served_page(page_of(semples.load(model), name="tiny <b>model</b>", limits=limits), folder) as address:
+        yield address
+
+
+@contextmanager
+def served_page(made: Made, folder: Path) -> Iterator[str]:
+    """The address of a page, by a thread of this process."""
     from semples.app.server import listen, make_server
 
     with listen("127.0.0.1", 0) as sock:
-        limits = Limits(megabytes=3.0, megapixels=40.0)
-        server = make_server(
-            semples.load(model), name="tiny <b>model</b>", limits=limits, host="127.0.0.1", folder=folder
-        )
+        server = make_server(made, host="127.0.0.1", folder=folder)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         while not server.started:

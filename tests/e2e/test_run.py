@@ -335,8 +335,9 @@ def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> No
     listed = tmp_path / "review.json"
     said = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
     assert redone(said.err) == ["labels"]
-    entries = json.loads(listed.read_text())
+    entries = json.loads(listed.read_text())["photos"]
     assert len(entries) == 3
+    assert "measured with the photos' masks" in said.out
     assert all(entry["photo"] in said.out for entry in entries)
     assert entries == sorted(entries, key=lambda entry: entry["certainty"])
     assert set(before) == {path.name for path in (copy / "labels/confidence").glob("*.png")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from semples.inspect import review
 from semples.recipe import Recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
+from semples.run.corrections import Corrected, Correction, Corrections
 from semples.run.label_maps import check_names
 from tests import tiny
 
@@ -59,6 +61,30 @@ def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
     (folder / "confidence" / "p02.png").unlink()
     with pytest.raises(UserError, match=r"p02\.png: no such file"):
         review.most_worth_a_look(context, count=1)
+
+
+def test_coverage_by_hand(tmp_path: Path) -> None:
+    """The surest photos first; wrong pixels by masks, by corrected photos, or by drawn worlds."""
+    context = Context(Recipe(), Source(tmp_path), tmp_path)
+    item = Item("a", tmp_path / "a.png", ())
+    sure = [(0.9, 0.1, 0.0), (0.5, 0.3, 0.2), (0.7, 0.2, 0.1), (0.1, 0.8, 0.7)]
+    measured = [review.Looked(item, certain, doubt, (), wrong) for certain, doubt, wrong in sure]
+    found = review.coverage(context, measured)
+    assert (found["basis"], found["photos"]) == ("masks", 4)
+    assert [(row["coverage"], row["photos"], row["wrong"]) for row in found["rows"]] == [
+        (0.5, 2, 0.05), (0.6, 2, 0.05), (0.7, 3, 0.1), (0.8, 3, 0.1), (0.9, 4, 0.25), (1.0, 4, 0.25)
+    ]  # fmt: skip
+    bare = [replace(one, wrong=None) for one in measured]
+    drawn = review.coverage(context, bare)
+    assert drawn["basis"] == "drawn"
+    assert drawn["rows"][0]["wrong"] == pytest.approx(review.DRAWN * 0.15, abs=1e-4)
+    entry = Correction("0", "0", (), "", "", wrong=0.3, doubt=0.2)
+    given = {str(number): entry for number in range(review.ENOUGH)}
+    by_hand = Corrected(Corrections(tmp_path), given, (), ())
+    with mock.patch.object(review, "corrected", return_value=by_hand):
+        told = review.coverage(context, bare)
+    assert told["basis"] == "corrections"
+    assert told["rows"][0]["wrong"] == pytest.approx(1.5 * 0.15)
 
 
 def test_confidences_are_stored_in_8_bits(tmp_path: Path) -> None:

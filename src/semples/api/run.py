@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from semples.run.context import Context
 from semples.run.names import LAST, cams_name
 from semples.run.photos import Source
 from semples.run.pipeline import Figures, Outcome, StepStatus
+
+if TYPE_CHECKING:
+    from semples.generators.base import Generator
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -114,6 +117,12 @@ class Run:
         names = self.context.dataset.classes.names
         return _ByPhoto(self._ids, lambda id: {names[index]: values for index, values in store.read(id).items()})
 
+    def generator(self, stage: str = LAST) -> Generator:
+        """The mask generator as a finished stage left it: `warmup`, `matching` or `refinement`. Raises UserError."""
+        from semples.run.models import generator_in
+
+        return generator_in(self.context.folder(stage), self.context.dataset.classes)
+
     @property
     def labels(self) -> Mapping[str, NDArray[np.uint8]]:
         """Label maps by photo: uint8 (H,W), 0 background, class k as k + 1, 255 left open."""
@@ -138,8 +147,8 @@ class Run:
         return tuple(item.id for item in self.context.dataset.items)
 
     def item(self, id: str) -> Item:
-        """A photo of the run by its id."""
-        return next(item for item in self.context.dataset.items if item.id == id)
+        """A photo of the run by its id, with its mask where it has one."""
+        return next(item for item in self.dataset.items if item.id == id)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
@@ -86,9 +87,24 @@ def sweep(place: Path) -> None:
             os.close(lock)
 
 
-def build_app(model: Model, *, name: str, limits: Limits, hosts: Sequence[str], folder: Path) -> FastAPI:
+@dataclass(frozen=True)
+class Made:
+    """A page, what it looks like (CSS, and a script for its head), and the limits of what is sent to it."""
+
+    build: Callable[[Path], gr.Blocks]
+    css: str = CSS
+    head: str = SCRIPT
+    limits: Limits = field(default_factory=Limits)
+
+
+def page_of(model: Model, *, name: str, limits: Limits) -> Made:
+    """The page of a model."""
+    return Made(lambda folder: build_page(model, name=name, limits=limits, folder=folder), limits=limits)
+
+
+def build_app(made: Made, *, hosts: Sequence[str], folder: Path) -> FastAPI:
     """The web application. `hosts`: names of this server that requests may carry, `*` for any."""
-    page = build_page(model, name=name, limits=limits, folder=folder)
+    page, limits = made.build(folder), made.limits
     guards = [
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
         Middleware(Guard, folder=folder, most=limits.bytes, events=lambda: page.fns),
@@ -107,8 +123,8 @@ def build_app(model: Model, *, name: str, limits: Limits, hosts: Sequence[str], 
         pwa=False,
         mcp_server=False,
         theme=gr.themes.Default(primary_hue="blue", font=FONT, font_mono=FONT),
-        css=CSS,
-        head=SCRIPT,
+        css=made.css,
+        head=made.head,
     )
 
 
@@ -120,9 +136,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from None
 
 
-def make_server(model: Model, *, name: str, limits: Limits, host: str, folder: Path) -> uvicorn.Server:
+def make_server(made: Made, *, host: str, folder: Path) -> uvicorn.Server:
     """What answers on a socket that listens on `host`."""
-    app = build_app(model, name=name, limits=limits, hosts=LOCAL if host in LOCAL else ["*"], folder=folder)
+    app = build_app(made, hosts=LOCAL if host in LOCAL else ["*"], folder=folder)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE
     )
@@ -144,12 +160,12 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(model: Model, sock: socket.socket, *, name: str, limits: Limits) -> None:
+def serve(made: Made, sock: socket.socket) -> None:
     """Answer until the program is interrupted."""
     with private_folder() as folder:
         try:
             host = sock.getsockname()[0]
-            server = make_server(model, name=name, limits=limits, host=host, folder=folder)
+            server = make_server(made, host=host, folder=folder)
             with _ended_by_signals(server):
                 server.run(sockets=[sock])
         except KeyboardInterrupt:

@@ -171,7 +171,7 @@ def label(
     *,
     threshold: float | None = None,
     class_thresholds: ClassThresholds = [],  # noqa: B006 (cyclopts shows the default)
-    select: Literal["auto", "fixed", "ground-truth"] | None = None,
+    select: Literal["auto", "fixed", "ground-truth", "corrections"] | None = None,
     method: str | None = None,
     review: int | None = None,
     cams: Path | None = None,
@@ -193,12 +193,13 @@ def label(
         another threshold for one class, `name=value`, beside --threshold; may be repeated.
     select
         where the threshold comes from without --threshold: auto (photos and tags), fixed (the recipe), ground-truth
-        (pixel masks).
+        (pixel masks), corrections (photos that people have corrected).
     method
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
         proposals; regions+crf: both; another label method, or NAME+crf (`semples methods` lists them).
     review
-        list this many photos that are most worth a human look, the least certain first.
+        list this many photos that are most worth a human look, the least certain first, without those corrected
+        already; and for which share of the photos the maps can be taken as they are.
     cams
         folder with CAMs from elsewhere (compact or published .npy), with a set threshold; found by a photo's path or,
         where only one fits, by its name. Regions are superpixels unless `--set regions.model=` names a SAM.
@@ -211,7 +212,7 @@ def label(
     """
     from semples import terminal
     from semples.core.files import write_json
-    from semples.inspect.review import most_worth_a_look
+    from semples.inspect.review import coverage, listed, look
     from semples.run import pipeline
     from semples.run.label_maps import superpixels_unless_named
     from semples.run.threshold import step_before, thresholds_of_classes
@@ -253,10 +254,11 @@ def label(
     if context.is_main:
         terminal.print_labels(context)
     if review is not None:
-        entries = most_worth_a_look(context, count=review)
+        looked = look(context)
+        entries, sure = listed(looked, count=review), coverage(context, looked)
         if json is not None:
-            write_json(json, entries)
-        terminal.print_review(context, entries)
+            write_json(json, {"photos": entries, "coverage": sure})
+        terminal.print_review(context, entries, sure)
     if context.processes > 1:
         context.engine.stop()
 

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 from semples.core.errors import UserError
+from semples.core.files import write_text
+from semples.core.plain import plain
 from semples.core.registry import Registry
 from semples.core.schema import merge
 from semples.export.base import Exporter
@@ -40,6 +42,9 @@ EXPORTERS: Registry[Any] = Registry(
     },
     base=Exporter,
 )
+
+
+CORRECTED = "corrected.md"  # no suffix that readers of annotations look at
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,16 @@ def export_labels(name: str, source: ExportSource, out: Path | str, **options: A
         raise UserError(f"{source.dataset.root}: no photo to export")
     with new_folder(Path(out).expanduser()) as folder:
         remarks = chosen.export(source, folder, settings)
+        if source.corrected:
+            write_text(folder / CORRECTED, _corrected(source))
+            remarks = (*remarks, f"{len(source.corrected)} photos are corrected by hand, listed in {CORRECTED}")
     return Exported(name, Path(out), len(source.dataset.items), remarks)
+
+
+def _corrected(source: ExportSource) -> str:
+    """The photos whose label maps a person has corrected, as a list."""
+    lines = "".join(f"- {plain(source.photo_names[id])}\n" for id in source.corrected)
+    return f"Label maps of these photos were corrected by hand, all others were made from tags:\n\n{lines}"
 
 
 def about(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -29,7 +29,8 @@ class ExportSource:
     """Photos and the folder with a label map `ID.png` for each.
 
     `sizes` holds each photo's (width, height) by id; None: they are read from the photos. `cams` and `threshold`, the
-    background threshold of the label maps, serve formats that hold CAMs.
+    background threshold of the label maps, serve formats that hold CAMs. `corrected`: label maps of photos that a
+    person has corrected, by id, in place of those in the folder.
     """
 
     dataset: TaggedDataset
@@ -37,6 +38,7 @@ class ExportSource:
     sizes: Mapping[str, tuple[int, int]] | None = None
     cams: CamStore | None = None
     threshold: float = THRESHOLD
+    corrected: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def size(self, item: Item) -> tuple[int, int]:
         """(width, height) of a photo once upright."""
@@ -45,9 +47,10 @@ class ExportSource:
     def label_map(self, item: Item) -> NDArray[np.uint8]:
         """(H, W) uint8 labels of the photo's size: 0 background, class k is k + 1, 255 ignore. Raises UserError."""
         path = self.labels / f"{item.id}.png"
-        if not path.is_file():
+        by_hand = self.corrected.get(item.id)
+        if by_hand is None and not path.is_file():
             raise UserError(f"{path}: no such label map; make the labels of all photos first (`semples label RUN`)")
-        labels = read_label_png(path)
+        labels = read_label_png(path) if by_hand is None else by_hand
         width, height = self.size(item)
         if labels.shape != (height, width):
             raise UserError(
@@ -98,6 +101,7 @@ class ExportSource:
 
 def source_of_run(context: Context, *, labels: Path | None = None, cams: Path | None = None) -> ExportSource:
     """The photos of a run with its label maps and CAMs, or those of the folders `labels` and `cams`."""
+    from semples.run.corrections import corrected
     from semples.run.photos import DATASET, photo_sizes
 
     folder = context.folder("data")
@@ -112,6 +116,7 @@ def source_of_run(context: Context, *, labels: Path | None = None, cams: Path | 
         sizes=photo_sizes(folder),
         cams=CamStore(cams or context.folder("cams")),
         threshold=_threshold(context),
+        corrected={} if labels is not None else corrected(context),
     )
 
 

@@ -130,9 +130,12 @@ def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
         if all(key.startswith(step.notes) for key in keys):
             reopen(folder, {"reads": {key: value for key, value in manifest["reads"].items() if key not in keys}}, [])
             return True
-    elif keep and reads is not None and not changed(context, reads, step.facts):
-        sweep(folder)
-        return True
+    elif keep and manifest is None and reads is not None:
+        keys = changed(context, reads, step.facts)
+        if all(key.startswith(step.notes) for key in keys):
+            sweep(folder)
+            note_reads(folder, {key: value for key, value in reads.items() if key not in keys})
+            return True
     empty(folder)
     note_reads(folder, {})
     return False

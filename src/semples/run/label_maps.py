@@ -154,6 +154,12 @@ def has_labels(folder: Path, item: Item) -> bool:
     return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
 
 
+def write_corrected(folder: Path, item: Item, labels: NDArray[np.uint8]) -> None:
+    """A photo's labels (H,W) as a person has corrected them, in place of those that are made; sure of every pixel."""
+    write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", np.ones(labels.shape, np.float32))
+    write_label_png(folder / f"{item.id}.png", labels)
+
+
 def write_labels(
     items: Sequence[Item],
     inputs: Inputs,

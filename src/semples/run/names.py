@@ -9,6 +9,7 @@ LAST = "refinement"  # the stage whose CAMs become label maps
 LEARNED = "prompting"  # the stage that learns backgrounds
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
+BY_CORRECTIONS, BY_CORRECTIONS_FILE = "corrected", "corrected.json"  # the threshold that corrected photos choose
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
 
 

@@ -51,7 +51,7 @@ def with_masks(dataset: TaggedDataset, listing: TaggedDataset) -> TaggedDataset:
 def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     """What identifies photos, tags and classes: the content of every photo, wherever it lies. Masks are apart, since
     only scores depend on them."""
-    digests = _Digests(seen, save=save)
+    digests = Digests(seen, save=save)
     photos = [
         [item.id, item.tags, digests.of(item.photo)]
         for item in track(dataset.items, label="looking for changed photos")
@@ -62,7 +62,7 @@ def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
 
 def masks_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     """What identifies the masks of a dataset, by their content."""
-    digests = _Digests(seen, save=save)
+    digests = Digests(seen, save=save)
     masks = [[item.id, digests.of(item.mask)] for item in dataset.items if item.mask is not None]
     digests.close()
     return _digest(masks)
@@ -147,7 +147,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-class _Digests:
+class Digests:
     """SHA-256 of files, remembered by path, size and time of change."""
 
     def __init__(self, path: Path, *, save: bool) -> None:

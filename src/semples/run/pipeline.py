@@ -15,6 +15,7 @@ from semples.labels.make import make_label_method
 from semples.recipe import Recipe
 from semples.run import graph
 from semples.run.context import Context
+from semples.run.corrections import Corrections
 from semples.run.epochs import check_epochs
 from semples.run.folder import RECIPE, RUN, lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
@@ -27,7 +28,7 @@ from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import data, regions, segmenter, selection, train
+from semples.run.steps import corrected, data, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
 from semples.run.threshold import check_selection
 
@@ -61,6 +62,7 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
         regions.step(),
         selection.step(),
         label_steps.curve_step(),
+        corrected.step(),
         label_steps.labels_step(),
         label_steps.scores_step(),
     ]
@@ -92,6 +94,8 @@ def run(
     if "labels" in chosen:
         check_selection(context)
         check_names(context.listing.items)
+    if "corrected" in chosen and not Corrections.of(context.out).now:
+        raise UserError(corrected.NEEDS)
     for name in chosen:
         if name in TRAINED:
             check_epochs(context, name)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.recipe import Recipe
-from semples.run.names import CURVE, CURVE_FILE, SELECTION, SELECTION_FILE
+from semples.run.names import BY_CORRECTIONS, BY_CORRECTIONS_FILE, CURVE, CURVE_FILE, SELECTION, SELECTION_FILE
 
 if TYPE_CHECKING:
     from semples.run.context import Context
@@ -43,7 +43,7 @@ def check_selection(context: Context) -> None:
 
 def step_before(recipe: Recipe) -> str | None:
     """The step that finds the threshold; None where the recipe says it."""
-    return {"auto": SELECTION, "ground-truth": CURVE}.get(recipe.labels.select)
+    return {"auto": SELECTION, "ground-truth": CURVE, "corrections": BY_CORRECTIONS}.get(recipe.labels.select)
 
 
 def chosen_threshold(work: Work) -> Chosen:
@@ -60,6 +60,8 @@ def chosen_threshold(work: Work) -> Chosen:
         if not curve.is_file():
             raise UserError(NEEDS_MASKS)
         return Chosen(float(read_json(curve)["best"]["threshold"]))
+    if select == "corrections":
+        return Chosen(float(read_json(work.step(BY_CORRECTIONS) / BY_CORRECTIONS_FILE)["threshold"]))
     stored = read_json(work.step(SELECTION) / SELECTION_FILE)
     if not work.setting("labels.per_class"):
         return Chosen(float(stored["threshold"]))

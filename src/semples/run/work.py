@@ -24,6 +24,7 @@ from semples.recipe import Recipe
 from semples.run import photos, records
 from semples.run.advice import that_makes
 from semples.run.context import Context
+from semples.run.corrections import Corrected, corrected, corrections_fact
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ def masks_fact(context: Context) -> str:
     return photos.masks_digest(context.scored_dataset, context.out / photos.SEEN, save=context.is_main)
 
 
-FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact}
+FACTS: dict[str, Fact] = {"photos": photos_fact, "masks": masks_fact, "corrections": corrections_fact}
 
 
 @dataclass
@@ -126,6 +127,12 @@ class Work:
         self.step("data")
         self.fact("masks")
         return self.context.scored_dataset
+
+    @property
+    def corrected(self) -> Corrected:
+        """Label maps of the photos that a person has corrected."""
+        self.fact("corrections")
+        return corrected(self.context, self.dataset)
 
     @property
     def fingerprint(self) -> str:

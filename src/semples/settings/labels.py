@@ -25,10 +25,10 @@ class LabelSettings:
         high=1,
         source="own choice, the middle of the published search range",
     )
-    select: Literal["auto", "fixed", "ground-truth"] = setting(
+    select: Literal["auto", "fixed", "ground-truth", "corrections"] = setting(
         "auto",
-        "where the threshold comes from: photos and tags (see `selection`), the setting above, or the best by pixel "
-        "masks (which weak labels lack)",
+        "where the threshold comes from: photos and tags (see `selection`), the setting above, the best by pixel masks "
+        "(which weak labels lack), or the best by the photos that people have corrected (`semples correct`)",
         source="own choice; published program: ground-truth",
     )
     per_class: bool = setting(

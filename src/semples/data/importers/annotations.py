@@ -48,7 +48,7 @@ class Entry:
     """The things on one photo. `where` it is told, the `photo` as written there, `size` (width, height) if told.
 
     `also` are other names to look for where there is no photo of that name. `fault`: why the things are not all known;
-    the photo is then set aside, since its tags would be wrong.
+    the photo is then set aside, since its tags would be wrong. `unseen`: because nobody has annotated it yet.
     """
 
     where: str
@@ -58,6 +58,7 @@ class Entry:
     also: tuple[str, ...] = ()
     fault: str = ""
     mask: MaskFile | None = None
+    unseen: bool = False
 
 
 @dataclass(frozen=True)

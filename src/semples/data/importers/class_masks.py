@@ -36,7 +36,7 @@ class ClassMasks(Importer):
             raise UserError(f"{source.path}: no folder of masks with the names of photos and a list of their classes")
         root, every = source.masks
         masks = [path for path in every if path.startswith(f"{folder}/")]
-        told = _told_photos(source.root / NAMES)
+        told = told_photos(source.root / NAMES)
         values: dict[str, frozenset[int]] = {}
         problems: list[Problem] = []
         for path in masks:
@@ -68,7 +68,7 @@ def _folder(source: Source) -> str | None:
     """The folder whose masks have the names of most photos."""
     folders: dict[str, int] = defaultdict(int)
     finder = PhotoFinder(source.photos)
-    told = _told_photos(source.root / NAMES)
+    told = told_photos(source.root / NAMES)
     for path in source.masks[1]:
         if posixpath.splitext(path)[1].casefold() in (".png", ".bmp", ".tif", ".tiff", ".gif"):
             name = stem(posixpath.basename(path))
@@ -101,7 +101,7 @@ def _names(source: Source, listed: LabelList, values: dict[str, frozenset[int]],
     )
 
 
-def _told_photos(path: Path) -> dict[str, str]:
+def told_photos(path: Path) -> dict[str, str]:
     """The photo that each mask's name stands for, as `semples export` tells it (`name,id`)."""
     if not path.is_file():
         return {}

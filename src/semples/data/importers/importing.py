@@ -120,7 +120,7 @@ class _Job:
         root = path if path.is_dir() else path.parent
         source = Source(path, photo_root or root, self.predictions, self._inside(root, photo_root or root))
         try:
-            name, importer, notes = _choose(source, self.format)
+            name, importer, notes = choose_importer(source, self.format)
             named = importer.photo_root(source) if photo_root is None else None
             if named is not None:
                 source = Source(path, named, self.predictions, self._inside(root, named))
@@ -146,7 +146,7 @@ class _Job:
             raise UserError(f"{shown}: names no class")
         used = {tag for photo in merged.photos for tag in photo.tags}
         names = tuple(tag for tag in names if tag in used or not odd_names([tag]))
-        names, left_out = _without_background(names, merged)
+        names, left_out = without_background(names, merged)
         classes = ClassList(names)
         placed = place_photos(merged.photos, source.photo_root, self.out)
         drawn = write_masks(merged.photos, placed, self.out, classes) if self.masks else None
@@ -169,7 +169,7 @@ class _Job:
         )
 
 
-def _without_background(names: tuple[str, ...], merged: Merged) -> tuple[tuple[str, ...], list[str]]:
+def without_background(names: tuple[str, ...], merged: Merged) -> tuple[tuple[str, ...], list[str]]:
     """The classes without one called background, whose things are left out of all photos; and a note of it."""
     kept = tuple(name for name in names if name.casefold() != BACKGROUND)
     if not kept or len(kept) == len(names):
@@ -194,7 +194,7 @@ class _Outside:
         return self._out is not None and path.resolve().is_relative_to(self._out)
 
 
-def _choose(source: Source, wanted: str | None) -> tuple[str, Importer, list[str]]:
+def choose_importer(source: Source, wanted: str | None) -> tuple[str, Importer, list[str]]:
     """The reader that is asked for, or the first that recognises the files; and what else they look like."""
     if wanted is not None:
         importer = IMPORTERS.load(wanted)()

@@ -47,7 +47,7 @@ class LabelStudio(Importer):
             if results is None:
                 unseen = "a model's prediction alone" if records(task.get("predictions")) else "not annotated"
                 predicted += [photo] if records(task.get("predictions")) else []
-                entries.append(Entry(where, photo, also=also, fault=f"{unseen}; annotate it, or skip it"))
+                entries.append(Entry(where, photo, also=also, fault=f"{unseen}; annotate it, or skip it", unseen=True))
                 continue
             entries.append(_entry(where, photo, also, results, leaves, problems))
         if predicted and all(entry.fault for entry in entries):

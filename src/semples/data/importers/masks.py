@@ -41,7 +41,7 @@ def write_masks(photos: Sequence[Photo], placed: Mapping[str, str], out: Path, c
     problems: list[Problem] = []
     for photo in track(photos, label="masks"):
         try:
-            labels = _labels(photo, out / placed[photo.path], numbers)
+            labels = labels_of(photo, out / placed[photo.path], numbers)
         except (OutlineError, PhotoError) as reason:
             problems.append(Problem(photo.where, f"{photo.path}: no mask; {reason}"))
             continue
@@ -51,8 +51,11 @@ def write_masks(photos: Sequence[Photo], placed: Mapping[str, str], out: Path, c
     return Drawn(written, tuple(problems))
 
 
-def _labels(photo: Photo, path: Path, numbers: Mapping[str, int]) -> NDArray[np.uint8] | None:
-    """(H, W) uint8, None where nothing tells a mask. Raises OutlineError and PhotoError."""
+def labels_of(photo: Photo, path: Path, numbers: Mapping[str, int]) -> NDArray[np.uint8] | None:
+    """A photo's label map (H, W) uint8 by the classes' `numbers`; None where nothing tells one.
+
+    Raises OutlineError and PhotoError.
+    """
     if photo.assumed:
         return None
     if photo.mask is not None:

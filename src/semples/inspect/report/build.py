@@ -25,6 +25,7 @@ from semples.inspect.report.levels import LEVELS
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
 from semples.run.advice import go_on
 from semples.run.context import Context
+from semples.run.corrections import corrected
 from semples.run.names import cams_name
 from semples.run.photos import DATASET
 
@@ -58,7 +59,8 @@ def render(context: Context, *, limit: int) -> str:
     threshold = facts.used_threshold(context)
     stores = stages_with_cams(context)
     labels = context.folder("labels") if threshold["made"] else None
-    gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"]), limit=limit)
+    by_hand = corrected(context)
+    gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"], by_hand), limit=limit)
     curves = facts.curves(context)
     script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)

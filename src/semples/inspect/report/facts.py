@@ -15,6 +15,7 @@ from semples.inspect.words import nearest_words
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.corrections import corrected
 from semples.run.models import PROMPTS
 from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
 from semples.run.steps import labels as label_steps
@@ -27,6 +28,7 @@ SELECTED = {
     "auto": "chosen from photos and tags",
     "fixed": "set in the recipe",
     "ground-truth": "best by pixel masks: this run has used pixel labels",
+    "corrections": "best by photos that people have corrected",
 }
 DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
 DEMO_WORDS = "demo_words.txt"
@@ -63,6 +65,7 @@ def run_facts(context: Context) -> dict[str, Any]:
         "steps": steps,
         "states": _unfinished(statuses),
         "photos": len(dataset.items),
+        "corrected": len(corrected(context)),
         "untagged": sum(not item.tags for item in dataset.items),
         "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
         "problem_count": len(dataset.problems),

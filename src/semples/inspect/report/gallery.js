@@ -87,7 +87,7 @@ const watcher = new IntersectionObserver((entries) => {
 cards.forEach((card) => watcher.observe(card));
 
 function note(photo) {
-  const figures = [];
+  const figures = photo.corrected ? ["corrected by hand"] : [];
   if (photo.iou !== null) figures.push(`IoU ${photo.iou.toFixed(0)}`);
   if (photo.certainty !== null) figures.push(`certain ${(100 * photo.certainty).toFixed(0)} %`);
   return figures.join(" · ") || "no tag";

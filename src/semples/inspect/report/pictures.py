@@ -43,6 +43,7 @@ class Sources:
     stores: Mapping[str, CamStore]
     labels: Path | None
     threshold: float
+    corrected: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def last(self) -> CamStore:
@@ -150,7 +151,7 @@ def _rank_all(sources: Sources, items: Iterable[Item]) -> dict[str, Rank]:
 
 def _rank(sources: Sources, item: Item) -> Rank:
     cams = _cams(sources.last, item) if sources.stores else None
-    truth, labels = _truth(sources.dataset, item), _labels(sources.labels, item)
+    truth, labels = _truth(sources.dataset, item), _labels(sources, item)
     if labels is None and cams:
         shape = next(iter(cams.values())).shape
         labels = label_map(cams, (shape[0], shape[1]), threshold=sources.threshold)
@@ -205,7 +206,7 @@ def _encode(
         gallery.reduced |= size != photo.size
         small = photo if shown == photo.size else photo.resize(shown, Image.Resampling.LANCZOS)
         cams = {stage: _resized(_cams(store, item), size) for stage, store in sources.stores.items()}
-        truth, labels = _truth(sources.dataset, item), _labels(sources.labels, item)
+        truth, labels = _truth(sources.dataset, item), _labels(sources, item)
         entry: dict[str, Any] = {
             "id": item.id,
             "tags": list(item.tags),
@@ -217,6 +218,7 @@ def _encode(
             "truth": None if truth is None else data_uri(Image.fromarray(_nearest(truth, size)), lossless=True),
             "certainty": ranks[item.id].certainty,
             "iou": ranks[item.id].iou,
+            "corrected": item.id in sources.corrected,
         }
         gallery.photos.append(entry)
         used += _text_bytes(entry)
@@ -305,8 +307,10 @@ def _truth(dataset: TaggedDataset, item: Item) -> NDArray[np.uint8] | None:
         return None
 
 
-def _labels(folder: Path | None, item: Item) -> NDArray[np.uint8] | None:
-    path = None if folder is None else folder / f"{item.id}.png"
+def _labels(sources: Sources, item: Item) -> NDArray[np.uint8] | None:
+    if item.id in sources.corrected:
+        return sources.corrected[item.id]
+    path = None if sources.labels is None else sources.labels / f"{item.id}.png"
     return None if path is None or not path.is_file() else read_label_png(path)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.data.dataset import TaggedDataset
-from semples.run.label_maps import has_labels, write_labels
+from semples.data.dataset import TaggedDataset, with_items
+from semples.run.label_maps import has_labels, write_corrected, write_labels
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import CURVE_FILE, LAST, cams_name, curve_name
 from semples.run.photos import photo_sizes
@@ -18,6 +19,8 @@ from semples.run.threshold import chosen_threshold
 from semples.run.work import Work
 
 SCORES = "scores.json"
+CORRECTED = "corrected.json"  # beside the label maps: photos whose maps a person has corrected
+CORRECTIONS = "fact:corrections"
 
 
 def curve_step(stage: str = LAST) -> Step:
@@ -44,7 +47,8 @@ def curve_step(stage: str = LAST) -> Step:
 
 def labels_step() -> Step:
     """Label maps at the background threshold."""
-    return Step("labels", "label maps", ("data", "cams", "regions", "selection", "curve"), _run_labels)
+    needs = ("data", "cams", "regions", "selection", "curve", "corrected")
+    return Step("labels", "label maps", needs, _run_labels, version=2, notes=(CORRECTIONS,))
 
 
 def scores_step() -> Step:
@@ -57,20 +61,49 @@ def _run_labels(work: Work) -> dict[str, Any]:
     method, inputs, dataset = label_method(work), label_inputs(work), work.dataset
     sizes = photo_sizes(work.step("data"))
     mine = dataset.items[work.rank :: work.processes]
+    given = work.corrected
+    before = corrected_in(work.folder)
+    work.wait()
+    _note_corrected(work, before | set(given))  # cut from here on, what is not corrected any more is made again
+    stale = before - set(given)
     write_labels(
-        [item for item in mine if not has_labels(work.folder, item)],
+        [item for item in mine if item.id not in given and (item.id in stale or not has_labels(work.folder, item))],
         inputs,
         work.folder,
         method=method,
         thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
     )
-    return {
-        "photos": len(dataset.items),
-        "method": work.setting("labels.method"),
-        "threshold": chosen.threshold,
-        "select": work.setting("labels.select"),
-    } | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
+    for item in mine:
+        if item.id in given:
+            write_corrected(work.folder, item, given[item.id])
+    work.wait()
+    _note_corrected(work, set(given))
+    return (
+        {
+            "photos": len(dataset.items),
+            "method": work.setting("labels.method"),
+            "threshold": chosen.threshold,
+            "select": work.setting("labels.select"),
+        }
+        | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
+        | ({"corrected": len(given)} if given else {})
+    )
+
+
+def corrected_in(folder: Path) -> set[str]:
+    """Ids of the photos whose map in the folder of label maps was corrected by a person."""
+    path = folder / CORRECTED
+    return set(read_json(path)) if path.is_file() else set()
+
+
+def _note_corrected(work: Work, ids: set[str]) -> None:
+    if not work.is_main:
+        return
+    if ids:
+        write_json(work.folder / CORRECTED, sorted(ids))
+    else:
+        (work.folder / CORRECTED).unlink(missing_ok=True)
 
 
 def _run_scores(work: Work) -> dict[str, Any]:
@@ -78,14 +111,21 @@ def _run_scores(work: Work) -> dict[str, Any]:
     folder = work.step("labels")
     if not work.is_main:
         return {}
+    by_hand = corrected_in(folder)
+    dataset = with_items(dataset, [item for item in dataset.items if item.id not in by_hand])
     scores = score_labels(dataset, folder, unusable=unusable)
     if scores is None:
-        return _counted(dataset, unusable)
+        return _counted(dataset, unusable) | _left_out(by_hand)
     curve = read_json(work.step("curve") / CURVE_FILE)
     made = result_of(folder)
     labels = {"threshold": made["threshold"], "select": made["select"], **scores.as_json(dataset.classes.names)}
     write_json(work.folder / SCORES, {"labels": labels, "cams": curve})
-    return _counted(dataset, unusable) | {"miou": scores.miou, "threshold": made["threshold"]}
+    return _counted(dataset, unusable) | {"miou": scores.miou, "threshold": made["threshold"]} | _left_out(by_hand)
+
+
+def _left_out(by_hand: set[str]) -> dict[str, Any]:
+    """Corrected photos say nothing of the maps that are made, and may have chosen their threshold."""
+    return {"corrected_left_out": len(by_hand)} if by_hand else {}
 
 
 def _counted(dataset: TaggedDataset, unusable: list[str]) -> dict[str, Any]:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from semples.segmenter.package import Card
     from semples.segmenter.views import LabelFolder
 
-HOW = {"auto": "chosen from photos and tags", "ground-truth": "chosen with pixel masks"}  # the threshold
+HOW = {
+    "auto": "chosen from photos and tags",
+    "ground-truth": "chosen with pixel masks",
+    "corrections": "chosen by corrected photos",
+}  # the threshold
 SET_ASIDE = "set_aside.json"  # photos of given folders that cannot be read
 ABOUT = "the segmenter learns from the label maps"
 NOTES = ("setting:segmenter.predict.", "setting:crf.")  # how it is used later: written beside the weights, not learned
