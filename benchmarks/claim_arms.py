@@ -217,7 +217,7 @@ class Bench:
             dataset=context.dataset,
             tags=tag_matrix(context.dataset),
             augment=recipe.refinement.augment,
-            size=recipe.generator.image_size,
+            size=generator.view_side(recipe.generator.image_size),
             mean=generator.mean,
             std=generator.std,
             seed=recipe.run.seed,

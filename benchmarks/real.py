@@ -147,7 +147,7 @@ def warm_up(split: Split) -> dict[str, Any]:
         dataset=split.photos,
         tags=tag_matrix(split.photos),
         augment=WARMUP.augment,
-        size=GENERATOR.image_size,
+        size=model.view_side(GENERATOR.image_size),
         mean=model.mean,
         std=model.std,
         seed=split.seed,

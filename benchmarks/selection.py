@@ -141,11 +141,12 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
     settings, folder = recipe.refinement, context.folder("refinement")
     work = Work(context, "refinement", folder, needs=("data", *type(settings).NEEDS))
     task = STAGES.load(settings.kind).of_run(RunParts(work), settings)
-    epochs = Epochs(work, settings, task.generator)
+    count = int(settings.epochs)
+    epochs = Epochs(work, settings, task.generator, count=count)
     score = epochs._miou()
     task.eval()
     miou = []
-    for epoch in range(1, recipe.refinement.epochs + 1):
+    for epoch in range(1, count + 1):
         epochs._load(epoch)
         miou.append(round(score(), 3))
     agreement = read_json(folder / SCORES)["scores"]

@@ -43,20 +43,20 @@ def texts(path: Path) -> Iterator[str]:
                 for part in node.values
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | docs:
-            yield node.value
+            yield node.value.removeprefix("semples ")  # the name of a program, not a sentence that advises it
 
 
 def advised() -> dict[str, str]:
     """Every advised command, and the module that advises it."""
     commands = {name for name in app if not name.startswith("-")}
-    found = {}
+    lines = {}
     for path in sorted(SOURCE.rglob("*.py")):
         for text in texts(path):
             for whole, loose in COMMAND.findall(text):
                 line = whole or END.sub("", loose)
                 if line.split()[0] in commands:
-                    found[line] = path.relative_to(SOURCE).as_posix()
-    return found
+                    lines[line] = path.relative_to(SOURCE).as_posix()
+    return lines
 
 
 ADVISED = advised()

@@ -19,6 +19,7 @@ from semples.commands.correct import correct
 from semples.commands.data import data_app
 from semples.commands.methods import methods
 from semples.commands.segment import segment_app
+from semples.commands.words import words
 from semples.core.disk import trouble
 from semples.core.errors import Note, UserError
 from semples.core.plain import plain
@@ -42,6 +43,7 @@ app.command(results.report)
 app.command(methods)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
+data_app.command(words)
 app.command(data_app)
 app.command(segment_app)
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from semples.core.errors import UserError
 from semples.core.files import read_file
-from semples.core.idle import refuse_idle
+from semples.core.idle import keys_of, refuse_idle
+from semples.core.plain import short
 from semples.core.safeyaml import load_yaml
-from semples.core.schema import kinded, merge, parse_override, setting
+from semples.core.schema import kinded, leaves, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
 from semples.settings.features import FeatureSettings, VisionFeatureSettings
@@ -88,6 +89,9 @@ class Recipe:
 
     name: str = setting("voc", "what the recipe is called", neutral=True)
     about: str = setting("", "one line on what it is for", neutral=True)
+    base: str = setting(
+        "", "shipped recipe that this one changes: its values hold wherever the file says nothing", neutral=True
+    )
     data: DataSettings = field(default_factory=DataSettings)
     generator: GeneratorSettings = kinded(WeakTrSettings, classes=GENERATORS.settings_of)
     judge: JudgeSettings = kinded(ClipSettings, classes=JUDGES.settings_of)
@@ -126,17 +130,40 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     tree = load_yaml(text, where=where) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    recipe = override(merge(Recipe(), tree, where=where, stored=True), overrides)
-    refuse_idle(recipe, where=where)
-    return recipe
+    recipe = merge(_base(tree.get("base", ""), where=where), tree, where=where, stored=True)
+    if source not in recipe_names():  # shipped ones say some values for those who change the others
+        refuse_idle(recipe, set(keys_of(tree)), where=where, passes=_shipped)
+    return override(recipe, overrides)
+
+
+def _shipped(key: str, value: Any) -> bool:
+    """Whether a shipped recipe says this; so does, then, a file with all settings of a run."""
+    said = list(value) if isinstance(value, tuple) else value
+    return any((key, said) in leaves(load_recipe(name)) for name in recipe_names())
+
+
+def _base(name: Any, *, where: str) -> Recipe:
+    """What a recipe starts from: the shipped recipe that it calls its base, or the defaults."""
+    if name == "":
+        return Recipe()
+    if name not in recipe_names():
+        raise UserError(f"{where}: base {short(name)} is no shipped recipe; these are {', '.join(recipe_names())}")
+    if name == where.removeprefix("recipe "):
+        raise UserError(f"{where}: a recipe cannot be its own base")
+    return load_recipe(name)
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
-    before = recipe
+    said = set[str]()
     for text in overrides:
-        recipe = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
-    refuse_idle(recipe, where="--set", before=before)
+        tree = parse_override(text)
+        changed = merge(recipe, tree, where=f"--set {text[:80]}")
+        said |= set(keys_of(tree))
+        if changed.base != recipe.base:
+            raise UserError(f"--set {text[:80]}: a base stands in a recipe file; choose a recipe with --recipe")
+        recipe = changed
+    refuse_idle(recipe, said, where="--set")
     return recipe
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
     from semples.run.correcting import Taken
+    from semples.run.words import WordsReport
 
 SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -326,6 +327,39 @@ def print_words(nearest: dict[str, list[dict[str, Any]]]) -> None:
     for name, words in nearest.items():
         table.add_row(cell(name), cell(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
     console.print(table)
+
+
+def print_known_words(report: WordsReport) -> None:
+    """One row a class: how well its word is known, what it is taken for, and other words; then a line on what to do."""
+    table = Table("class", "word", "photos", "tells from the rest", "several templates", "taken for", "verdict")
+    for entry in report.classes:
+        figures = [
+            "-" if value is None else f"{100 * value:.0f} %" for value in (entry.auc, entry.averaged, entry.error)
+        ]
+        others = ", ".join(f"{name} {100 * share:.0f} %" for name, share in entry.taken_for)
+        shown = figures[0] if entry.auc is None else f"{figures[0]} ± {figures[2]}"
+        table.add_row(
+            cell(entry.name), cell(entry.word), str(entry.photos), shown, figures[1], cell(others), entry.grade
+        )
+    console.print(table)
+    tried = [(entry, other) for entry in report.classes for other in entry.tried]
+    if tried:
+        words = Table("class", "word tried", "tells from the rest", "several templates", "")
+        best: dict[str, int] = {}
+        for entry, other in sorted(tried, key=lambda pair: (pair[0].name, -pair[1].auc)):
+            best[entry.name] = best.get(entry.name, 0) + 1
+            if best[entry.name] <= SHOWN_PROBLEMS or other.word == entry.better:
+                mark = "better, on photos it was not chosen by" if other.word == entry.better else ""
+                figures = [f"{100 * value:.0f} %" for value in (other.auc, other.averaged)]
+                words.add_row(cell(entry.name), cell(other.word), *figures, mark)
+        console.print(words)
+    for entry in report.classes:
+        if entry.grade in ("weak", "chance") or entry.better is not None:
+            say(entry.line(report.judge))
+    if report.can_try and not tried and any(entry.grade in ("weak", "chance") for entry in report.classes):
+        name = next(entry.name for entry in report.classes if entry.grade in ("weak", "chance"))
+        say(f"try describing words: --try {shlex.quote(f'{name}=first word;second word')}; a word for the surroundings "
+            "would teach the surroundings")  # fmt: skip
 
 
 def print_recipes() -> None:

@@ -69,9 +69,9 @@ def test_coverage_by_hand(tmp_path: Path) -> None:
     item = Item("a", tmp_path / "a.png", ())
     sure = [(0.9, 0.1, 0.0), (0.5, 0.3, 0.2), (0.7, 0.2, 0.1), (0.1, 0.8, 0.7)]
     measured = [review.Looked(item, certain, doubt, (), wrong) for certain, doubt, wrong in sure]
-    found = review.coverage(context, measured)
-    assert (found["basis"], found["photos"]) == ("masks", 4)
-    assert [(row["coverage"], row["photos"], row["wrong"]) for row in found["rows"]] == [
+    covered = review.coverage(context, measured)
+    assert (covered["basis"], covered["photos"]) == ("masks", 4)
+    assert [(row["coverage"], row["photos"], row["wrong"]) for row in covered["rows"]] == [
         (0.5, 2, 0.05), (0.6, 2, 0.05), (0.7, 3, 0.1), (0.8, 3, 0.1), (0.9, 4, 0.25), (1.0, 4, 0.25)
     ]  # fmt: skip
     bare = [replace(one, wrong=None) for one in measured]

@@ -1,8 +1,8 @@
-"""Settings that are set and count for nothing, because another setting of their group says so."""
+"""Settings that are set and count for nothing, because others of their group say so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -10,19 +10,20 @@ from semples.core.errors import UserError
 from semples.core.schema import condition
 
 
-def refuse_idle(settings: Any, *, where: str, before: Any = None) -> None:
-    """Raise UserError for a setting that differs from its default and counts for nothing.
+def refuse_idle(
+    settings: Any, said: Collection[str], *, where: str, passes: Callable[[str, Any], bool] = lambda key, value: False
+) -> None:
+    """Raise UserError for a setting that somebody has said, that is not as usual, and counts for nothing.
 
-    before: settings whose own such values pass, since somebody else is told of them.
+    said: dotted keys. passes: whether a value of a key may stand there all the same.
     """
-    known = dict[str, Any]() if before is None else {key: value for key, value, _ in idle(before)}
     for key, value, why in idle(settings):
-        if key not in known or known[key] != value:
+        if key in said and not passes(key, value):
             raise UserError(f"{where}: {key} is set but counts only where {why}; leave it out or change that too")
 
 
 def idle(settings: Any, *, usual: Any = None, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """(dotted key, value, where it would count) of all settings that are set to no purpose.
+    """(dotted key, value, where it would count) of all settings that are not as usual to no purpose.
 
     usual: the settings as they are where nothing is set.
     """
@@ -33,13 +34,22 @@ def idle(settings: Any, *, usual: Any = None, prefix: str = "") -> Iterator[tupl
         if is_dataclass(value):
             yield from idle(value, usual=default, prefix=f"{prefix}{entry.name}.")
         elif value != default and not _counts(settings, entry.metadata):
-            key, _, rest = condition(entry).partition(" ")
-            now = getattr(settings, key)
-            yield prefix + entry.name, value, f"{prefix}{key} {rest} (it is {now})"
+            yield prefix + entry.name, value, condition(entry, prefix=prefix)
+
+
+def keys_of(tree: Any, *, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of the values in nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from keys_of(value, prefix=f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _counts(settings: Any, metadata: Any) -> bool:
-    when, unless = metadata.get("when"), metadata.get("unless")
-    if when:
-        return getattr(settings, when[0]) in when[1]
-    return not unless or getattr(settings, unless[0]) not in unless[1]
+    def hold(pairs: Any) -> bool:
+        return all(getattr(settings, name) in values for name, values in pairs)
+
+    if metadata.get("when"):
+        return hold(metadata["when"])
+    return not metadata.get("unless") or not hold(metadata["unless"])

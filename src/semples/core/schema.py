@@ -20,6 +20,8 @@ from semples.core.errors import UserError
 from semples.core.plain import has_control, plain, short
 from semples.core.safeyaml import NotYaml, load_yaml
 
+Condition = tuple[tuple[str, tuple[Any, ...]], ...]
+
 LONGEST_TEXT = 10_000  # signs of a text setting
 LONGEST_KEY = 80  # signs of an unknown key that a message repeats
 
@@ -35,14 +37,14 @@ def setting(
     source: str = "",
     neutral: bool = False,
     weights: bool = False,
-    when: tuple[str, tuple[Any, ...]] | None = None,
-    unless: tuple[str, tuple[Any, ...]] | None = None,
+    when: Condition = (),
+    unless: Condition = (),
 ) -> Any:
     """A dataclass field with its description, unit, inclusive range, most values of a list, and source.
 
     neutral: it changes how fast or how often something is done, never a result; no step is made anew for it. weights:
-    it names weights, whose content counts as well. when, unless: another setting of the same group, and the values of
-    it with which alone this one counts, or with which it does not (`core.idle` refuses what would count for nothing).
+    it names weights, whose content counts as well. when, unless: other settings of the same group, each with some
+    values; this one counts only where all of them have one of these, or does not count there (`core.idle`).
     """
     known = {"doc": doc, "unit": unit, "low": low, "high": high, "most": most, "source": source}
     return field(
@@ -50,12 +52,12 @@ def setting(
     )
 
 
-def condition(entry: Field[Any]) -> str:
+def condition(entry: Field[Any], *, prefix: str = "") -> str:
     """Where a setting counts, in words, such as `schedule is cosine`; nothing where it always does."""
-    for word, key in (("is", "when"), ("is not", "unless")):
+    for word, joined, key in (("is", " and ", "when"), ("is not", " or ", "unless")):
         if entry.metadata.get(key):
-            other, values = entry.metadata[key]
-            return f"{other} {word} {' or '.join(map(str, values))}"
+            parts = (f"{prefix}{other} {word} {' or '.join(map(str, values))}" for other, values in entry.metadata[key])
+            return joined.join(parts)
     return ""
 
 
@@ -140,8 +142,10 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool 
     hints = typing.get_type_hints(type(settings))
     aliases: dict[str, str] = getattr(type(settings), "ALIASES", {})
     changes: dict[str, Any] = {}
+    given: set[str] = set()
     for written, value in tree.items():
         key = aliases.get(written, written)
+        given.add(str(key))
         if key not in by_name:
             key = key[:LONGEST_KEY] if isinstance(key, str) else short(key)
             near = difflib.get_close_matches(key, by_name, n=1)
@@ -153,7 +157,25 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool 
             changes[key] = merge(current, value, where=where, path=f"{path}{key}.", stored=stored)
         else:
             changes[key] = _checked(value, hints[key], by_name[key], f"{where}: {path}{key}")
-    return replace(settings, **changes)
+    merged = replace(settings, **changes)
+    for pair in getattr(type(settings), "EITHER", ()):
+        merged = _either(merged, pair, given, f"{where}: {path}")
+    return merged
+
+
+def _either(settings: Any, pair: tuple[str, str], given: set[str], where: str) -> Any:
+    """`settings` with exactly one of two settings said; the other has the name of the one that is said for its value.
+
+    given: which were given just now; one that is given takes the place of the other.
+    """
+    first, second = pair
+    said = [name for name, other in (pair, pair[::-1]) if getattr(settings, name) != other]
+    if len(said) == 2 and len(given & set(pair)) == 1:
+        (name,) = given & set(pair)
+        return replace(settings, **{second if name == first else first: name})
+    if len(said) != 1:
+        raise UserError(f"{where}{first} and {where.rpartition(' ')[2]}{second}: give exactly one of them")
+    return settings
 
 
 def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: str, stored: bool) -> Any:

@@ -83,7 +83,7 @@ class SiglipSettings(JudgeSettings):
         low=0.01,
         high=0.99,
         source="own choice: cosine of true pairs in CLIP, 0.2 to 0.35",
-        unless=("temperature", ("own",)),
+        unless=(("temperature", ("own",)),),
     )
 
 

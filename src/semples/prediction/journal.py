@@ -15,6 +15,7 @@ from semples.core.errors import UserError
 from semples.core.files import append_to, check_regular, read_file, read_json, write_json, write_text
 from semples.core.temporary import sweep
 from semples.data.dataset import safe_relative
+from semples.data.pictures import is_whole
 from semples.prediction.model import Model
 from semples.prediction.photos import Photo, Tags
 
@@ -43,22 +44,22 @@ def _are_equal(one: str, other: str) -> bool:
         return False
 
 
-def read_journal(path: Path, *, heal: bool = False) -> list[dict[str, Any]]:
-    """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; a half line
-    at the end is left out. Raises UserError where the file is damaged; `heal`: damaged lines are left out instead."""
+def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; and how many
+    lines are damaged, which are left out, as is a half line at the end. Raises UserError where it cannot be read."""
     text = _text(path)
     entries: dict[str, dict[str, Any]] = {}
+    damaged = 0
     for line in text[: text.rfind("\n") + 1].splitlines():
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        if not _is_entry(entry):
-            if heal:
-                continue
-            raise UserError(f"{path}: damaged; delete it to predict all photos anew")
-        entries[entry["id"]] = entry
-    return list(entries.values())
+        if _is_entry(entry):
+            entries[entry["id"]] = entry
+        else:
+            damaged += 1
+    return list(entries.values()), damaged
 
 
 def _text(path: Path) -> str:
@@ -106,20 +107,19 @@ class Journal:
 
     def _read(self, labels: int) -> None:
         path = self._out / JOURNAL
+        known, damaged = read_journal(path)
         text = _text(path)
-        whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
-        if whole != text:
-            write_text(path, whole)
-        known = read_journal(path, heal=True)  # the photo of a damaged line is predicted anew
+        if damaged or (text and not text.endswith("\n")):  # a killed program may leave half a line
+            write_text(path, "".join(json.dumps(entry) + "\n" for entry in known))
         self._done = {entry["id"]: entry for entry in known if len(entry["areas"]) == labels}
 
     def has(self, id: str, stamp: list[Any]) -> bool:
-        """Whether the photo is done as it is now, and its files are there."""
+        """Whether the photo is done as it is now, and its files are there and whole."""
         entry = self._done.get(id)
         return entry is not None and entry["stamp"] == stamp and self._has_files(id)
 
     def _has_files(self, id: str) -> bool:
-        return all(os.path.isfile(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
+        return all(is_whole(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
 
     def named(self, photos: Sequence[Photo]) -> list[Photo]:
         """The photos by the ids that earlier calls gave them; a new one whose id another photo has (`a.jpg` beside an

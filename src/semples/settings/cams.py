@@ -21,7 +21,7 @@ class AffinitySettings:
         low=0,
         high=1000,
         source="CLIP-ES sec. 3.3",
-        unless=("power", (0,)),
+        unless=(("power", (0,)),),
     )
     box: float = setting(
         0.4,
@@ -29,7 +29,7 @@ class AffinitySettings:
         low=0,
         high=1,
         source="CLIP-ES: 0.4",
-        unless=("power", (0,)),
+        unless=(("power", (0,)),),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from semples.core.schema import setting
+from semples.settings.stages import FEWEST, MANY_PHOTOS, MOST, PHOTO_POWER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class NoiseSettings:
         low=0,
         high=1e6,
         source="WeakTr: 1.2",
-        unless=("clip", ("no",)),
+        unless=(("clip", ("no",)),),
     )
     clip_patch: int = setting(
         120,
@@ -50,7 +51,7 @@ class NoiseSettings:
         low=1,
         high=16_384,
         source="WeakTr: 120",
-        unless=("clip", ("no",)),
+        unless=(("clip", ("no",)),),
     )
     ignore_below: float = setting(
         0.0, "pixels labelled with a lower confidence are left out; 0: none are", low=0, high=1
@@ -89,7 +90,14 @@ class SegmenterSettings:
         source="published: Mask2Former with Swin-L, ImageNet-21k",
         weights=True,
     )
-    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, high=8192, source="published: 512")
+    image_size: int | Literal["auto"] = setting(
+        512,
+        "side of a training view; auto: the photos' shorter side (their median), a multiple of 32 from 96 to 256",
+        unit="pixels",
+        low=16,
+        high=8192,
+        source="published: 512",
+    )
     photo_size: int = setting(
         0,
         "shorter side that a photo is resized to when it is segmented; 0: image_size",
@@ -107,7 +115,17 @@ class SegmenterSettings:
     std: tuple[float, float, float] = setting(
         (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, high=100, source="ImageNet"
     )
-    iterations: int = setting(80_000, "steps", low=1, high=1e9, source="published: 80,000 VOC, 100,000 COCO")
+    iterations: int | Literal["auto"] = setting(
+        80_000,
+        f"steps; auto: `auto_iterations` x (photos / {MANY_PHOTOS})^{PHOTO_POWER:g}, that factor between "
+        f"{FEWEST:g} and {MOST:g}",
+        low=1,
+        high=1e9,
+        source="published: 80,000 VOC, 100,000 COCO",
+    )
+    auto_iterations: int = setting(
+        300, "steps of `iterations: auto` with 300 photos", low=1, high=1e9, when=(("iterations", ("auto",)),)
+    )
     batch: int = setting(4, "photos per step over all processes", low=1, high=65_536, source="published: 4")
     accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
     lr: float = setting(1e-4, "learning rate at this batch", low=0, high=1000, source="Mask2Former sec. 4.1: 1e-4")
@@ -120,7 +138,7 @@ class SegmenterSettings:
     )
     schedule: Literal["poly", "cosine"] = setting("poly", "how the learning rate falls to 0", source="Mask2Former")
     power: float = setting(
-        0.9, "exponent of poly", low=0, high=100, source="Mask2Former: 0.9", when=("schedule", ("poly",))
+        0.9, "exponent of poly", low=0, high=100, source="Mask2Former: 0.9", when=(("schedule", ("poly",)),)
     )
     warmup_iterations: int = setting(0, "steps of linear rise", low=0, high=1e9)
     weight_decay: float = setting(

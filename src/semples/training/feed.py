@@ -52,6 +52,10 @@ class Plan:
     def steps(self) -> int:
         return self.epochs * self.steps_per_epoch if self.length is None else self.length
 
+    def ends_epoch(self, finished: int) -> bool:
+        """Whether an epoch ends with so many finished steps, or all training does."""
+        return finished % self.steps_per_epoch == 0 or finished == self.steps
+
     def photos(self, step: int) -> np.ndarray:
         """Indices of the photos of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)

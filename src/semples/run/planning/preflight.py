@@ -62,6 +62,7 @@ def check_batches(recipe: Recipe, trained: Sequence[str], *, photos: int, proces
         settings = getattr(recipe, step)
         batch = min(settings.batch, photos)
         try:
-            Plan(np.zeros(photos, np.int64), 1, batch, recipe.run.seed, processes=processes, parts=settings.accumulate)
+            parts = 1 if settings.accumulate == "auto" else settings.accumulate
+            Plan(np.zeros(photos, np.int64), 1, batch, recipe.run.seed, processes=processes, parts=parts)
         except UserError as error:
             raise UserError(f"{step}: {error}") from None

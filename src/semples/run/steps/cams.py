@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semples.cams.store import CamStore
+from semples.cams.store import Cams, CamStore
 from semples.core.errors import UserError
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
@@ -19,11 +21,14 @@ from semples.data.photos import reduced
 from semples.run.context import Context
 from semples.run.models import RunParts
 from semples.run.names import LAST, cams_name
+from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
+
+WRITERS = 2  # threads that write CAM files while the network goes on
 
 
 def step(stage: str = LAST) -> Step:
@@ -76,13 +81,33 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     model = model.to(work.device).eval()
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
-    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
+    size = work.speed("cams.batch")
+    if size > 1:  # equal sizes side by side, so that batches fill
+        sizes = photo_sizes(work.context.folder("data"))
+        todo.sort(key=lambda item: sizes[item.id])
+    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
+        for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
             made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
             for item, photo, cams in zip(items, photos, made, strict=True):
-                store.write(item.id, cams, photo.shape[:2])
+                write(item.id, cams, (photo.shape[0], photo.shape[1]))
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+@contextmanager
+def _writing(store: CamStore) -> Iterator[Callable[[str, Cams, tuple[int, int]], None]]:
+    """`store.write` in the background, a few photos behind; most of it is compression, which lets other threads run."""
+    waiting: deque[Future[None]] = deque()
+
+    def write(id: str, cams: Cams, shape: tuple[int, int]) -> None:
+        waiting.append(pool.submit(store.write, id, cams, shape))
+        while len(waiting) > 2 * WRITERS or (waiting and waiting[0].done()):
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        yield write
+        for future in waiting:
+            future.result()
 
 
 def _batches(

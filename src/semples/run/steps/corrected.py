@@ -24,7 +24,9 @@ from semples.run.work import Work
 
 FOLDS = 5
 COUNTS = "counts"  # folder with a file a photo, so that a step that was cut goes on
-NEEDS = "labels.select corrections needs corrected photos, and there is none; take some in with `semples correct`"
+NEEDS = (
+    "labels.select corrections needs corrected photos, and there is none; take some in with `semples correct RUN FILES`"
+)
 
 
 def step() -> Step:

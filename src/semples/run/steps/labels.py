@@ -73,6 +73,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
+        workers=work.speed("data.workers"),
     )
     for item in mine:
         if item.id in given:

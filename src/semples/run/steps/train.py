@@ -33,18 +33,21 @@ def is_trained(recipe: Recipe) -> bool:
 def _run(work: Work, stage: str) -> dict[str, Any]:
     from semples.training.feed import Views, tag_matrix
     from semples.training.loop import CHECKPOINT, train
+    from semples.training.schedule import Course, settled
 
-    settings: StageSettings = work.settings(stage)
-    task: Stage = STAGES.load(settings.kind).of_run(RunParts(work), settings)
-    epochs = Epochs(work, settings, task.generator)
+    written: StageSettings = work.settings(stage)
+    task: Stage = STAGES.load(written.kind).of_run(RunParts(work), written)
+    generator, photos = task.generator, len(work.dataset.items)
+    settings = settled(written, photos=photos, classes=generator.num_classes, width=generator.width)
+    course = Course.of(settings, photos=photos)
+    epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
-    if settings.epochs > 0 and not epochs.complete:
-        generator = task.generator
+    if epochs.count > 0 and not epochs.complete:
         views = Views(
             dataset=work.dataset,
             tags=tag_matrix(work.dataset),
             augment=settings.augment,
-            size=work.setting("generator.image_size"),
+            size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
             std=generator.std,
             seed=run.seed,
@@ -66,7 +69,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if work.is_main:
         _saver(task)(work.folder)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"epochs": settings.epochs} | figures
+    return {"epochs": settings.epochs, "steps": settings.steps} | figures
 
 
 def _saver(task: Stage) -> Callable[[Path], None]:
