@@ -100,7 +100,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
         begin = time.monotonic()
         chosen = replace(context, recipe=replace(recipe, labels=LabelSettings(method=method)))
         work = Work.outside(chosen, "cams", "regions")
-        labeller, inputs = label_method(work), label_inputs(work)
+        labeller = label_method(work)
+        inputs = label_inputs(work, labeller.needs)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:

@@ -24,7 +24,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
-from semples.run.names import TRAINED
+from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
@@ -115,6 +115,7 @@ def print_trained(context: Context, stage: str) -> None:
     say(f"weights: {context.folder(stage)}")
     later = TRAINED[TRAINED.index(stage) + 1 :]
     out = shlex.quote(str(context.out))
+    later = later if last_stage(context.recipe) == LAST else ()
     say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.core.errors import UserError
-from semples.labels.bank import BankSettings, Entries, Features, RegionBank, entries_of, eroded, pooled, unit
+from semples.labels.bank import Entries, Features, RegionBank, entries_of, eroded, pooled, unit
 from semples.labels.regions import Regions, level_of_masks, level_of_segments
+from semples.settings.bank import BankSettings
 
 Array = np.ndarray[Any, Any]
 

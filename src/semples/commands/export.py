@@ -120,7 +120,7 @@ def export(
         return
     exporter(format_)  # a wrong word is told before anything is read
     source = _source(folder, labels=labels, cams=cams, data=data)
-    with shared(folder) if is_run(folder) else nullcontext():
+    with shared(folder) if is_run(folder) or is_predicted(folder) else nullcontext():
         done = export_labels(format_, source, out, **options)
     terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
     for remark in done.remarks:

@@ -108,10 +108,16 @@ def evaluate_(
     from semples import terminal
     from semples.core.files import write_json
     from semples.prediction.evaluate import draw_confusion, evaluate, scored_photos
+    from semples.prediction.ranks import Ranks
 
+    ranks = Ranks.join()
     dataset = scored_photos(data, split=split, classes=classes)
-    terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
-    evaluation = evaluate(how.load(model, confidence=True), dataset)
+    if ranks.is_main:
+        terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
+    evaluation = evaluate(how.load(model, confidence=True), dataset, ranks=ranks)
+    ranks.leave()
+    if not ranks.is_main:
+        return
     terminal.print_evaluation(evaluation)
     if out is not None:
         write_json(out / "eval.json", evaluation.as_json())

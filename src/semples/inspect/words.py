@@ -44,9 +44,10 @@ def nearest_words(context: Context, *, words: Path | None, count: int) -> dict[s
 def knows_words(context: Context) -> bool:
     """Whether the run's judge is one of texts."""
     from semples.judges.base import TextJudge
+    from semples.settings.judges import NO_JUDGE
     from semples.settings.kinds import JUDGES
 
-    return issubclass(JUDGES.load(context.recipe.judge.kind), TextJudge)
+    return context.recipe.judge.kind != NO_JUDGE and issubclass(JUDGES.load(context.recipe.judge.kind), TextJudge)
 
 
 def read_words(path: Path | None) -> list[str]:

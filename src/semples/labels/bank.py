@@ -23,48 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.schema import setting
 from semples.labels.regions import Level, Regions, average_scores, level_of_segments, painted_scores
 from semples.labels.scored import IGNORE, Scored
+from semples.settings.bank import BankSettings
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankSettings:
-    """How a region bank is made and asked."""
-
-    neighbours: int = setting(25, "nearest entries that vote on a region", low=1, source="ModuSeg: 25")
-    purge: float = setting(
-        0.25,
-        "share of each class's entries that is dropped, those farthest from the class's mean; background keeps all",
-        low=0,
-        high=0.95,
-        source="ModuSeg: 0.25",
-    )
-    erosion: float = setting(
-        0.0,
-        "how deep masks are eroded before their features are pooled, as a share of the photo's longer side; a mask "
-        "that would vanish keeps its inner half",
-        low=0,
-        high=0.5,
-        source="ModuSeg: 20 pixels of about 500, 0.04; with superpixels, which end at edges, it measured worse",
-    )
-    entries: Literal["regions", "masks"] = setting(
-        "regions",
-        "what one entry is: a region, or the whole mask of a class in a photo",
-        source="ModuSeg: masks, which needs at least `neighbours` photos a class; own measurement: regions",
-    )
-    purity: float = setting(
-        0.5,
-        "a region is entered where its most frequent label has at least this share of its pixels",
-        low=0,
-        high=1,
-        source="own choice",
-    )
-    most: int = setting(
-        40000, "entries kept of each value, drawn at random where there are more", low=1, source="own choice: memory"
-    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def source_of_predictions(
     for given in (labels, cams, photos):
         if given is not None and not given.is_dir():
             raise UserError(f"{given}: no such folder")
-    entries, damaged = read_journal(folder / JOURNAL)
+    entries, damaged = read_journal(folder)
     place = labels or folder / LABELS
     items, sizes, problems = [], {}, []
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):

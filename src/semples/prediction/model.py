@@ -301,9 +301,8 @@ class CamModel(Model):
             labels = replace(labels, method=(with_crf if settings.crf else without_crf)(labels.method))
         check_thresholds(thresholds, num_classes=len(generator.classes))
         self._thresholds = thresholds
-        self._method = make_label_method(
-            labels, regions=recipe.regions, crf=recipe.crf, num_classes=generator.num_classes
-        )
+        method = make_label_method(labels, regions=recipe.regions, crf=recipe.crf, num_classes=generator.num_classes)
+        self._method = method.selecting  # CAMs alone know no other photos
         if self._method.learns:
             raise UserError(
                 f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones; "

@@ -28,7 +28,7 @@ from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import corrected, data, regions, segmenter, selection, train
+from semples.run.steps import corrected, data, judge, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
 from semples.run.threshold import check_selection
 
@@ -57,6 +57,7 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
     """The steps of a whole run by this recipe, in order; without a recipe those of any."""
     steps = [
         data.step(),
+        judge.step(),
         *(train.step(stage) for stage in TRAINED),
         cam_steps.step(),
         regions.step(),

@@ -126,7 +126,7 @@ class Views(Dataset[Row]):
             index=index,
         )
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
-        return view, torch.from_numpy(self.tags[index]), noise
+        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -134,8 +134,8 @@ class Views(Dataset[Row]):
         return counts
 
     def collate(self, rows: list[Row]) -> TaggedBatch:
-        image, tags, noise = (torch.stack(column) for column in zip(*rows, strict=True))
-        return TaggedBatch(image=image, tags=tags, noise=noise)
+        image, tags, noise, number = (torch.stack(column) for column in zip(*rows, strict=True))
+        return TaggedBatch(image=image, tags=tags, noise=noise, number=number)
 
 
 def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:

@@ -64,6 +64,7 @@ def render(context: Context, *, limit: int) -> str:
     curves = facts.curves(context)
     script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
+    patches, no_patches = facts.background_patches(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
     best = curves.get(next(reversed(stores), ""), {}).get("best")
@@ -94,7 +95,8 @@ def render(context: Context, *, limit: int) -> str:
         table=facts.class_table(context, curves),
         together=facts.together(context),
         words=words,
-        no_words=no_words,
+        no_words=no_words or no_patches,
+        patches=patches,
         marks=marks,
         data=_all_shown(_page_data(context, gallery, stages=stores, colours=colours, marks=marks))
         | {"after": threshold["after"]},

@@ -6,11 +6,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.core.progress import duration
 from semples.core.schema import to_yaml
+from semples.inspect.patches import nearest_pictures
 from semples.inspect.report.charts import Chart, Series, line_chart
+from semples.inspect.report.pictures import data_uri
 from semples.inspect.words import nearest_words
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
@@ -19,6 +23,7 @@ from semples.run.corrections import corrected
 from semples.run.models import PROMPTS
 from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
 from semples.run.steps import labels as label_steps
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import label_method
 from semples.training.events import read_lines
 
@@ -33,6 +38,7 @@ SELECTED = {
 DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
 DEMO_WORDS = "demo_words.txt"
 WORDS = 5
+PATCHES = 6
 SHOWN_PROBLEMS = 50
 
 
@@ -227,8 +233,12 @@ def _after(method: str) -> str:
 
 def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """The learned prompts' nearest words by class, or none and the reason."""
+    if context.recipe.judge.kind == NO_JUDGE:
+        return {}, ""
     if not (context.folder("prompting") / PROMPTS).is_file():
         return {}, "The background prompts of this run are not learned yet."
+    if type(context.recipe.judge).LEARNS:
+        return {}, ""  # they have pictures in place of words
     model = getattr(context.recipe.judge, "model", "")
     if not _is_local(model):
         return {}, f"{model} is not on this machine, so the prompts' nearest words are left out."
@@ -240,6 +250,29 @@ def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str
         return nearest_words(context, words=words, count=WORDS), ""
     except UserError as error:
         return {}, f"The prompts' nearest words are left out: {error}"
+
+
+def background_patches(context: Context) -> tuple[dict[str, list[dict[str, str]]], str]:
+    """Patches of the photos that are most like each class's learned background, of a judge without text, or none and
+    the reason."""
+    if not type(context.recipe.judge).LEARNS or not (context.folder("prompting") / PROMPTS).is_file():
+        return {}, ""
+    try:
+        strips = nearest_pictures(context, count=PATCHES)
+    except UserError as error:
+        return {}, f"The patches nearest to the learned backgrounds are left out: {error}"
+    shown = {
+        name: [
+            {
+                "uri": data_uri(Image.fromarray(one.picture), lossless=False),
+                "title": f"{one.photo}, cosine {one.cosine:.2f}",
+                "photo": one.photo,
+            }
+            for one in strip
+        ]
+        for name, strip in strips.items()
+    }
+    return shown, ""
 
 
 def _is_local(model: str) -> bool:

@@ -17,8 +17,9 @@ from semples.labels.base import FEATURES, REGIONS
 from semples.networks.at_hand import hub_id, is_cached
 from semples.networks.hub import reachable
 from semples.recipe import Recipe
-from semples.run.names import SEGMENTER, SELECTION, TRAINED
+from semples.run.names import JUDGE, SEGMENTER, SELECTION, TRAINED
 from semples.run.work import weight_sources
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import PROPOSALS, STAGES, label_needs
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def groups_of(recipe: Recipe, steps: Sequence[str]) -> dict[str, tuple[str, ...]
             groups = [*groups, "judge"] if needs else ["generator"]
         elif step == "cams" and type(recipe.generator).TRAINABLE:
             groups = []
-        elif step == SELECTION:
+        elif step in (SELECTION, JUDGE):
             groups = ["judge"]
+        if recipe.judge.kind == NO_JUDGE:
+            groups = [group for group in groups if group != "judge"]
         if step == REGIONS and PROPOSALS.load(recipe.regions.proposals).has_network:
             groups = ["regions"]
         if step in ("labels", SELECTION) and FEATURES in label_needs(drawn):

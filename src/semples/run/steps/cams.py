@@ -20,7 +20,7 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import LAST, cams_name
+from semples.run.names import FIRST, LAST, cams_name, last_stage
 from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
@@ -36,10 +36,13 @@ def step(stage: str = LAST) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
-        generator = work.settings("generator")
-        return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
+        if not type(work.settings("generator")).TRAINABLE:
+            return write_cams(work, parts.new_generator())
+        work.setting("judge.kind")  # on it depends which stage is the last
+        return write_cams(work, parts.generator_after(last_stage(work.context.recipe) if stage == LAST else stage))
 
-    return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
+    needs = ("data", FIRST, stage)
+    return Step(cams_name(stage), f"class activation maps after {stage}", needs, run, partial=_partial)
 
 
 def weights_step(weights: Path) -> Step:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semples.recipe import Recipe, StageSettings
 from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
+from semples.run.names import FIRST, JUDGE, last_stage
 from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
 def step(stage: str) -> Step:
     """The step that trains `stage`."""
     settings = STAGES.settings_of(stage)
-    needs = ("data", *settings.NEEDS)  # type: ignore[attr-defined]
+    needs = ("data", JUDGE, *settings.NEEDS)  # type: ignore[attr-defined]
     about = settings.ABOUT  # type: ignore[attr-defined]
-    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=is_trained)
 
+    def wanted(recipe: Recipe) -> bool:
+        return type(recipe.generator).TRAINABLE and (stage == FIRST or last_stage(recipe) != FIRST)
 
-def is_trained(recipe: Recipe) -> bool:
-    """Whether a run by this recipe trains its generator at all."""
-    return type(recipe.generator).TRAINABLE
+    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=wanted)
 
 
 def _run(work: Work, stage: str) -> dict[str, Any]:
