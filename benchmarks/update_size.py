@@ -14,7 +14,8 @@ averaged over the weights:
 From these and the schedule follow, on paper, the changes of a whole stage relative to `rms`: of one step at the full
 rate, of all steps together where each goes its own way (sqrt of the sum of squared rates), and where all go one way
 (the sum of rates). A layer of W inputs adds up W such changes, so that the change of its outputs grows with W: the
-last columns are those numbers times W / 384. `gradient`: its root mean square, to be far above AdamW's epsilon of 1e-8.
+columns on outputs are thousandths, the change of a weight times W / 384 (times 1 for prompts, which are inputs).
+`gradient`: its root mean square, to be far above AdamW's epsilon of 1e-8.
 """
 
 from __future__ import annotations
@@ -98,15 +99,12 @@ def measure(name: str, size: str, setting: str, *, steps: int) -> dict[str, floa
     rates = list(_rates(chosen, photos))
     moved = _moved(task, trained, chosen, rate=max(rates), side=side, steps=steps)
     rms, adam = moved["rms"], moved["step"]
-    scale = width / SIZES["real"][1] if chosen.lr_width or setting == "published" else 1.0
     return moved | {
         "rate": max(rates),
         "steps": len(rates),
         "one": adam * max(rates) / rms,
         "apart": adam * math.sqrt(sum(rate**2 for rate in rates)) / rms,
         "together": adam * sum(rates) / rms,
-        "outputs_apart": scale * adam * math.sqrt(sum(rate**2 for rate in rates)),
-        "outputs_together": scale * adam * sum(rates),
     }
 
 
@@ -168,9 +166,11 @@ def show(rows: dict[str, Any]) -> str:
     ]
     for key, row in rows.items():
         name, size, setting = key.split("/")
+        inputs = 1.0 if name == "prompting" else SIZES[size][1] / SIZES["real"][1]
         cells = [name, size, setting, f"{row['steps']:,}", f"{row['rate']:.2g}", f"{row['rms']:.3f}"]
-        cells += [f"{100 * row['one']:.2f} %", f"{row['apart']:.2f}", f"{row['together']:.1f}"]
-        cells += [f"{row['outputs_apart']:.4f}", f"{row['outputs_together']:.3f}", f"{row['gradient']:.1e}"]
+        cells += [f"{100 * row['one']:.2f} %", f"{row['apart']:.3f}", f"{row['together']:.2f}"]
+        cells += [f"{1000 * inputs * row['rms'] * row[way]:.2g}" for way in ("apart", "together")]
+        cells += [f"{row['gradient']:.1e}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

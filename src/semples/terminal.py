@@ -26,6 +26,7 @@ from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
 from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
+from semples.run.planning.left import line_of_status
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
 
@@ -195,7 +196,8 @@ def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
     if any(entry.state != "done" for entry in statuses):
-        say(f"to go on: {go_on(context.out, context.source)}")
+        left = line_of_status(context.out, list(statuses))
+        say(f"to go on: {go_on(context.out, context.source)}" + (f" ({left})" if left else ""))
 
 
 def print_scores(figures: Figures) -> None:

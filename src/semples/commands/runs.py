@@ -29,9 +29,12 @@ def run(
     until: str | None = None,
     tags: Path | None = None,
     classes: Path | None = None,
+    budget: str | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train on tagged photos and make CAMs, label maps and, where masks exist, scores.
 
+    The first lines say what it will cost (`semples plan`).
     A second call skips what is up to date and resumes what was cut. Several processes: torchrun -m semples run ...
 
     Parameters
@@ -52,11 +55,20 @@ def run(
         tags file (CSV or JSON) in place of the one in the folder.
     classes
         class list, `name` or `name,prompt word` a line.
+    budget
+        time that the run may take, for example 2h: the stages take fewer steps where they have to.
+    quiet
+        make no plan.
     """
     from semples import Run, terminal
+    from semples.commands.plan import announced, within
 
-    work = Run(out, data=data, recipe=recipe, settings=settings, tags=tags, classes=classes, tell=terminal.tell)
-    outcomes = work(start=from_, until=until)
+    files = {"data": data, "recipe": recipe, "tags": tags, "classes": classes}
+    work = Run(out, **files, settings=settings, tell=terminal.tell)  # type: ignore[arg-type]
+    if budget is not None:
+        shorter = within(work, budget, start=from_, until=until)
+        work = Run(out, **files, settings=[*settings, *shorter], tell=terminal.tell)  # type: ignore[arg-type]
+    outcomes = work(start=from_, until=until, announce=None if quiet else announced)
     if work.context.is_main:
         terminal.print_run(work.context, outcomes)
     work.close()

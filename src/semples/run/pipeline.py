@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_na
 from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
+from semples.run.planning.left import Clock
+from semples.run.planning.plan import Plan
 from semples.run.planning.preflight import preflight
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
@@ -84,6 +86,7 @@ def run(
     start: str | None = None,
     until: str | None = None,
     tell: Tell = lambda line: None,
+    announce: Callable[[Plan], None] | None = None,
 ) -> list[Outcome]:
     """Bring the steps of a run up to date, in order.
 
@@ -101,12 +104,37 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
-    forced = chosen[chosen.index(start) :] if start is not None else ()
+    forced, clock = _forced(chosen, start), Clock(tell)
 
     def before() -> None:
-        preflight(context, chosen, forced=forced)
+        if announce is None:
+            preflight(context, chosen, forced=forced)
+            return
+        from semples.run.planning.make import check_disk, make_plan
 
-    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell, before=before)
+        made = make_plan(context, chosen, forced=forced, always=False, tell=tell)
+        check_disk(context, made)
+        clock.follow(made, context.out)
+        announce(made)
+
+    return graph.bring_all(
+        context, [known[name] for name in chosen], start=start, tell=tell, before=before, after=clock
+    )
+
+
+def plan(
+    context: Context, *, start: str | None = None, until: str | None = None, tell: Tell = lambda line: None
+) -> Plan:
+    """What `run` would cost (`planning.plan.Plan`), from a few real steps on this machine. tell: gets a line for each
+    download, before it begins. Raises UserError for what would stop a step."""
+    from semples.run.planning.make import make_plan
+
+    chosen = _slice([step.name for step in run_steps(context.recipe)], start, until)
+    return make_plan(context, chosen, forced=_forced(chosen, start), tell=tell)
+
+
+def _forced(chosen: Sequence[str], start: str | None) -> Sequence[str]:
+    return chosen[chosen.index(start) :] if start is not None else ()
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
