@@ -24,6 +24,7 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
+from semples.run.health import is_look, shown
 from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.planning.left import line_of_status
@@ -61,8 +62,10 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
-        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
+        if not is_look(outcome.step):
+            table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
+    console.print(shown(outcomes))
     problems = context.dataset.problems
     if problems:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
@@ -188,11 +191,12 @@ def _result(result: dict[str, Any]) -> str:
 def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
-    for entry in statuses:
+    for entry in (one for one in statuses if not is_look(one.step)):
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
+    console.print(shown(statuses))
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
     if any(entry.state != "done" for entry in statuses):

@@ -18,6 +18,7 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.health import verdicts
 from semples.run.names import LAST, cams_name
 from semples.run.photos import Source
 from semples.run.pipeline import Figures, Outcome, StepStatus
@@ -98,6 +99,11 @@ class Run:
     def status(self) -> list[StepStatus]:
         """How far every step is, and why one is outdated."""
         return pipeline.status(self.context)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """The verdict of every stage: {"warmup": {"grade", "why", "advice", "figures"}, ...}; grade is good, doubtful
+        or failed. Stages that are outdated or not looked at are left out."""
+        return verdicts(self.status())
 
     def close(self) -> None:
         """Leave the process group, where several processes work on the run."""

@@ -127,9 +127,10 @@ def train(
         folder of the run.
     """
     from semples import terminal
+    from semples.run import pipeline
 
     work = _run_in(out, run.data, run.recipe, run.settings)
-    work(steps=["data", stage])
+    work(steps=pipeline.looked_after(work.context, ["data", stage]))
     if work.context.is_main:
         terminal.print_trained(work.context, stage)
     work.close()
@@ -169,7 +170,7 @@ def cams(
     if weights is not None:
         pipeline.cams_of_weights(work.context, weights, tell=terminal.tell)
     else:
-        work(steps=["data", cams_name(stage)])
+        work(steps=pipeline.looked_after(work.context, ["data", cams_name(stage)]))
     if work.context.is_main:
         terminal.print_cams(work.context, "cams" if weights is not None else cams_name(stage))
     if attention is not None:
@@ -365,18 +366,28 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     terminal.print_words(nearest)
 
 
-def status(out: Path) -> None:
-    """Show which steps of a run are done, interrupted, outdated or still to come.
+def status(out: Path, *, json: Path | None = None) -> None:
+    """Show which steps of a run are done, interrupted, outdated or still to come, and how healthy each stage is.
 
     Parameters
     ----------
     out
         folder of the run.
+    json
+        file that gets the same, with the figures that verdicts rest on.
     """
+    from dataclasses import asdict
+
     from semples import Run, terminal
+    from semples.core.files import write_json
+    from semples.run.health import is_look, verdicts
 
     work = Run(out)
-    terminal.print_status(work.context, work.status())
+    statuses = work.status()
+    if json is not None:
+        steps = [asdict(entry) for entry in statuses if not is_look(entry.step)]
+        write_json(json, {"steps": steps, "health": verdicts(statuses)})
+    terminal.print_status(work.context, statuses)
 
 
 def _run_in(out: Path, data: Path | None, recipe: str | None, settings: Sequence[str]) -> Run:

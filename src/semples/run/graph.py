@@ -99,7 +99,8 @@ def bring(context: Context, step: Step, *, forced: bool = False, tell: Tell = la
             "processes": context.processes,
         }
         finish(folder, described, result)
-        tell(f"{step.name}: done in {duration(seconds)}")
+        said = step.said(result) if step.said else ""
+        tell(f"{step.name}: done in {duration(seconds)}" + (f": {said}" if said else ""))
     context.wait()
     return Outcome(step.name, "done", seconds, result)
 

@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdicts import Figures, of_masks
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
@@ -43,6 +45,10 @@ class Matching(Stage):
     @classmethod
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         return cls(parts.generator_after("warmup"), parts.judge(), **stage_options(settings))
+
+    @classmethod
+    def verdict(cls, figures: Figures, before: Figures, data: Figures) -> Verdict:
+        return of_masks(figures, before, data)
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.train_parameters()

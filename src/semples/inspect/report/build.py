@@ -84,6 +84,7 @@ def render(context: Context, *, limit: int) -> str:
         script_hash=_hash(script),
         made_with=__version__,
         run=facts.run_facts(context),
+        health=facts.health(context),
         threshold=threshold,
         best=best,
         stages=[facts.CAM_STAGES[stage] for stage in stores],

@@ -41,7 +41,7 @@ def step() -> Step:
     """Train on the label maps of the run."""
 
     def run(work: Work) -> dict[str, Any]:
-        return _train(work, work.dataset, work.step("labels"), of_run=True)
+        return _train(work, work.training_dataset, work.step("labels"), of_run=True)
 
     return Step(SEGMENTER, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
 

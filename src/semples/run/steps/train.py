@@ -37,15 +37,15 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
 
     written: StageSettings = work.settings(stage)
     task: Stage = STAGES.load(written.kind).of_run(RunParts(work), written)
-    generator, photos = task.generator, len(work.dataset.items)
+    generator, photos = task.generator, len(work.training_dataset.items)
     settings = settled(written, photos=photos, classes=generator.num_classes, width=generator.width)
     course = Course.of(settings, photos=photos)
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
     if epochs.count > 0 and not epochs.complete:
         views = Views(
-            dataset=work.dataset,
-            tags=tag_matrix(work.dataset),
+            dataset=work.training_dataset,
+            tags=tag_matrix(work.training_dataset),
             augment=settings.augment,
             size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
