@@ -36,6 +36,7 @@ from semples.run.context import Context
 from semples.run.label_maps import proposer
 from semples.run.names import CURVE_FILE, curve_name
 
+RECIPE = Path(__file__).parent / "recipes" / "demo-0e5ccf8.yaml"  # of the demo when these figures were made
 Method = Literal["threshold", "crf", "regions", "regions+crf"]
 METHODS: tuple[Method, ...] = ("threshold", "crf", "regions", "regions+crf")
 
@@ -216,7 +217,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "labels.json")
     chosen = parser.parse_args()
-    recipe = load_recipe("demo")
+    recipe = load_recipe(RECIPE)
     results = read_json(chosen.out) if chosen.out.is_file() else []
     for folder in chosen.runs:
         if folder.name not in [result["world"] for result in results]:

@@ -100,7 +100,8 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
         begin = time.monotonic()
         chosen = replace(context, recipe=replace(recipe, labels=LabelSettings(method=method)))
         work = Work.outside(chosen, "cams", "regions")
-        labeller, inputs = label_method(work), label_inputs(work)
+        labeller = label_method(work)
+        inputs = label_inputs(work, labeller.needs)
         rows: list[dict[str, Any]] = []
         confusion = np.zeros((len(THRESHOLDS), len(dataset.classes) + 1, len(dataset.classes) + 2), np.int64)
         for item in [*judged, *rest]:
@@ -138,11 +139,12 @@ def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
     settings, folder = recipe.refinement, context.folder("refinement")
     work = Work(context, "refinement", folder, needs=("data", *type(settings).NEEDS))
     task = STAGES.load(settings.kind).of_run(RunParts(work), settings)
-    epochs = Epochs(work, settings, task.generator)
+    count = int(settings.epochs)
+    epochs = Epochs(work, settings, task.generator, count=count)
     score = epochs._miou()
     task.eval()
     miou = []
-    for epoch in range(1, recipe.refinement.epochs + 1):
+    for epoch in range(1, count + 1):
         epochs._load(epoch)
         miou.append(round(score(), 3))
     agreement = read_json(folder / SCORES)["scores"]

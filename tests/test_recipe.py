@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from semples.core.errors import UserError
 from semples.core.schema import describe, merge, parse_override, to_dict, to_yaml
+from semples.core.schema import leaves as leaves_of
 from semples.recipe import ClipSettings, Recipe, load_recipe, recipe_from_dict, recipe_names
 from semples.settings.labels import SlicSettings
 from tests.data.builders import complaint
@@ -44,6 +45,49 @@ def test_a_group_has_the_settings_of_its_kind() -> None:
 
 def test_recipes_that_call_the_judge_clip_are_read() -> None:
     assert load_recipe("voc", ["clip.model=here"]).judge == ClipSettings(model="here")
+
+
+def test_epochs_or_steps_and_one_of_two_rates() -> None:
+    """The one that is said last takes the place of the other."""
+    for recipe in ("voc", "folder"):
+        matching = load_recipe(recipe, ["matching.steps=50", "matching.lr=1e-3"]).matching
+        assert (matching.steps, matching.epochs, matching.lr, matching.base_lr) == (50, "steps", 1e-3, "lr")
+        matching = load_recipe(recipe, ["matching.epochs=3", "matching.base_lr=1e-2"]).matching
+        assert (matching.steps, matching.epochs, matching.lr, matching.base_lr) == ("epochs", 3, "base_lr", 1e-2)
+        assert load_recipe(recipe, ["matching.steps=auto"]).matching.steps == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("matching: {epochs: 3, steps: 50}", "matching.epochs and matching.steps: give exactly one of them"),
+        ("matching: {lr: 3, base_lr: 1}", "matching.base_lr and matching.lr: give exactly one of them"),
+        ("matching: {epochs: steps}", "matching.epochs and matching.steps: give exactly one of them"),
+        ("base: nowhere", "base 'nowhere' is no shipped recipe"),
+        ("base: [voc]", "is no shipped recipe"),
+    ],
+)
+def test_recipes_that_contradict_themselves(text: str, hint: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert hint in complaint(lambda: load_recipe(path))
+
+
+def test_a_recipe_on_another(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("{name: x, base: coco, matching: {batch: 8}}", encoding="utf-8")
+    coco = load_recipe("coco")
+    assert load_recipe(path) == replace(coco, name="x", base="coco", matching=replace(coco.matching, batch=8))
+    assert "stands in a recipe file" in complaint(lambda: load_recipe("voc", ["base=coco"]))
+
+
+def test_the_demo_is_the_folder_recipe_and_a_handful_of_lines() -> None:
+    demo, folder = (dict(leaves_of(load_recipe(name))) for name in ("demo", "folder"))
+    differ = {key for key in demo if demo[key] != folder[key]}
+    assert differ <= {"name", "about", "base", "data.split", "data.workers", "run.log_every", *MODELS}
+
+
+MODELS = {"generator.start", "judge.model", "segmenter.model"}
 
 
 def test_voc_values() -> None:
@@ -126,6 +170,9 @@ def test_overrides_reach_every_setting() -> None:
         ("matching.epochs=7.0", 7),
         ("matching.cam_epsilon=relative", "relative"),
         ("matching.cam_epsilon=0.5", 0.5),
+        ("matching.steps=auto", "auto"),
+        ("generator.image_size=auto", "auto"),
+        ("segmenter.iterations=auto", "auto"),
         ("run.precision=no", "no"),
         ("cams.scales=[1, 0.5]", (1.0, 0.5)),
         ("cams.mirror=false", False),
@@ -155,6 +202,10 @@ def test_values_as_people_write_them(override: str, value: object) -> None:
         ("matching.epochs=many", "is not a whole number"),
         ("matching.epochs=true", "is not a whole number"),
         ("matching.epochs=[1]", "is not a whole number"),
+        ("matching.steps=many", "is not a whole number or one of auto, epochs"),
+        ("matching.steps=-1", "values from 0"),
+        ("matching.lr=-1", "values from 0"),
+        ("matching.base_lr=lr", "matching.base_lr and matching.lr: give exactly one of them"),
         ("matching.epochs=", "is not a whole number"),
         ("matching.base_lr=.nan", "is not a number"),
         ("matching.base_lr=.inf", "is not a number"),

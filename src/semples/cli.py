@@ -18,7 +18,9 @@ from semples.commands.baseline import baseline
 from semples.commands.correct import correct
 from semples.commands.data import data_app
 from semples.commands.methods import methods
+from semples.commands.plan import plan
 from semples.commands.segment import segment_app
+from semples.commands.words import words
 from semples.core.disk import trouble
 from semples.core.errors import Note, UserError
 from semples.core.plain import plain
@@ -32,6 +34,7 @@ app = App(
 EXPORT = "Write label maps (or CAMs) as other programs read them: those of a run, or those of predicted photos."
 for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
     app.command(command)
+app.command(plan)
 app.command(runs.status)
 app.command(correct)
 app.command(baseline)
@@ -42,6 +45,7 @@ app.command(results.report)
 app.command(methods)
 app.command(settings.doctor)
 app.command(settings.recipes_app)
+data_app.command(words)
 app.command(data_app)
 app.command(segment_app)
 

@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 from semples.core.errors import UserError
 from semples.core.files import read_file
+from semples.core.plain import short
 from semples.core.safeyaml import load_yaml
 from semples.core.schema import kinded, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
 from semples.settings.features import FeatureSettings, VisionFeatureSettings
 from semples.settings.generators import GeneratorSettings, WeakTrSettings
+from semples.settings.health import HealthSettings
 from semples.settings.judges import ClipSettings, JudgeSettings, PromptSettings
 from semples.settings.kinds import FEATURES, GENERATORS, JUDGES, PROPOSALS, SEGMENTERS, STAGES, label_settings
 from semples.settings.labels import (
@@ -54,6 +56,7 @@ __all__ = [
     "DataSettings",
     "FeatureSettings",
     "GeneratorSettings",
+    "HealthSettings",
     "JudgeSettings",
     "LabelSettings",
     "MatchingSettings",
@@ -87,6 +90,9 @@ class Recipe:
 
     name: str = setting("voc", "what the recipe is called", neutral=True)
     about: str = setting("", "one line on what it is for", neutral=True)
+    base: str = setting(
+        "", "shipped recipe that this one changes: its values hold wherever the file says nothing", neutral=True
+    )
     data: DataSettings = field(default_factory=DataSettings)
     generator: GeneratorSettings = kinded(WeakTrSettings, classes=GENERATORS.settings_of)
     judge: JudgeSettings = kinded(ClipSettings, classes=JUDGES.settings_of)
@@ -103,6 +109,7 @@ class Recipe:
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = kinded(SegmenterSettings, classes=SEGMENTERS.settings_of)
+    health: HealthSettings = field(default_factory=HealthSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
 
@@ -124,13 +131,27 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     tree = load_yaml(text, where=where) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    return override(merge(Recipe(), tree, where=where, stored=True), overrides)
+    return override(merge(_base(tree.get("base", ""), where=where), tree, where=where, stored=True), overrides)
+
+
+def _base(name: Any, *, where: str) -> Recipe:
+    """What a recipe starts from: the shipped recipe that it calls its base, or the defaults."""
+    if name == "":
+        return Recipe()
+    if name not in recipe_names():
+        raise UserError(f"{where}: base {short(name)} is no shipped recipe; these are {', '.join(recipe_names())}")
+    if name == where.removeprefix("recipe "):
+        raise UserError(f"{where}: a recipe cannot be its own base")
+    return load_recipe(name)
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
     for text in overrides:
-        recipe = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
+        changed = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
+        if changed.base != recipe.base:
+            raise UserError(f"--set {text[:80]}: a base stands in a recipe file; choose a recipe with --recipe")
+        recipe = changed
     return recipe
 
 

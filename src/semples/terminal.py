@@ -24,8 +24,10 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
-from semples.run.names import TRAINED
+from semples.run.health import is_look, shown
+from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
+from semples.run.planning.left import line_of_status
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
     from semples.run.correcting import Taken
+    from semples.run.words import WordsReport
 
 SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
 NO_MASKS = "no photo has a mask, so there are no scores"
@@ -59,8 +62,10 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
-        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
+        if not is_look(outcome.step):
+            table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
+    console.print(shown(outcomes))
     problems = context.dataset.problems
     if problems:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
@@ -114,6 +119,7 @@ def print_trained(context: Context, stage: str) -> None:
     say(f"weights: {context.folder(stage)}")
     later = TRAINED[TRAINED.index(stage) + 1 :]
     out = shlex.quote(str(context.out))
+    later = later if last_stage(context.recipe) == LAST else ()
     say(f"next: semples train {later[0]} --out {out}" if later else f"next: semples cams {out}")
 
 
@@ -185,15 +191,17 @@ def _result(result: dict[str, Any]) -> str:
 def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
-    for entry in statuses:
+    for entry in (one for one in statuses if not is_look(one.step)):
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
+    console.print(shown(statuses))
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
     if any(entry.state != "done" for entry in statuses):
-        say(f"to go on: {go_on(context.out, context.source)}")
+        left = line_of_status(context.out, list(statuses))
+        say(f"to go on: {go_on(context.out, context.source)}" + (f" ({left})" if left else ""))
 
 
 def print_scores(figures: Figures) -> None:
@@ -326,6 +334,39 @@ def print_words(nearest: dict[str, list[dict[str, Any]]]) -> None:
     for name, words in nearest.items():
         table.add_row(cell(name), cell(", ".join(f"{entry['word']} {entry['cosine']:.3f}" for entry in words)))
     console.print(table)
+
+
+def print_known_words(report: WordsReport) -> None:
+    """One row a class: how well its word is known, what it is taken for, and other words; then a line on what to do."""
+    table = Table("class", "word", "photos", "tells from the rest", "several templates", "taken for", "verdict")
+    for entry in report.classes:
+        figures = [
+            "-" if value is None else f"{100 * value:.0f} %" for value in (entry.auc, entry.averaged, entry.error)
+        ]
+        others = ", ".join(f"{name} {100 * share:.0f} %" for name, share in entry.taken_for)
+        shown = figures[0] if entry.auc is None else f"{figures[0]} ± {figures[2]}"
+        table.add_row(
+            cell(entry.name), cell(entry.word), str(entry.photos), shown, figures[1], cell(others), entry.grade
+        )
+    console.print(table)
+    tried = [(entry, other) for entry in report.classes for other in entry.tried]
+    if tried:
+        words = Table("class", "word tried", "tells from the rest", "several templates", "")
+        best: dict[str, int] = {}
+        for entry, other in sorted(tried, key=lambda pair: (pair[0].name, -pair[1].auc)):
+            best[entry.name] = best.get(entry.name, 0) + 1
+            if best[entry.name] <= SHOWN_PROBLEMS or other.word == entry.better:
+                mark = "better, on photos it was not chosen by" if other.word == entry.better else ""
+                figures = [f"{100 * value:.0f} %" for value in (other.auc, other.averaged)]
+                words.add_row(cell(entry.name), cell(other.word), *figures, mark)
+        console.print(words)
+    for entry in report.classes:
+        if entry.grade in ("weak", "chance") or entry.better is not None:
+            say(entry.line(report.judge))
+    if report.can_try and not tried and any(entry.grade in ("weak", "chance") for entry in report.classes):
+        name = next(entry.name for entry in report.classes if entry.grade in ("weak", "chance"))
+        say(f"try describing words: --try {shlex.quote(f'{name}=first word;second word')}; a word for the surroundings "
+            "would teach the surroundings")  # fmt: skip
 
 
 def print_recipes() -> None:

@@ -15,6 +15,7 @@ from tests import tiny, vision_models
 WEIGHTS: dict[str, Callable[[Path], Path]] = {
     "clip": tiny.save_clip,
     "vision": lambda folder: vision_models.save(folder, "dinov2"),
+    "cnn": lambda folder: vision_models.save(folder, "convnext"),
 }
 
 

@@ -16,12 +16,17 @@ from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.classes import ClassList
 from semples.judges.base import Judge, TextJudge, build_judge
+from semples.networks.efficientnet_lite import weights_file
 from semples.recipe import JudgeSettings, PromptSettings, load_recipe, recipe_from_dict
 from semples.settings.kinds import JUDGES
 from tests import tiny
 from tests.judges.siglip_model import save_siglip
 
-WEIGHTS: dict[str, Callable[[Path], Path]] = {"clip": tiny.save_clip, "siglip": save_siglip}  # of those that need any
+WEIGHTS: dict[str, Callable[[Path], Path]] = {
+    "clip": tiny.save_clip,
+    "siglip": save_siglip,
+    "tags": lambda folder: weights_file(),
+}  # of those that need any
 CLASSES = ClassList(("disc", "square", "cat", "person"), ("disc", "square", "cat", "player"))
 PROMPTS = PromptSettings(length=4)
 COSINES = torch.linspace(-1, 1, 201)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ FALLING = {"threshold"}  # a higher threshold never adds foreground: what the pa
 def made(name: str, **changes: Any) -> LabelMethod:
     settings = replace(label_settings(name)(), method=name, **changes)
     method = make_label_method(settings, regions=SlicSettings(), crf=CRF, num_classes=CLASSES)
-    method.fit([given(seed) for seed in range(3)])
+    method.fit([given(seed) for seed in range(3)], thresholds=0.3)
     return method
 
 
@@ -149,6 +150,38 @@ def test_a_higher_threshold_adds_no_foreground(name: str) -> None:
     assert maps[0].all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_learned_is_kept(name: str, tmp_path: Path) -> None:
+    """Another object that takes it up gives the same bits, for photos that were learned from and for others."""
+    fitted = made(name)
+    if not fitted.kept_as:
+        return
+    path = tmp_path / fitted.kept_as
+    fitted.save(path)
+    settings = replace(label_settings(name)(), method=name)
+    again = make_label_method(settings, regions=SlicSettings(), crf=CRF, num_classes=CLASSES)
+    again.load(path)
+    for seed in (0, 2, 9):
+        one, other = fitted.label(given(seed), 0.4), again.label(given(seed), 0.4)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.confidence, other.confidence)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    for content in (b"", b"{}", path.read_bytes()[:-5]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="not a"):
+            again.load(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_method_whose_threshold_is_looked_for(name: str) -> None:
+    """It needs no threshold before it labels: it learns nothing, or nothing that depends on one."""
+    chosen = made(name).selecting
+    assert chosen.selecting is chosen
+    assert not chosen.kept_as
+    assert chosen.settings.method == chosen.name or chosen.name == "threshold+crf"
+
+
 class Learned(LabelMethod):
     """Foreground where the photo is brighter than the mean of all photos; needs no CAM values."""
 
@@ -157,7 +190,7 @@ class Learned(LabelMethod):
     calibration = Calibration(Grid(reach=1))
     mean = -1.0
 
-    def fit(self, photos: Iterable[LabelInput]) -> None:
+    def fit(self, photos: Iterable[LabelInput], *, thresholds: Thresholds | None = None) -> None:
         self.mean = float(np.mean([photo.photo().mean() for photo in photos]))
 
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:

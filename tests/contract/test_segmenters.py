@@ -25,7 +25,7 @@ def source_for(name: str, folder: Path) -> str:
         return str(folder / "whole")
     if name in ("mask2former", "upernet"):
         return str(material.backbone(folder / "backbone"))
-    return {"vit": "shipped:demo_vit", "scratch": "semples_vit"}.get(name, "")
+    return {"vit": "shipped:demo_vit", "scratch": "semples_vit", "light": "random"}.get(name, "")
 
 
 @pytest.mark.parametrize("name", SEGMENTERS.names())

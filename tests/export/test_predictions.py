@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from semples.core.errors import UserError
 from semples.core.palette import read_label_png
 from semples.export import export_labels
 from semples.prediction.exported import source_of_predictions
@@ -125,14 +125,61 @@ def test_photos_that_moved_or_changed(predicted: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"), [("[]\n", "damaged"), ('{"id": "../x"}\n', "damaged"), ("", "no photo is predicted")]
-)
-def test_a_damaged_journal_is_one_line(text: str, hint: str, predicted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["[]\n", '{"id": "../x"}\n', ""])
+def test_a_journal_of_no_use_is_one_line(text: str, predicted: Path, tmp_path: Path) -> None:
     out = shutil.copytree(predicted / "out", tmp_path / "out")
     (out / "photos.jsonl").write_text(text)
-    with pytest.raises(UserError, match=hint):
-        source_of_predictions(out)
+    line = tiny.refused("export", "coco", out, "--out", tmp_path / "coco")
+    assert "no photo is predicted" in line
+    assert ("damaged" in line) == bool(text)
+
+
+def _cut_line(out: Path) -> str:
+    """The line of sub/b.png cut in two; what is said of it."""
+    lines = (out / "photos.jsonl").read_text().splitlines()
+    lines = [line[: len(line) // 2] if '"name": "sub/b.png"' in line else line for line in lines]
+    (out / "photos.jsonl").write_text("\n".join(lines) + "\n")
+    return "its photo's line in photos.jsonl is damaged"
+
+
+def _halved(out: Path) -> str:
+    path = out / "labels" / "sub" / "b.png"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return "this label map is damaged"
+
+
+def _flipped(out: Path) -> str:
+    path = out / "labels" / "sub" / "b.png"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 10] ^= 4
+    path.write_bytes(data)
+    return "this label map is damaged"
+
+
+def _deleted(out: Path) -> str:
+    (out / "labels" / "sub" / "b.png").unlink()
+    return "this label map is missing"
+
+
+@pytest.mark.parametrize("damage", [_cut_line, _halved, _flipped, _deleted])
+def test_damaged_predictions_are_named_and_made_again(
+    damage: Callable[[Path], str], predicted: Path, tmp_path: Path
+) -> None:
+    """The others are exported, with status 1; the same `predict` brings the label map back; then all are exported."""
+    out = shutil.copytree(predicted / "out", tmp_path / "out")
+    before = (out / "labels" / "sub" / "b.png").read_bytes()
+    hint = damage(out)
+    ended = tiny.invoke("export", "coco", out, "--out", tmp_path / "coco", check=False)
+    assert ended.code == 1
+    assert len(ended.err.strip().splitlines()) == 1
+    assert f"{out / 'labels' / 'sub' / 'b.png'}: {hint}" in ended.err
+    assert "the other 2 photos are exported" in ended.err
+    assert len(COCO(str(tmp_path / "coco" / "instances.json")).getImgIds()) == 2
+    told = tiny.invoke("predict", predicted / "model", predicted / "photos", "--out", out).out
+    assert "3 photos, 2 of them by an earlier call" in told
+    assert (out / "labels" / "sub" / "b.png").read_bytes() == before
+    tiny.invoke("export", "coco", out, "--out", tmp_path / "all")
+    assert len(COCO(str(tmp_path / "all" / "instances.json")).getImgIds()) == 3
 
 
 def test_formats_with_cams_say_that_there_are_none(predicted: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
+from semples.generators.base import build_generator
 from semples.generators.weaktr import WeakTr, attend, fuse_maps
 from semples.networks.vit import VitConfig
 from semples.networks.vit_start import initialise
-from semples.recipe import WeakTrSettings
+from semples.recipe import WeakTrSettings, load_recipe
 
 SETTINGS = {
     "start": "random",
@@ -265,3 +266,11 @@ def test_what_a_checkpoint_and_the_recipe_disagree_on_is_named(tmp_path: Path) -
     torch.save({"model": many.state_dict()}, tmp_path / "coco.pth")
     with pytest.raises(UserError, match=r"trained for 90 classes, the photos have 3; COCO's .*--ids published"):
         generator(start=str(tmp_path / "coco.pth"))
+
+
+def test_the_side_of_a_view_follows_the_start_weights() -> None:
+    classes = ClassList(("boat", "train"))
+    shipped = build_generator(load_recipe("demo").generator, classes=classes, seed=0)
+    assert (shipped.image_size, shipped.view_side("auto"), shipped.view_side(64), shipped.width) == (96, 96, 64, 128)
+    unknown = load_recipe("folder", ["generator.start=random", "generator.width=12", "generator.depth=1"]).generator
+    assert build_generator(unknown, classes=classes, seed=0).image_size == 224

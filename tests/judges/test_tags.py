@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from semples.core.errors import UserError
-from semples.generators.base import Pairs
-from semples.judges.backgrounds import LearnedBackgrounds, nearest_patches
+from semples.data.classes import ClassList
+from semples.data.dataset import open_dataset
+from semples.judges.backgrounds import nearest_patches
+from semples.judges.base import build_judge, load_learned, save_learned
 from semples.judges.tags import (
     KNOTS,
     Seen,
     TagJudge,
-    TagJudgeSettings,
-    filled,
+    check_tags,
     fold_of,
-    from_config,
     gain_at,
-    look,
     noisy_or,
     random_masks,
 )
-from semples.networks.cnn import build_cnn
+from semples.networks.pairs import Pairs
+from semples.settings.judges import TagJudgeSettings
 
 E, K, PHOTOS = 1280, 3, 60
-SETTINGS = TagJudgeSettings(start="random", folds=3, views=4, steps=150)
+NAMES = ("one", "two", "three")
+SETTINGS = TagJudgeSettings(model="random", folds=3, views=4, steps=150, image_size=64)
 
 
 def judge() -> TagJudge:
-    torch.manual_seed(0)
-    return TagJudge(build_cnn("random", output_stride=32), num_classes=K, folds=3, image_size=64)
+    made = build_judge(SETTINGS, classes=ClassList(NAMES))
+    assert isinstance(made, TagJudge)
+    return made
 
 
 def made(tags_NK: torch.Tensor, *, views: int = 5) -> Seen:
@@ -78,40 +82,57 @@ def test_gains_between_knots() -> None:
 def test_it_learns_what_tags_say() -> None:
     model, tagged = judge(), tags()
     seen = made(tagged)
-    figures = model.learn(seen, tagged, SETTINGS)
+    figures = model.learn(seen, tagged)
     assert figures["loss"] < 0.7 * figures["prior"]
     # The views of photos that a fold did not see: a class that is shown is told from one that is hidden or absent.
-    fold = fold_of(seen.photo, 3)
     feature = F.normalize(seen.view - model.centre, dim=1)
-    label = torch.zeros(len(seen.photo), dtype=torch.long)
-    odds = model.log_odds(feature, label, seen.area, fold_P=fold)
+    pairs = Pairs(torch.arange(len(seen.photo)), torch.zeros(len(seen.photo), dtype=torch.long), seen.photo)
+    odds = torch.logit(model.likeness(feature, model.targets_of(pairs)))
     whole = seen.area == 1
     assert odds[whole & tagged[seen.photo, 0]].mean() > odds[whole & ~tagged[seen.photo, 0]].mean() + 1
-    # An empty view falls back to the prior.
-    empty = model.log_odds(feature, label, torch.zeros(len(label)), fold_P=fold)
-    torch.testing.assert_close(empty, torch.logit(tagged[:, 0].float().mean()).expand(len(label)))
+    # An empty view falls back to the prior, and one that shows little comes near it.
+    for label in range(K):
+        nothing = model.likeness(torch.zeros(1, E), model.targets[label][None])
+        torch.testing.assert_close(torch.logit(nothing), model.offset.expand(1))
+    assert model.gains[0] == 0
+    assert (model.gains[1:] > 0).all()
 
 
-def test_no_photo_is_judged_by_vectors_that_saw_its_tags() -> None:
+def test_views_that_show_little_say_little() -> None:
+    model = judge()
+    model.gains.copy_(torch.tensor([0.0, 1, 2, 3, 4, 8]))
+    views = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain = model.encode(views)
+    shown = model.encode_shown(views, torch.tensor([1.0, 0.15, 0.0]))
+    torch.testing.assert_close(shown, plain * torch.tensor([1.0, 0.25, 0.0])[:, None])
+
+
+def test_no_photo_is_judged_by_directions_that_saw_its_tags() -> None:
     tagged = tags()
     seen, model, other = made(tagged), judge(), judge()
     changed = tagged.clone()
     mine = fold_of(torch.arange(PHOTOS), 3) == 1
     changed[mine] = changed[mine].roll(1, dims=0)  # the same share of each class
-    model.learn(seen, tagged, SETTINGS)
-    other.learn(seen, changed, SETTINGS)
-    assert torch.equal(model.vectors[1], other.vectors[1])
-    assert not torch.equal(model.vectors[0], other.vectors[0])
+    model.learn(seen, tagged)
+    other.learn(seen, changed)
+    number = torch.arange(PHOTOS)[mine]
+    pairs = Pairs(torch.zeros_like(number), torch.ones_like(number), number)
+    assert torch.equal(model.targets_of(pairs), other.targets_of(pairs))
+    rest = Pairs(torch.zeros_like(number), torch.ones_like(number), number + 1)
+    assert not torch.equal(model.targets_of(rest), other.targets_of(rest))
+    assert torch.equal(model.targets_of(Pairs(pairs.photo, pairs.label)), model.targets[pairs.label])
 
 
 def test_tags_that_teach_nothing_are_named() -> None:
     tagged = tags()
     tagged[:, 1] = True
-    with pytest.raises(UserError, match="class number 2 is on every photo"):
-        judge().learn(made(tagged), tagged, SETTINGS)
+    with pytest.raises(UserError, match="class two is on every photo"):
+        check_tags(tagged, NAMES, folds=3)
     tagged[:, 1] = False
-    with pytest.raises(UserError, match="class number 2 is on no photo"):
-        judge().learn(made(tagged), tagged, SETTINGS)
+    with pytest.raises(UserError, match="class two is on no photo"):
+        check_tags(tagged, NAMES, folds=3)
+    with pytest.raises(UserError, match="3 parts of the photos, but there are 2"):
+        check_tags(tagged[:2], NAMES, folds=3)
 
 
 def test_masks() -> None:
@@ -124,70 +145,58 @@ def test_masks() -> None:
     assert not torch.equal(masks, random_masks(40, 32, seed=1, photo=3))
 
 
-def test_what_is_masked_is_filled_from_photos_without_the_class() -> None:
-    images = torch.stack([torch.full((3, 4, 4), value) for value in (1.0, 2.0, 3.0)])
-    tagged = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 1, 0]]) > 0
-    pairs = Pairs.of(tagged)
-    mask = torch.zeros(len(pairs), 4, 4)
-    mask[:, :2] = 1
-    view, rest = filled(images, mask, pairs, tagged)
-    photos, others = (1, 1, 2, 3), (3, 2, 3, 2)  # photos of the pairs, and the next that lacks the class
-    for place, (mine, other) in enumerate(zip(photos, others, strict=True)):
-        assert (view[place, :, :2] == mine).all()
-        assert (view[place, :, 2:] == other).all()
-        assert (rest[place, :, :2] == other).all()
-        assert (rest[place, :, 2:] == mine).all()
-    for pair in (filled(images, mask, pairs, tagged, fill="mean"), filled(images, mask, pairs, torch.ones(3, K) > 0)):
-        assert not pair[0][:, :, 2:].any()
-        assert not pair[1][:, :, :2].any()
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Photos of red (one), blue (two) and yellow (three) squares on noise."""
+    colours = ((200, 40, 40), (40, 40, 220), (220, 220, 40))
+    rows = ["image,tags"]
+    for seed in range(9):
+        photo = np.random.default_rng(seed).integers(60, 160, (64, 64, 3), dtype=np.uint8)
+        shown = (seed % 3, (seed // 3 + seed) % 3)
+        for place, index in enumerate(sorted(set(shown))):
+            photo[8:40, 2 + 30 * place : 28 + 30 * place] = colours[index]
+        Image.fromarray(photo).save(tmp_path / f"{seed}.png")
+        rows.append(f"{seed}.png,{';'.join(NAMES[index] for index in sorted(set(shown)))}")
+    (tmp_path / "tags.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    return tmp_path
 
 
-def test_it_looks_at_photos_and_lets_gradients_through() -> None:
-    model = judge().train()
-    photos = torch.randn(4, 3, 64, 64)
-    seen = look(model, lambda number: photos[number], 4, SETTINGS, seed=0)
-    assert seen.view.shape == seen.rest.shape == (20, E)
-    assert seen.photo.tolist() == [number for number in range(4) for _ in range(5)]
-    assert (seen.area[::5] == 1).all()
-    tagged = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1]]) > 0
-    model.learn(seen, tagged, SETTINGS)
-    image = photos[:2].clone().requires_grad_()
-    odds = model.log_odds(model.encode_images(image), torch.tensor([0, 1]), torch.ones(2))
-    (model.attract(odds) + model.repel(odds)).sum().backward()
-    assert image.grad is not None
-    assert image.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in model.parameters())
-    again = from_config(json.loads(json.dumps(model.config_dict())), num_classes=K)
-    again.load_state_dict(model.state_dict())
+def test_what_it_learned_from_photos_is_kept(folder: Path, tmp_path: Path) -> None:
+    data, model = open_dataset(folder), judge()
+    figures = model.learn_from(data, seed=0)
+    assert all(math.isfinite(value) for value in figures.values())
+    again = judge()
+    again.learn_from(data, seed=0)
+    assert all(torch.equal(model.get_buffer(name), again.get_buffer(name)) for name in model.LEARNED)
+    save_learned(model, tmp_path / "judge.safetensors")
+    other = judge()
+    load_learned(other, tmp_path / "judge.safetensors")
+    assert all(torch.equal(model.get_buffer(name), other.get_buffer(name)) for name in model.LEARNED)
+    with pytest.raises(UserError, match="other classes or by other settings"):
+        load_learned(build_judge(SETTINGS, classes=ClassList(("a", "b", "c"))), tmp_path / "judge.safetensors")
+    (tmp_path / "text").write_text("hello")
+    for name, words in (("text", "not what a judge"), ("none", "no such file")):
+        with pytest.raises(UserError, match=words):
+            load_learned(other, tmp_path / name)
+
+
+def test_backgrounds_keep_away_from_all_classes() -> None:
+    """Like another class's thing is as bad as like the own, but for the own's greater weight."""
+    model = judge()
     with torch.no_grad():
-        assert torch.equal(again.log_odds(again.encode_images(photos[:2]), torch.tensor([0, 1]), torch.ones(2)), odds)
-    p = torch.sigmoid(odds)
-    torch.testing.assert_close(model.attract(odds), -p.log())
-    torch.testing.assert_close(model.repel(odds), -(1 - p).log())
+        model.targets.copy_(torch.eye(E)[:K])
+        own, other, free = (
+            model.separate(vector[None], model.targets[:1]).item() for vector in (*model.targets[:2], torch.eye(E)[K])
+        )
+    assert own > other > free
 
 
-def test_backgrounds_are_learned_and_read_out() -> None:
-    """Views of grass (class 0) or sky and sea (class 1): vectors find them, away from all classes."""
+def test_patches_that_look_like_a_vector() -> None:
     random = torch.Generator().manual_seed(3)
-    kinds = F.normalize(torch.randn(6, 64, generator=random), dim=1)
-    things, grounds = kinds[:2], kinds[2:5]
-    label = torch.arange(90) % 2
-    ground = torch.where(label == 0, 0, 1 + (torch.arange(90) // 2) % 2)
-    views = F.normalize(grounds[ground] + 0.6 * things[1 - label] + 0.05 * torch.randn(90, 64, generator=random), dim=1)
-    model = LearnedBackgrounds(num_classes=2, count=2, width=64, seed=0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    for _ in range(200):
-        optimizer.zero_grad()
-        attraction, separation = model.losses(views, label, things)
-        (attraction.mean() + separation.mean()).backward()
-        optimizer.step()
-    vectors = F.normalize(model.vectors.detach(), dim=-1)
-    assert (vectors @ things.t()).max() < 0.35  # though every view also holds another class's thing
-    assert (vectors[0] @ grounds[0]).max() > 0.7
-    assert (vectors[1] @ grounds[1]).max() > 0.6
-    assert (vectors[1] @ grounds[2]).max() > 0.6
+    ground, thing = F.normalize(torch.randn(2, 64, generator=random), dim=1)
     photos = [torch.zeros(64, 2, 3) for _ in range(4)]
-    photos[1][:, 1, 2], photos[3][:, 0, 1] = grounds[0], 0.3 * grounds[0] + 0.3 * kinds[5]
-    (patches,) = nearest_patches(grounds[:1], photos, centre_E=torch.full((64,), 1e-4), count=2)
+    photos[1][:, 1, 2], photos[3][:, 0, 1] = ground, 0.3 * ground + 0.3 * thing
+    (patches,) = nearest_patches(ground[None], photos, centre_E=torch.full((64,), 1e-4), count=2)
     assert [(patch.photo, patch.row, patch.column) for patch in patches] == [(1, 1, 2), (3, 0, 1)]
     assert patches[0].cosine > patches[1].cosine > 0.5

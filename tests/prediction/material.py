@@ -42,7 +42,7 @@ def segmenter(path: Path, family: str = "semples_vit") -> Segmenter:
         if not made.is_mask_classifier:  # no class is ahead of the others everywhere
             logits = made.network(pixel_values=segmenters.batch(4)[0]).logits
             made.network.get_parameter(
-                "decode_head.classif" + ("y" if family in ("semples_vit", "vit14") else "ier") + ".bias"
+                "decode_head.classif" + ("y" if family in ("semples_vit", "vit14", "semples_lite") else "ier") + ".bias"
             ).sub_(logits.mean((0, 2, 3)))
     return made
 

@@ -15,9 +15,13 @@ from PIL import Image
 import semples
 from semples.data.photos import resize_photo
 from semples.data.transforms import image_to_tensor
+from semples.labels.crf.dense import DenseCrf
 from semples.prediction import model as model_module
+from semples.prediction import refine
 from semples.prediction import scores as scores_module
-from semples.prediction.scores import window_starts
+from semples.prediction.scores import AllRows, enlarged_part, window_starts
+from semples.prediction.settings import predict_settings
+from semples.recipe import CrfSettings
 from semples.segmenter.build import Segmenter
 from tests import tiny
 
@@ -103,6 +107,45 @@ def test_strip_by_strip_changes_nothing(
     np.testing.assert_allclose(whole.confidence, parts.confidence, atol=0.02 if options.get("crf") else 1e-4)
 
 
+def test_parts_are_enlarged_as_the_whole() -> None:
+    scores = torch.randn(3, 7, 9, generator=torch.Generator().manual_seed(0))
+    whole = F.interpolate(scores[None], size=(40, 60), mode="bilinear", align_corners=False)[0]
+    part = enlarged_part(scores[:, 2:6], (40, 60), (15, 31), (20, 60), first_row=2, row_count=7)
+    torch.testing.assert_close(part, whole[:, 15:31, 20:60])
+
+
+def test_a_crf_by_tiles_is_that_of_the_whole_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile: to the bit. Many, with rims: but for a few pixels, and only allowed labels."""
+    photo = blocks(150, 230)
+    scores = torch.softmax(2 * torch.randn(4, 38, 58, generator=torch.Generator().manual_seed(0)), 0)
+    crf = DenseCrf(CrfSettings(sxy_bilateral=20.0))
+    whole = refine.refined(scores, photo, (150, 230), crf=crf, values=None, confident=True)
+    for tile, agreement in ((512, 1.0), (64, 0.99)):
+        monkeypatch.setattr(refine, "TILE", tile)
+        tiles = refine.refined_by_tiles(AllRows(scores), photo, crf=crf, values=None, confident=True)
+        assert (tiles.labels == whole.labels).mean() >= agreement
+        assert tiles.confidence is not None
+        assert whole.confidence is not None
+        assert np.abs(tiles.confidence - whole.confidence).mean() < 0.01
+    some = refine.refined_by_tiles(AllRows(scores), photo, crf=crf, values=(0, 3), confident=False)
+    assert set(np.unique(some.labels)) == {0, 3}
+
+
+def test_a_crf_sees_a_large_photo_at_its_own_resolution(packages: dict[str, Path]) -> None:
+    """A CRF whose kernels weigh nothing leaves the labels of windows as they are, where no copy is made smaller."""
+    photo = blocks(96, 2300)
+    still = CrfSettings(weight_gaussian=0, weight_bilateral=0)
+    segmenter = Segmenter.load(packages["semples_vit"])
+    settings = {"window": 64, "stride": 32}
+    models = [
+        model_module.SegmenterModel(segmenter, settings=predict_settings(**settings, crf=crf), identity={}, crf=still)
+        for crf in (True, False)
+    ]
+    refined, plain = (model.predict(photo) for model in models)
+    assert len(np.unique(plain)) > 1
+    assert (refined == plain).mean() > 0.999
+
+
 MEASURE = """
 import resource, sys, numpy, semples
 model = semples.load(sys.argv[1], **eval(sys.argv[2]))
@@ -134,3 +177,12 @@ def test_windows_on_36_megapixels_need_little_memory(packages: dict[str, Path], 
     path = tmp_path / "huge.png"
     Image.new("RGB", (6000, 6000), (90, 20, 10)).save(path)
     assert peak(packages["segformer"], "{'window': 512, 'stride': 512}", path) < 0.9
+
+
+@pytest.mark.slow
+def test_windows_with_a_crf_need_the_memory_of_a_tile(packages: dict[str, Path], tmp_path: Path) -> None:
+    """24 tiles of 500x500 with their rims, about 0.5 megapixels each; refined as a whole 6 megapixels take 6 GB."""
+    path = tmp_path / "large.jpg"
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((3000, 2000), Image.Resampling.BICUBIC).save(path)
+    assert peak(packages["semples_vit"], "{'crf': True, 'window': 512, 'stride': 512}", path) < 0.7

@@ -12,7 +12,7 @@ from semples.segmenter.build import Segmenter, SegmenterConfig, build_segmenter
 SIZE = 64
 CLASSES = ("disc", "square")
 CONFIG = SegmenterConfig(classes=CLASSES, size=SIZE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-FAMILIES = ("segformer", "upernet", "mask2former", "maskformer", "eomt", "semples_vit")
+FAMILIES = ("segformer", "upernet", "mask2former", "maskformer", "eomt", "semples_vit", "semples_lite")
 
 
 def swin() -> Any:
@@ -59,6 +59,10 @@ def network_config(family: str) -> Any:
             hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=SIZE, patch_size=8, num_blocks=2,
             num_queries=5, num_register_tokens=0, train_num_points=64, mlp_ratio=2,
         )  # fmt: skip
+    if family == "semples_lite":
+        from semples.segmenter.lite import LiteSegmenterConfig
+
+        return LiteSegmenterConfig(head_width=16)
     return VitSegmenterConfig(
         patch_size=14 if family == "vit14" else 16, width=32, depth=2, heads=2, image_size=SIZE, head_width=16
     )

@@ -26,6 +26,7 @@ pytest.importorskip("onnx", reason="needs onnx: pip install 'semples[onnx]'")
     ("family", "any_size"),
     [
         ("semples_vit", False),
+        ("semples_lite", True),
         ("vit14", False),  # its views are no whole number of patches
         ("segformer", True),
         ("mask2former", False),

@@ -54,7 +54,8 @@ def test_views_depend_on_epoch_and_photo_alone() -> None:
     for other in ((0, 3), (1, 4)):
         assert not torch.equal(views[(1, 3)][0], views[other][0])
         assert not torch.equal(views[(1, 3)][2], views[other][2])
-    image, tags, noise = views[(1, 3)]
+    image, tags, noise, number = views[(1, 3)]
+    assert int(number) == 3
     assert image.shape == (3, toy.SIDE, toy.SIDE)
     assert image.dtype == torch.float32
     assert tags.tolist() == [True, True, True]

@@ -33,6 +33,7 @@ def run(
     train(
         task, changes.pop("views", None) or toy.views(), engine=Engine.start(settings), settings=stage, run=settings,
         workers=workers, folder=folder, fingerprint=changes.pop("fingerprint", "f"), label="toy",
+        after_epoch=changes.pop("after_epoch", None),
     )  # fmt: skip
     return task
 
@@ -74,6 +75,28 @@ def test_cut_at_every_step_and_resumed(
         monkeypatch.setattr(loop, "_log", original)
         assert equal(weights(run(folder, settings=settings)), whole), cut
         assert events(folder) == events(tmp_path / "whole")
+
+
+def test_steps_that_end_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in steps, with a rise: cut and resumed it ends with the same bits, and the last epoch is told though it
+    is cut short."""
+    stage = StageSettings(epochs="steps", steps=8, base_lr="lr", lr=0.01, rise=0.25, batch=3)
+    told: list[int] = []
+    whole = weights(run(tmp_path / "whole", stage=stage, after_epoch=told.append))
+    assert told == [1, 2, 3]
+    assert [event["step"] for event in events(tmp_path / "whole")] == [2, 4, 6, 8]
+    original = loop._log
+
+    def log(progress: Any, *rest: Any) -> None:
+        original(progress, *rest)
+        if progress.step == 4:
+            raise Cut
+
+    monkeypatch.setattr(loop, "_log", log)
+    with pytest.raises(Cut):
+        run(tmp_path / "cut", stage=stage)
+    monkeypatch.setattr(loop, "_log", original)
+    assert equal(weights(run(tmp_path / "cut", stage=stage)), whole)
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

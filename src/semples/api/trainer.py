@@ -18,6 +18,7 @@ from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
 from semples.training.feed import Views, tag_matrix
 from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.schedule import settled
 
 S = TypeVar("S", bound=Stage)
 
@@ -50,12 +51,17 @@ class Trainer:
         """Train the stage on the dataset's photos and return it, trained.
 
         image_size: side of the training views; default: the generator's start size where it has one, else 224. course:
-        settings of the stage's course: epochs, batch, base_lr, schedule, weight_decay, augment={...}, ...
+        settings of the stage's course: epochs or steps, batch, base_lr or lr, weight_decay, augment={...}, ...
         Raises UserError for an unknown setting, Stopped after a signal.
         """
         self._calls += 1
-        settings = _course(stage, course)
-        side = image_size or _own_size(stage)
+        settings = settled(
+            _course(stage, course),
+            photos=len(data.items),
+            classes=stage.generator.num_classes,
+            width=stage.generator.width,
+        )
+        side = image_size or stage.generator.image_size
         folder = self.folder / f"{self._calls}-{type(stage).__name__.lower()}"
         fingerprint = self._fingerprint(stage, data, settings, side)
         if (folder / FINISHED).is_file() and read_json(folder / FINISHED).get("fingerprint") == fingerprint:
@@ -124,11 +130,6 @@ def _course(stage: Stage, course: dict[str, Any]) -> StageSettings:
         raise UserError(f"{type(stage).__name__}: {name} is no setting of its course; give it to the stage itself")
     merged: StageSettings = merge(settings, course, where=type(stage).__name__)
     return merged
-
-
-def _own_size(stage: Stage) -> int:
-    config = getattr(stage.generator, "config", None)
-    return int(getattr(config, "image_size", 224))
 
 
 def _trained(stage: Stage) -> dict[str, torch.Tensor]:

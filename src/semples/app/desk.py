@@ -220,7 +220,8 @@ class Desk:
     def _labelling(self) -> tuple[Any, Inputs]:
         if self._tools is None:
             work = Work.outside(self.context, "cams", "regions")
-            self._tools = (label_method(work), label_inputs(work))
+            method = label_method(work).selecting
+            self._tools = (method, label_inputs(work, method.needs))
         return self._tools
 
     def _draft(self, digest: str) -> Path:

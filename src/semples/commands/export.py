@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from cyclopts import Parameter
 
 from semples.commands.options import Out
-from semples.core.errors import UserError
+from semples.core.errors import Incomplete, UserError
 from semples.core.lock import shared
 from semples.export import EXPORTERS, about, export_labels, exporter, parse_options
 
@@ -89,6 +89,8 @@ def export(
 ) -> None:
     """Write label maps (or CAMs) as other programs read them: those of a run, or those of predicted photos.
 
+    Ends with status 1 where predictions are damaged and left out, by name; the others are exported.
+
     Parameters
     ----------
     folder
@@ -105,6 +107,7 @@ def export(
         any option of the format, `key=value`; may be repeated.
     """
     from semples import terminal
+    from semples.prediction.exported import is_predicted
     from semples.run.folder import is_run
 
     named = {key: value for key, value in asdict(how).items() if value is not None}
@@ -117,11 +120,15 @@ def export(
         return
     exporter(format_)  # a wrong word is told before anything is read
     source = _source(folder, labels=labels, cams=cams, data=data)
-    with shared(folder) if is_run(folder) else nullcontext():
+    with shared(folder) if is_run(folder) or is_predicted(folder) else nullcontext():
         done = export_labels(format_, source, out, **options)
     terminal.say(f"{done.format}: {done.photos} photos in {done.out}")
     for remark in done.remarks:
         terminal.say(f"  {remark}")
+    if is_predicted(folder) and source.dataset.problems:  # a run names its own where it lists its photos
+        left_out = [f"{problem.where}: {problem.what}" for problem in source.dataset.problems]
+        terminal.print_set_aside(left_out)
+        raise Incomplete.of(left_out, done=f"the other {done.photos} photos are exported")
 
 
 def _source(folder: Path, *, labels: Path | None, cams: Path | None, data: Path | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -43,6 +43,9 @@ class PredictOptions:
 
     Parameters
     ----------
+    method
+        of a run: segmenter, bank (the region bank of its label maps: no training, no tags) or cams (needs tags);
+        default: the first of them that it has.
     scales
         photo sizes whose scores are averaged, for example 0.75,1,1.25.
     mirror
@@ -61,6 +64,7 @@ class PredictOptions:
         threads that decode photos and finish label maps; default 2.
     """
 
+    method: Literal["segmenter", "bank", "cams"] | None = None
     scales: str | None = None
     mirror: bool | None = None
     window: int | None = None

@@ -22,6 +22,7 @@ def predict(
     """Segment new photos: label maps, overlays, and the area of every class.
 
     A second call does what is missing. Ends with status 1 where a photo could not be used; the others are done.
+    Processes that torchrun starts share the photos.
 
     Parameters
     ----------
@@ -49,16 +50,22 @@ def predict(
     from semples.core.errors import Incomplete, UserError
     from semples.prediction import predict as predict_photos
     from semples.prediction.journal import LABELS
+    from semples.prediction.ranks import Ranks
     from semples.prediction.voc_server import pack, photos_of_test
 
     if not photos:
         raise UserError("no photo to predict; name photos, folders or patterns after the model")
+    ranks = Ranks.join()
     done = predict_photos(
         how.load(model, max_megapixels=max_megapixels, bits=bits, confidence=confidence, opacity=opacity),
         photos_of_test(photos) if voc_server else photos,
         out,
         tags=tags,
+        ranks=ranks,
     )
+    ranks.leave()
+    if not ranks.is_main:
+        return
     terminal.print_predicted(done, model=model)
     if voc_server:
         archive = pack(done.out / LABELS, done.ids, done.out, classes=done.classes)

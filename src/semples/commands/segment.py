@@ -59,7 +59,8 @@ def train(
         context = pipeline.open_run(run)
         chosen = override(context.recipe if recipe is None else load_recipe(recipe), settings)
         context = Context(chosen, context.source, run)
-        pipeline.run(context, steps=["data", SEGMENTER], tell=terminal.tell)
+        steps = pipeline.looked_after(context, ["data", SEGMENTER])
+        pipeline.run(context, steps=steps, tell=terminal.tell)
     else:
         if labels is None or out is None or photos is None:
             raise UserError("--photos needs --labels (folder with label maps) and --out (folder for the segmenter)")
@@ -108,10 +109,16 @@ def evaluate_(
     from semples import terminal
     from semples.core.files import write_json
     from semples.prediction.evaluate import draw_confusion, evaluate, scored_photos
+    from semples.prediction.ranks import Ranks
 
+    ranks = Ranks.join()
     dataset = scored_photos(data, split=split, classes=classes)
-    terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
-    evaluation = evaluate(how.load(model, confidence=True), dataset)
+    if ranks.is_main:
+        terminal.say(f"scored on {dataset.name}: {len(dataset.items)} photos")
+    evaluation = evaluate(how.load(model, confidence=True), dataset, ranks=ranks)
+    ranks.leave()
+    if not ranks.is_main:
+        return
     terminal.print_evaluation(evaluation)
     if out is not None:
         write_json(out / "eval.json", evaluation.as_json())

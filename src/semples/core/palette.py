@@ -12,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from semples.core.errors import UnusableFile
 from semples.core.files import open_regular, write_bytes
 
+FAST = 2  # zlib's level for confidences: 5 times as fast as its usual 6, and a tenth larger
+
 
 def voc_palette() -> NDArray[np.uint8]:
     """The 256 VOC colours, uint8 (256,3) RGB: a label's bits, dealt to red, green, blue, highest colour bit first."""
@@ -50,7 +52,7 @@ def write_confidence_png(path: Path | str, confidence: NDArray[np.floating]) -> 
     if confidence.ndim != 2 or not confidence.size or not (confidence.min() >= 0 and confidence.max() <= 1):
         raise ValueError(f"confidences must be (H,W) in 0..1, not {confidence.dtype} {confidence.shape}")
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(confidence * 255).astype(np.uint8)).save(buffer, format="PNG", optimize=False)
+    Image.fromarray(np.rint(confidence * 255).astype(np.uint8)).save(buffer, format="PNG", compress_level=FAST)
     write_bytes(path, buffer.getvalue())
 
 

@@ -125,8 +125,10 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool 
     hints = typing.get_type_hints(type(settings))
     aliases: dict[str, str] = getattr(type(settings), "ALIASES", {})
     changes: dict[str, Any] = {}
+    given: set[str] = set()
     for written, value in tree.items():
         key = aliases.get(written, written)
+        given.add(str(key))
         if key not in by_name:
             key = key[:LONGEST_KEY] if isinstance(key, str) else short(key)
             near = difflib.get_close_matches(key, by_name, n=1)
@@ -138,7 +140,25 @@ def merge(settings: Any, tree: Any, *, where: str, path: str = "", stored: bool 
             changes[key] = merge(current, value, where=where, path=f"{path}{key}.", stored=stored)
         else:
             changes[key] = _checked(value, hints[key], by_name[key], f"{where}: {path}{key}")
-    return replace(settings, **changes)
+    merged = replace(settings, **changes)
+    for pair in getattr(type(settings), "EITHER", ()):
+        merged = _either(merged, pair, given, f"{where}: {path}")
+    return merged
+
+
+def _either(settings: Any, pair: tuple[str, str], given: set[str], where: str) -> Any:
+    """`settings` with exactly one of two settings said; the other has the name of the one that is said for its value.
+
+    given: which were given just now; one that is given takes the place of the other.
+    """
+    first, second = pair
+    said = [name for name, other in (pair, pair[::-1]) if getattr(settings, name) != other]
+    if len(said) == 2 and len(given & set(pair)) == 1:
+        (name,) = given & set(pair)
+        return replace(settings, **{second if name == first else first: name})
+    if len(said) != 1:
+        raise UserError(f"{where}{first} and {where.rpartition(' ')[2]}{second}: give exactly one of them")
+    return settings
 
 
 def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: str, stored: bool) -> Any:

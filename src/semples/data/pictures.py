@@ -12,6 +12,7 @@ import threading
 import warnings
 import zlib
 from functools import cache
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -27,6 +28,9 @@ from PIL import (
     WebPImagePlugin,
     features,
 )
+
+from semples.core.errors import UserError
+from semples.core.files import open_regular
 
 # What Pillow's decoders raise on damaged data.
 DAMAGED = (
@@ -87,6 +91,21 @@ def open_header(file: IO[bytes]) -> Image.Image:
             return Image.open(file, formats=known)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a PNG or JPEG is there from its first byte to its last: the checksums of a PNG, the ends of a JPEG."""
+    try:
+        with open_regular(path) as file:
+            if path.suffix == ".jpg":
+                start = file.read(2)
+                file.seek(-2, io.SEEK_END)
+                return (start, file.read(2)) == (b"\xff\xd8", b"\xff\xd9")
+            with open_header(file) as image:
+                image.verify()
+    except (*DAMAGED, UserError):
+        return False
+    return True
 
 
 def stripped_png(file: IO[bytes], *, header: bool) -> io.BytesIO:

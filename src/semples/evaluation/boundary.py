@@ -44,6 +44,16 @@ class BoundaryAccumulator:
                 self._common[value] += (pair[0] & pair[1]).sum()
                 self._either[value] += (pair[0] | pair[1]).sum()
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """What was added up: pixels in both bands and in either, (2,K+1)."""
+        return np.stack([self._common, self._either])
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """What another one has added up."""
+        self._common += counts[0]
+        self._either += counts[1]
+
     def result(self) -> NDArray[np.float64]:
         """Boundary IoU of every value in percent (K+1,), NaN where a value occurs nowhere."""
         percent = np.full(len(self._common), np.nan)

@@ -50,6 +50,15 @@ class RiskCoverage:
             there = np.where(level == place, truth, np.uint8(IGNORE))
             self._counts[place] += confusion_matrix(there, labels, num_classes=self._classes)
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """What was added up: pixels by the highest level that they reach, truth and label, (levels,K+1,K+2)."""
+        return self._counts
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """What another one has added up."""
+        self._counts += counts
+
     def result(self) -> tuple[Covered, ...]:
         """A row for each level."""
         rows = []

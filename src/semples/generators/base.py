@@ -37,15 +37,18 @@ class Generator(nn.Module, ABC):
 
     Settings: its settings, a frozen dataclass that derives from `GeneratorSettings` and says whether warm-up, matching
     and refinement have anything to train (its TRAINABLE). num_classes, patch_size: K, and the pixels of a side that one
-    element of a CAM stands for. noise_size: how many uniform random numbers per photo its train mode consumes; 0 for
-    none. kind, classes, mean, std are set by `build_generator` and saved with it: its name in the registry, the names
-    of the classes, and what a photo in 0..1 is normalised with.
+    element of a CAM stands for. width: channels that its classifier reads, 0 where a stage's `lr_width` is not for it.
+    image_size: side of the photos that it is made for. noise_size: how many uniform random numbers per photo its train
+    mode consumes; 0 for none. kind, classes, mean, std are set by `build_generator` and saved with it: its name in the
+    registry, the names of the classes, and what a photo in 0..1 is normalised with.
     """
 
     Settings: ClassVar[type[GeneratorSettings]]
 
     num_classes: int
     patch_size: int
+    width: int = 0
+    image_size: int = 224
     noise_size: int = 0
     kind: str = ""
     classes: tuple[str, ...] = ()
@@ -89,6 +92,10 @@ class Generator(nn.Module, ABC):
     def normalisation(self, settings: GeneratorSettings) -> tuple[RGB, RGB]:
         """Mean and standard deviation that photos are normalised with, at first: those of the settings."""
         return settings.mean, settings.std
+
+    def view_side(self, image_size: int | str) -> int:
+        """Side of its training views by the setting `generator.image_size`."""
+        return self.image_size if isinstance(image_size, str) else image_size
 
     def saved_state(self) -> dict[str, Tensor]:
         """Tensors that a file needs beside `config_dict`; one that builds on published weights leaves those out."""

@@ -24,6 +24,7 @@ from semples.networks.vit_start import from_classifier, initialise
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import WeakTrSettings
 
+DEFAULT_SIDE = 224  # of a view, where neither the settings nor the start weights tell one
 MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
 
 
@@ -104,7 +105,7 @@ class WeakTr(Generator, VisionTransformer):
             "refine": refine,
         }
         self.num_classes = num_classes
-        self.patch_size = config.patch_size
+        self.patch_size, self.width, self.image_size = config.patch_size, config.width, config.image_size
         self.noise_size = 2 * config.depth
         self.pooling = pooling
         self.attention = attention
@@ -143,19 +144,20 @@ class WeakTr(Generator, VisionTransformer):
             "width": settings.width,
             "depth": settings.depth,
             "heads": settings.heads,
-            "image_size": settings.image_size,
+            "image_size": DEFAULT_SIDE if settings.image_size == "auto" else settings.image_size,
         }
         state: dict[str, Tensor] = {}
         if weights is not None:
             fixed, state = start_of(weights, settings, num_classes=len(classes))
             architecture |= fixed
+            if settings.image_size != "auto":
+                architecture["image_size"] = settings.image_size
         width, heads = architecture["width"], architecture["heads"]
         if width % heads:
             raise UserError(f"generator.width {width} is not a multiple of generator.heads {heads}")
-        if settings.image_size < architecture["patch_size"]:
-            raise UserError(
-                f"generator.image_size {settings.image_size} is smaller than a patch of {architecture['patch_size']}"
-            )
+        side, patch = architecture["image_size"], architecture["patch_size"]
+        if side < patch:
+            raise UserError(f"generator.image_size {side} is smaller than a patch of {patch}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(

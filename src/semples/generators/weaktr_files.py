@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def is_weaktr(state: Mapping[str, Tensor]) -> bool:
 def start_of(
     weights: Weights, settings: WeakTrSettings, *, num_classes: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments of `VitConfig` that the file fixes (image_size is the recipe's), and its tensors.
+    """Arguments of `VitConfig` that the file fixes (image_size counts where the recipe names none), and its tensors.
 
     Those of a WeakTr checkpoint are ready to be loaded; those of a classifier go through `from_classifier` first and
     are made for the recipe's mean and std. Raises UserError naming the setting that does not fit the file.
@@ -43,7 +44,7 @@ def start_of(
     file = read_vit(weights, where=where, width=settings.width, heads=settings.heads)
     for doubt in file.doubts:
         note(doubt)
-    architecture = {key: getattr(file.config, key) for key in file.config.__dataclass_fields__ if key != "image_size"}
+    architecture = {key: getattr(file.config, key) for key in file.config.__dataclass_fields__}
     return architecture, for_photos_of(file, mean=settings.mean, std=settings.std)
 
 
@@ -74,6 +75,7 @@ def _weaktr_sizes(weights: Weights, settings: WeakTrSettings, *, num_classes: in
     sizes: dict[str, Any] = {key: weights.config[key] for key in known if key in weights.config}
     return sizes | {
         "patch_size": patch,
+        "image_size": patch * math.isqrt(state["pos_embed"].shape[1] - classes) if "pos_embed" in state else 224,
         "width": width,
         "depth": depth,
         "heads": heads,

@@ -1,11 +1,4 @@
-"""Learned backgrounds of a judge without text: free vectors in its feature space, read out as patches of photos.
-
-SemPLeS's background prompts (arXiv 2401.11791, sec. 3.3) without a text encoder: each class gets one to five vectors
-b_km. A class's background view is drawn to the nearest of its vectors, and every vector is kept away from *all*
-classes, not only from its own: what is shown by another class's things is no background.
-
-Suffixes: K classes, M vectors a class, E channels, P (photo, class) pairs.
-"""
+"""Learned backgrounds of a judge without text, read out as patches of the user's photos in place of words."""
 
 from __future__ import annotations
 
@@ -14,33 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-
-class LearnedBackgrounds(nn.Module):
-    """`vectors` (K,M,E), directions at random at start."""
-
-    def __init__(self, *, num_classes: int, count: int, width: int, seed: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.vectors = nn.Parameter(F.normalize(torch.randn(num_classes, count, width, generator=generator), dim=-1))
-
-    def nearest(self, feature_PE: Tensor, label_P: Tensor) -> Tensor:
-        """Cosine (P,) of features of length 1 with the nearest background of each pair's class."""
-        vector_PME = F.normalize(self.vectors[label_P], dim=-1)
-        return torch.einsum("pe,pme->pm", feature_PE, vector_PME).amax(dim=1)
-
-    def losses(
-        self, background_PE: Tensor, label_P: Tensor, class_vectors_KE: Tensor, *, scale: float = 10.0
-    ) -> tuple[Tensor, Tensor]:
-        """Attraction (P,) of background views to their nearest vector, and separation (K,) of vectors from all classes.
-
-        background: features of background views, of length 1. class_vectors: of length 1. Both losses are of the form
-        log(1 + exp(-+ scale · cos)): a cosine of centred features is 0 for what has nothing to do with another.
-        """
-        attraction_P = F.softplus(-scale * self.nearest(background_PE, label_P))
-        cosine_KMJ = F.normalize(self.vectors, dim=-1) @ class_vectors_KE.t()
-        return attraction_P, F.softplus(scale * cosine_KMJ).mean(dim=(1, 2))
+from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,29 @@ background, W their width.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
+from semples.core.files import atomic_path
 from semples.data.classes import ClassList
+from semples.data.dataset import TaggedDataset
 from semples.data.transforms import RGB
 from semples.judges import losses
+from semples.networks.pairs import Pairs
 from semples.recipe import JudgeSettings, PromptSettings
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import JUDGES
+
+CLASSES_KEY = "classes"
 
 
 class Judge(nn.Module, ABC):
@@ -32,10 +42,12 @@ class Judge(nn.Module, ABC):
     Settings: its settings, a frozen dataclass that derives from `JudgeSettings`. image_size: side of the square views
     it looks at. mean, std: what it wants views to be normalised with; None: as the generator normalises them.
     targets (K,E): what features of views are compared with, one row a class. scale: by what it multiplies cosines to
-    tell classes apart (`probabilities`).
+    tell classes apart (`probabilities`). LEARNED: names of the buffers that hold what it learns from the
+    photos and their tags (`learn_from`), for judges whose settings say that they learn (`JudgeSettings.LEARNS`).
     """
 
     Settings: ClassVar[type[JudgeSettings]]
+    LEARNED: ClassVar[tuple[str, ...]] = ()
 
     image_size: int
     mean: RGB | None = None
@@ -52,6 +64,20 @@ class Judge(nn.Module, ABC):
     @abstractmethod
     def encode(self, view_n3SS: Tensor) -> Tensor:
         """L2-normalised features (n,E) of normalised views of the judge's size; differentiable in the views."""
+
+    def learn_from(self, dataset: TaggedDataset, *, seed: int) -> dict[str, float]:
+        """Learn from photos and tags (judges that do); returns figures. Raises UserError where tags say too
+        little."""
+        raise NotImplementedError(f"{type(self).__name__} learns nothing")
+
+    def encode_shown(self, view_n3SS: Tensor, area_n: Tensor) -> Tensor:
+        """Features (n,E) of views that show the share `area`, (n,) in 0..1, of their photo. Here the share does not
+        count; a judge that is less sure of views that show little gives shorter features."""
+        return self.encode(view_n3SS)
+
+    def targets_of(self, pairs: Pairs) -> Tensor:
+        """Targets (P,E) of the pairs' classes; a judge that learned from these photos may have one for each photo."""
+        return self.targets[pairs.label]
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode whatever the mode of the module around it."""
@@ -123,6 +149,32 @@ def check_template(template: str, *, setting: str) -> None:
 
 def build_judge(settings: JudgeSettings, *, classes: ClassList) -> Judge:
     """The judge that the settings name, for these classes, frozen. Raises UserError."""
+    if settings.kind == NO_JUDGE:
+        raise UserError("judge.kind none: there is no judge for this; choose one, for example --set judge.kind=tags")
     made: Judge = JUDGES.load(settings.kind).build(settings, classes=classes)
     made.classes = classes.names
     return made.eval().requires_grad_(False)
+
+
+def save_learned(judge: Judge, path: Path) -> None:
+    """What a judge has learned as one safetensors file, with the class names."""
+    tensors = {name: judge.get_buffer(name).detach().cpu().contiguous() for name in judge.LEARNED}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={CLASSES_KEY: json.dumps(list(judge.classes))})
+
+
+def load_learned(judge: Judge, path: Path) -> None:
+    """Give a judge what one of the same settings has learned. Raises UserError for a file of another kind."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the step judge makes it: give the command of the run again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = tuple(json.loads((file.metadata() or {})[CLASSES_KEY]))
+            tensors = {name: file.get_tensor(name) for name in judge.LEARNED}
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not what a judge of this kind has learned") from None
+    fits = all(tensors[name].shape == judge.get_buffer(name).shape for name in judge.LEARNED)
+    if names != judge.classes or not fits or not all(value.isfinite().all() for value in tensors.values()):
+        raise UserError(f"{path}: learned for other classes or by other settings; give the command of the run again")
+    for name, value in tensors.items():
+        judge.get_buffer(name).copy_(value)

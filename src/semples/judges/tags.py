@@ -1,17 +1,20 @@
-"""A judge without text: a frozen image network whose class vectors are learned from the tags.
+"""A judge without text: a frozen image network whose class directions are learned from the tags.
 
 For classes that no language model has words for. The network's last features, averaged over a view, minus their mean
-over photos and scaled to length 1, are a view's feature x; a class has a vector w_k and an offset, and its log-odds in
-a view are z_k = w_k · x + o_k. They are learned from views of the tagged photos behind random masks:
+over photos and scaled to length 1, are a view's feature x; a class has a direction w_k of length 1. The log-odds of the
+class in a view that shows the share a of its photo are
+
+    z = B + g(a) x.w_k
+
+with an offset B and a gain g, which is 0 for an empty view: such a view falls back to the prior. Directions are learned
+from views of the tagged photos behind random masks:
 
 - a class that a photo does not carry is in no view of it: -log(1 - p_k) for the view and for the rest, masked or not;
 - a class that it carries is in the view *or* in the rest, never demanded of both (noisy-or): -log(1 - (1 - p)(1 - p')).
 
-What a mask hides is filled with the mean colour, or with other photos that lack the class (`filled`). Views that show
-little say little: p = sigmoid(prior_k + g(a) · (z_k - prior_k)) with the share a of the photo that is visible and the
-gain g, 0 for an empty view; g is fitted on photos that the vectors were not learned from. Photos are dealt to folds,
-and the vectors of a fold are learned without its photos, so that a photo can be judged by vectors that never saw its
-tags.
+Photos are dealt to folds, and the directions of a fold are learned without its photos, so that in training every photo
+is judged by directions that never saw its tags. B and g are fitted on such photos, which makes the log-odds as unsure
+as they have to be: log-odds as they are learned are so sure of every view that no gradient is left.
 
 Its limit: a background that lies with its thing in every photo cannot be told from it by tags. Photos of the background
 alone can.
@@ -23,43 +26,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from semples.core.errors import UserError
-from semples.core.schema import setting
-from semples.networks.cnn import LITE, RGB, Cnn
-from semples.networks.cnn import from_config as cnn_from_config
+from semples.core.progress import counter
+from semples.data.classes import ClassList
+from semples.data.dataset import TaggedDataset
+from semples.data.photos import resize_photo
+from semples.data.transforms import RGB, image_to_tensor
+from semples.judges.base import Judge
+from semples.judges.losses import cosine
+from semples.networks.cnn import Cnn, build_cnn
 from semples.networks.pairs import Pairs
+from semples.settings.judges import PromptSettings, TagJudgeSettings
 
 KNOTS = (0.0, 0.05, 0.15, 0.3, 0.5, 1.0)
 """Visible shares between which the gain is interpolated linearly; at the first it is 0."""
 MASK_KEY, GRID = 4, 4
 """Random masks: their place among the keys of random numbers, and cells along a side of the noise they are cut from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TagJudgeSettings:
-    """A judge that is learned from the tags."""
-
-    start: str = setting(LITE, "its frozen network, as `generator.start`; not the generator's own trained weights")
-    image_size: int = setting(224, "side of a view", unit="pixels", low=8)
-    folds: int = setting(5, "parts of the photos; each is judged by vectors learned on the others", low=2)
-    views: int = setting(6, "random masks of a photo that vectors are learned from", low=1)
-    decay: float = setting(1e-3, "weight of the squared length of the class vectors", low=0)
-    steps: int = setting(300, "steps of their optimisation, over all views at once", low=1)
+UNTAUGHT_GAIN = 5.0
 
 
 @dataclass(frozen=True)
 class Seen:
     """Features of views of photos and of what each view leaves out.
 
-    view, rest: (V,E), of length 1 or 0. area: (V,) in 0..1, visible share of `view`; the rest shows 1 - area. photo:
-    int64 (V,), the number of the photo.
+    view, rest: (V,E). area: (V,) in 0..1, visible share of `view`; the rest shows 1 - area. photo: int64 (V,), the
+    number of the photo.
     """
 
     view: Tensor
@@ -68,100 +66,128 @@ class Seen:
     photo: Tensor
 
 
-class TagJudge(nn.Module):
-    """Class vectors on a frozen network; always in eval mode. mean, std: what views are normalised with."""
+class TagJudge(Judge):
+    """A frozen image network with a direction for each class, learned from the tags; needs no text.
 
-    vectors: Tensor
-    offsets: Tensor
-    prior: Tensor
+    targets: the mean directions of all folds. Before it has learned (`learn_from`) directions are drawn at random.
+    """
+
+    Settings = TagJudgeSettings
+    LEARNED = ("targets", "fold_targets", "centre", "gains", "offset")
+
+    fold_targets: Tensor
     centre: Tensor
     gains: Tensor
+    offset: Tensor
 
-    def __init__(self, network: Cnn, *, num_classes: int, folds: int, image_size: int) -> None:
+    def __init__(self, network: Cnn, settings: TagJudgeSettings, *, num_classes: int) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
-        self.folds, self.image_size = folds, image_size
-        self.mean: RGB = network.mean
-        self.std: RGB = network.std
-        self.register_buffer("vectors", torch.zeros(folds, num_classes, network.channels))
-        self.register_buffer("offsets", torch.zeros(folds, num_classes))
-        self.register_buffer("prior", torch.zeros(num_classes))
+        self.settings = settings
+        self.image_size = settings.image_size
+        self.mean: RGB | None = network.mean
+        self.std: RGB | None = network.std
+        random = torch.Generator().manual_seed(0)
+        target_KE = F.normalize(torch.randn(num_classes, network.channels, generator=random), dim=1)
+        self.register_buffer("targets", target_KE)
+        self.register_buffer("fold_targets", target_KE.expand(settings.folds, -1, -1).clone())
         self.register_buffer("centre", torch.zeros(network.channels))
-        self.register_buffer("gains", torch.ones(len(KNOTS)))
+        self.register_buffer("gains", torch.tensor([0.0] + [UNTAUGHT_GAIN] * (len(KNOTS) - 1)))
+        self.register_buffer("offset", torch.zeros(()))
 
-    def train(self, mode: bool = True) -> TagJudge:
-        """Stays in eval mode whatever the mode of the module around it."""
-        return super().train(False)
+    @classmethod
+    def build(cls, settings: TagJudgeSettings, *, classes: ClassList) -> Self:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = build_cnn(settings.model, output_stride=32)
+        return cls(network, settings, num_classes=len(classes))
 
-    def encode_images(self, image_B3SS: Tensor) -> Tensor:
-        """Features (B,E) of normalised views, of length 1; differentiable in the views."""
-        return F.normalize(self.network(image_B3SS).mean(dim=(2, 3)) - self.centre, dim=1)
+    # ------------------------------------------------------------------------------------------------- what is asked
 
-    def log_odds(self, feature_PE: Tensor, label_P: Tensor, area_P: Tensor, *, fold_P: Tensor | None = None) -> Tensor:
-        """Log-odds (P,) of a class in each view.
+    def encode(self, view_n3SS: Tensor) -> Tensor:
+        return F.normalize(raw_features(self.network, view_n3SS) - self.centre, dim=1)
 
-        area: visible share in 0..1. fold: of the view's photo (`fold_of`); None: the mean of all folds' vectors.
+    def encode_shown(self, view_n3SS: Tensor, area_n: Tensor) -> Tensor:
+        """Features of length g(a) / g(1): views that show little say little."""
+        gain_n = gain_at(area_n.detach(), self.gains)
+        return self.encode(view_n3SS) * (gain_n / self.gains[-1])[:, None]
+
+    def targets_of(self, pairs: Pairs) -> Tensor:
+        """Directions (P,E) that were learned without the pair's photo; where its number is not known, the mean."""
+        if pairs.number is None:
+            return self.targets[pairs.label]
+        return self.fold_targets[fold_of(pairs.number, self.settings.folds), pairs.label]
+
+    def _log_odds(self, feature_PE: Tensor, target_PE: Tensor) -> Tensor:
+        return self.offset + self.gains[-1] * cosine(feature_PE, target_PE)
+
+    def likeness(self, feature_PE: Tensor, target_PE: Tensor) -> Tensor:
+        """The probability (P,) that the class is in the view."""
+        return self._log_odds(feature_PE, target_PE).sigmoid()
+
+    def attract(self, feature_PE: Tensor, target_PE: Tensor) -> Tensor:
+        return -F.logsigmoid(self._log_odds(feature_PE, target_PE))
+
+    def repel(self, feature_PE: Tensor, target_PE: Tensor) -> Tensor:
+        return -F.logsigmoid(-self._log_odds(feature_PE, target_PE))
+
+    def separate(self, background_PE: Tensor, target_PE: Tensor) -> Tensor:
+        """log likeness with the own class and, on average, with all: a learned background shows nobody's thing."""
+        every_P = F.logsigmoid(self.offset + self.gains[-1] * background_PE @ self.targets.t()).mean(dim=1)
+        return F.logsigmoid(self._log_odds(background_PE, target_PE)) + every_P
+
+    def probabilities(self, feature_nE: Tensor) -> Tensor:
+        return (self.gains[-1] * feature_nE @ self.targets.t()).softmax(dim=-1)
+
+    def start_backgrounds(self, settings: PromptSettings, *, seed: int) -> Tensor:
+        """M vectors a class in the feature space, at random."""
+        shape = (*self.targets.shape[:1], settings.length, self.targets.shape[1])
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / self.targets.shape[1] ** 0.5
+
+    def encode_backgrounds(self, vector_nMW: Tensor, settings: PromptSettings) -> Tensor:
+        """The direction of the mean of the M vectors: free vectors, no text."""
+        return F.normalize(vector_nMW.mean(dim=1), dim=1)
+
+    # -------------------------------------------------------------------------------------------------------- learning
+
+    def learn_from(self, dataset: TaggedDataset, *, seed: int) -> dict[str, float]:
+        """Learn from the photos and their tags; returns the loss on photos that were left out, and of the prior alone.
+
+        Raises UserError where a class is on no photo or on all of them, and for fewer photos than folds.
         """
-        if fold_P is None:
-            vector_PE, offset_P = self.vectors.mean(0)[label_P], self.offsets.mean(0)[label_P]
-        else:
-            vector_PE, offset_P = self.vectors[fold_P, label_P], self.offsets[fold_P, label_P]
-        raw_P = (feature_PE * vector_PE).sum(dim=1) + offset_P
-        prior_P = self.prior[label_P]
-        return prior_P + gain_at(area_P, self.gains) * (raw_P - prior_P)
+        tags_NK = torch.zeros(len(dataset.items), len(dataset.classes), dtype=torch.bool)
+        for row, item in zip(tags_NK, dataset.items, strict=True):
+            row[list(item.tags)] = True
+        check_tags(tags_NK, dataset.classes.names, folds=self.settings.folds)
 
-    def config_dict(self) -> dict[str, Any]:
-        """Plain data with a key `kind`, from which `from_config` builds an equal judge."""
-        return {"kind": "tags", "network": self.network.config_dict(), "folds": self.folds, "size": self.image_size}
+        def photo_at(number: int) -> Tensor:
+            small = resize_photo(dataset.photo(dataset.items[number]), self.image_size, self.image_size)
+            assert self.mean is not None
+            assert self.std is not None
+            return image_to_tensor(small, self.mean, self.std).to(self.device)
 
-    def attract(self, log_odds_P: Tensor) -> Tensor:
-        """-log p: asks for the class."""
-        return F.softplus(-log_odds_P)
-
-    def repel(self, log_odds_P: Tensor) -> Tensor:
-        """-log(1 - p): asks for its absence."""
-        return F.softplus(log_odds_P)
-
-    @property
-    def class_vectors(self) -> Tensor:
-        """Directions of the classes (K,E), of length 1: the mean of the folds."""
-        return F.normalize(self.vectors.mean(0), dim=1)
+        return self.learn(look(self, photo_at, len(dataset.items), seed=seed), tags_NK.to(self.device))
 
     @torch.no_grad()
-    def learn(self, seen: Seen, tags_NK: Tensor, settings: TagJudgeSettings) -> dict[str, float]:
-        """Learn vectors, offsets and gains; returns the loss on photos that were left out, and of the prior alone.
-
-        seen: of photos 0..N-1, with features as `raw_features` gives them, not yet centred. tags: bool (N,K). Raises
-        UserError where a class is on no photo or on all of them.
-        """
-        check_tags(tags_NK)
-        share_K = tags_NK.float().mean(0)
-        self.prior.copy_(torch.logit(share_K))
+    def learn(self, seen: Seen, tags_NK: Tensor) -> dict[str, float]:
+        """`learn_from`, from features that are not yet centred of photos 0..N-1; tags: bool (N,K)."""
         self.centre.copy_(torch.cat([seen.view, seen.rest]).mean(0))
         view, rest = (F.normalize(x - self.centre, dim=1) for x in (seen.view, seen.rest))
-        centred = Seen(view, rest, seen.area, seen.photo)
-        fold_V = fold_of(seen.photo, self.folds)
-        for fold in range(self.folds):
+        fold_V = fold_of(seen.photo, self.settings.folds)
+        for fold in range(self.settings.folds):
             chosen = fold_V != fold
             part = Seen(view[chosen], rest[chosen], seen.area[chosen], seen.photo[chosen])
-            vectors, offsets = fit_vectors(part, tags_NK, self.prior, settings)
-            self.vectors[fold], self.offsets[fold] = vectors, offsets
-        raw = [
-            torch.einsum("ve,vke->vk", x, self.vectors[fold_V]) + self.offsets[fold_V] for x in (view, rest)
-        ]  # of photos that the vectors did not see
-        self.gains.copy_(fit_gains(raw, centred, tags_NK, self.prior))
+            self.fold_targets[fold] = fit_directions(part, tags_NK, self.settings)
+        self.targets.copy_(F.normalize(self.fold_targets.mean(0), dim=1))
+        held_out = [torch.einsum("ve,vke->vk", x, self.fold_targets[fold_V]) for x in (view, rest)]
         tags_VK = tags_NK[seen.photo]
-        losses = [
-            noisy_or(*gained(raw, seen.area, self.prior, gains), tags_VK).mean()
-            for gains in (self.gains, torch.zeros_like(self.gains))
-        ]
-        return {"loss": float(losses[0]), "prior": float(losses[1])}
-
-
-def from_config(config: dict[str, Any], *, num_classes: int) -> TagJudge:
-    """The judge that `config_dict` described, which has learned nothing; its state dict holds all that it learns."""
-    network = cnn_from_config(config["network"])
-    return TagJudge(network, num_classes=num_classes, folds=config["folds"], image_size=config["size"])
+        gains, offset = fit_gains(held_out, seen.area, tags_VK)
+        self.gains.copy_(gains)
+        self.offset.copy_(offset)
+        prior_K = torch.logit(tags_NK.float().mean(0))
+        alone = noisy_or(prior_K.expand(len(tags_VK), -1), prior_K.expand(len(tags_VK), -1) - 1e3, tags_VK).mean()
+        return {"loss": float(noisy_or(*shown_odds(held_out, seen.area, gains, offset), tags_VK).mean()),
+                "prior": float(alone)}  # fmt: skip
 
 
 def fold_of(photo_P: Tensor, folds: int) -> Tensor:
@@ -173,7 +199,7 @@ def gain_at(area_P: Tensor, gains_G: Tensor) -> Tensor:
     """The gain at a visible share, linear between `KNOTS`; 0 for an empty view."""
     knots = torch.tensor(KNOTS, device=area_P.device)
     area = area_P.clamp(0, 1)
-    high = torch.searchsorted(knots, area.detach().contiguous()).clamp(1, len(KNOTS) - 1)
+    high = torch.searchsorted(knots, area.contiguous()).clamp(1, len(KNOTS) - 1)
     low = high - 1
     along = (area - knots[low]) / (knots[high] - knots[low])
     values = torch.cat([gains_G.new_zeros(1), gains_G[1:]])
@@ -187,52 +213,54 @@ def noisy_or(view_VK: Tensor, rest_VK: Tensor, tags_VK: Tensor) -> Tensor:
     return torch.where(tags_VK, -either, -neither)
 
 
-def gained(raw: Sequence[Tensor], area_V: Tensor, prior_K: Tensor, gains_G: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-odds (V,K) of views and rests with their gains."""
-    shares = [gain_at(area, gains_G)[:, None] for area in (area_V, 1 - area_V)]
-    view, rest = (prior_K + share * (values - prior_K) for values, share in zip(raw, shares, strict=True))
+def shown_odds(cosines: Sequence[Tensor], area_V: Tensor, gains_G: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-odds (V,K) of views and rests from their cosines with the classes."""
+    gains = [gain_at(area, gains_G)[:, None] for area in (area_V, 1 - area_V)]
+    view, rest = (offset + gain * values for values, gain in zip(cosines, gains, strict=True))
     return view, rest
 
 
 @torch.enable_grad()
-def fit_vectors(seen: Seen, tags_NK: Tensor, prior_K: Tensor, settings: TagJudgeSettings) -> tuple[Tensor, Tensor]:
-    """Class vectors (K,E) and offsets (K,) of the least noisy-or loss, by Adam over all views at once."""
-    vectors = torch.zeros(tags_NK.shape[1], seen.view.shape[1], requires_grad=True)
-    offsets = prior_K.clone().requires_grad_()
+def fit_directions(seen: Seen, tags_NK: Tensor, settings: TagJudgeSettings) -> Tensor:
+    """Class directions (K,E) of the least noisy-or loss, by Adam over all views at once; each class has an offset and a
+    length of its own meanwhile."""
+    vectors = torch.zeros(tags_NK.shape[1], seen.view.shape[1], device=seen.view.device, requires_grad=True)
+    offsets = torch.logit(tags_NK.float().mean(0)).clone().requires_grad_()
     optimizer = torch.optim.Adam([vectors, offsets], lr=0.1)
     tags_VK = tags_NK[seen.photo]
-    flat = torch.ones(len(KNOTS))
     for _ in range(settings.steps):
         optimizer.zero_grad()
-        raw = [x @ vectors.t() + offsets for x in (seen.view, seen.rest)]
-        loss = noisy_or(*gained(raw, seen.area, prior_K, flat), tags_VK).mean()
+        view, rest = (x @ vectors.t() + offsets for x in (seen.view, seen.rest))
+        loss = noisy_or(view, rest, tags_VK).mean()
         (loss + settings.decay * vectors.square().sum(1).mean()).backward()
         optimizer.step()
-    return vectors.detach(), offsets.detach()
+    return F.normalize(vectors.detach(), dim=1)
 
 
 @torch.enable_grad()
-def fit_gains(raw: Sequence[Tensor], seen: Seen, tags_NK: Tensor, prior_K: Tensor, *, steps: int = 200) -> Tensor:
-    """Gains (G,) >= 0 of the least loss on given log-odds, which came from vectors that did not see the photos."""
-    free = torch.zeros(len(KNOTS), requires_grad=True)
-    optimizer = torch.optim.Adam([free], lr=0.05)
-    tags_VK = tags_NK[seen.photo]
+def fit_gains(cosines: Sequence[Tensor], area_V: Tensor, tags_VK: Tensor, *, steps: int = 300) -> tuple[Tensor, Tensor]:
+    """Gains (G,) >= 0 and the offset of the least loss on cosines of photos that the directions did not see."""
+    free = torch.full((len(KNOTS),), 2.0, device=area_V.device, requires_grad=True)
+    offset = torch.logit(tags_VK.float().mean()).clone().requires_grad_()
+    optimizer = torch.optim.Adam([free, offset], lr=0.05)
     for _ in range(steps):
         optimizer.zero_grad()
-        noisy_or(*gained(raw, seen.area, prior_K, free.exp()), tags_VK).mean().backward()
+        noisy_or(*shown_odds(cosines, area_V, free.exp(), offset), tags_VK).mean().backward()
         optimizer.step()
     gains = free.detach().exp()
     gains[0] = 0
-    return gains
+    return gains, offset.detach()
 
 
-def check_tags(tags_NK: Tensor) -> None:
+def check_tags(tags_NK: Tensor, names: Sequence[str], *, folds: int) -> None:
     """Raise UserError where tags say nothing about a class."""
-    for index, share in enumerate(tags_NK.float().mean(0).tolist()):
+    if len(tags_NK) < folds:
+        raise UserError(f"the judge learns from {folds} parts of the photos, but there are {len(tags_NK)} photos")
+    for name, share in zip(names, tags_NK.float().mean(0).tolist(), strict=True):
         if share in (0.0, 1.0):
             where = "every photo" if share else "no photo"
             raise UserError(
-                f"class number {index + 1} is on {where}, so tags cannot teach what it looks like; add photos "
+                f"class {name} is on {where}, so tags cannot teach what it looks like; add photos "
                 f"{'without' if share else 'with'} it, or take a judge with text (judge.kind=clip)"
             )
 
@@ -250,48 +278,35 @@ def random_masks(count: int, size: int, *, seed: int, photo: int) -> Tensor:
     return (smooth > cuts[:, None, None]).float()
 
 
-def filled(
-    image_B3SS: Tensor, mask_PSS: Tensor, pairs: Pairs, tags_BK: Tensor, *, fill: Literal["mean", "photos"] = "photos"
-) -> tuple[Tensor, Tensor]:
-    """Views M·X + (1 - M)·Y and rests (1 - M)·X + M·Y of pairs, each (P,3,S,S).
-
-    Y is the next photo of the batch that lacks the pair's class, or the mean colour (0) where there is none or `fill`
-    says so; so all that can speak for the class is what the mask shows of X.
-    """
-    photo_P3SS = image_B3SS[pairs.photo]
-    other_P3SS = torch.zeros_like(photo_P3SS)
-    if fill == "photos":
-        for place, (photo, label) in enumerate(zip(pairs.photo.tolist(), pairs.label.tolist(), strict=True)):
-            lacking = (~tags_BK[:, label]).nonzero()[:, 0].tolist()
-            if lacking:
-                other_P3SS[place] = image_B3SS[min(lacking, key=lambda index: (index - photo) % len(image_B3SS))]
-    mask_P1SS = mask_PSS.unsqueeze(1)
-    return photo_P3SS * mask_P1SS + other_P3SS * (1 - mask_P1SS), photo_P3SS * (1 - mask_P1SS) + other_P3SS * mask_P1SS
-
-
 @torch.no_grad()
-def look(
-    judge: TagJudge, photo_at: Callable[[int], Tensor], count: int, settings: TagJudgeSettings, *, seed: int
-) -> Seen:
+def look(judge: TagJudge, photo_at: Callable[[int], Tensor], count: int, *, seed: int) -> Seen:
     """Features of random views of photos 0..count-1, and of each whole photo beside an empty rest.
 
     photo_at: gives a normalised photo (3,S,S) of the judge's size. What is masked is the mean colour.
     """
     views, rests, areas = [], [], []
-    for number in range(count):
-        image_3SS = photo_at(number)
-        mask_VSS = random_masks(settings.views, image_3SS.shape[-1], seed=seed, photo=number)
-        mask_VSS = torch.cat([torch.ones_like(mask_VSS[:1]), mask_VSS])
-        mask_V1SS = mask_VSS[:, None].to(image_3SS)
-        both = torch.cat([image_3SS * mask_V1SS, image_3SS * (1 - mask_V1SS)])
-        view, rest = raw_features(judge.network, both).chunk(2)
-        views.append(view)
-        rests.append(rest)
-        areas.append(mask_VSS.mean(dim=(1, 2)))
-    photo = torch.arange(count).repeat_interleave(settings.views + 1)
+    with counter(label="judge", total=count) as advance:
+        for number in range(count):
+            image_3SS = photo_at(number)
+            mask_VSS = random_masks(judge.settings.views, image_3SS.shape[-1], seed=seed, photo=number)
+            mask_V1SS = torch.cat([torch.ones_like(mask_VSS[:1]), mask_VSS])[:, None].to(image_3SS)
+            both = torch.cat([image_3SS * mask_V1SS, image_3SS * (1 - mask_V1SS)])
+            view, rest = raw_features(judge.network, both).chunk(2)
+            views.append(view)
+            rests.append(rest)
+            areas.append(mask_V1SS.mean(dim=(1, 2, 3)))
+            advance("")
+    photo = torch.arange(count, device=judge.device).repeat_interleave(judge.settings.views + 1)
     return Seen(torch.cat(views), torch.cat(rests), torch.cat(areas), photo)
 
 
-def raw_features(network: Cnn, image_B3SS: Tensor) -> Tensor:
+def raw_features(network: Cnn, image_B3HW: Tensor) -> Tensor:
     """Last features (B,E), averaged over space."""
-    return network(image_B3SS).mean(dim=(2, 3))
+    features: Tensor = network(image_B3HW)
+    return features.mean(dim=(2, 3))
+
+
+def describe(judge: TagJudge) -> dict[str, Any]:
+    """What was learned, as plain data: the gain of a whole photo, of a tenth of one, and the offset."""
+    tenth = gain_at(torch.tensor([0.1], device=judge.device), judge.gains)
+    return {"gain": float(judge.gains[-1]), "gain_of_a_tenth": float(tenth), "offset": float(judge.offset)}

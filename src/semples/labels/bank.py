@@ -15,56 +15,20 @@ Shape suffixes: C channels, h·w cells, R regions, N entries, V values that may 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.schema import setting
 from semples.labels.regions import Level, Regions, average_scores, level_of_segments, painted_scores
 from semples.labels.scored import IGNORE, Scored
+from semples.settings.bank import BankSettings
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankSettings:
-    """How a region bank is made and asked."""
-
-    neighbours: int = setting(25, "nearest entries that vote on a region", low=1, source="ModuSeg: 25")
-    purge: float = setting(
-        0.25,
-        "share of each class's entries that is dropped, those farthest from the class's mean; background keeps all",
-        low=0,
-        high=0.95,
-        source="ModuSeg: 0.25",
-    )
-    erosion: float = setting(
-        0.0,
-        "how deep masks are eroded before their features are pooled, as a share of the photo's longer side; a mask "
-        "that would vanish keeps its inner half",
-        low=0,
-        high=0.5,
-        source="ModuSeg: 20 pixels of about 500, 0.04; with superpixels, which end at edges, it measured worse",
-    )
-    entries: Literal["regions", "masks"] = setting(
-        "regions",
-        "what one entry is: a region, or the whole mask of a class in a photo",
-        source="ModuSeg: masks, which needs at least `neighbours` photos a class; own measurement: regions",
-    )
-    purity: float = setting(
-        0.5,
-        "a region is entered where its most frequent label has at least this share of its pixels",
-        low=0,
-        high=1,
-        source="own choice",
-    )
-    most: int = setting(
-        40000, "entries kept of each value, drawn at random where there are more", low=1, source="own choice: memory"
-    )
 
 
 @dataclass(frozen=True)
@@ -200,17 +164,14 @@ class RegionBank:
     @classmethod
     def fit(cls, entries: Iterable[Entries], settings: BankSettings, *, seed: int = 0) -> RegionBank:
         """A bank of the entries of photos 0, 1, ... in this order. Raises UserError where there are none."""
-        given = list(entries)
-        if not sum(len(one.values) for one in given):
+        sample = _Sample(settings, seed=seed)
+        for one in entries:
+            sample.add(one)
+        vectors, values, photos = sample.result()
+        if not len(values):
             raise UserError("no region has a label, so there is nothing to compare with; label some photos first")
-        vectors = np.concatenate([one.vectors for one in given])
-        values = np.concatenate([one.values for one in given])
-        photos = np.repeat(np.arange(len(given)), [len(one.values) for one in given])
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
         kept = [
-            _capped(
-                _purged(vectors, np.flatnonzero(values == value), settings.purge if value else 0.0), settings, random
-            )
+            _purged(vectors, np.flatnonzero(values == value), settings.purge if value else 0.0)[: settings.most]
             for value in np.unique(values)
         ]
         order = np.sort(np.concatenate(kept))
@@ -276,5 +237,42 @@ def _purged(vectors: Floats, rows: NDArray[np.intp], share: float) -> NDArray[np
     return rows[order[: len(rows) - int(share * len(rows))]]
 
 
-def _capped(rows: NDArray[np.intp], settings: BankSettings, random: np.random.Generator) -> NDArray[np.intp]:
-    return rows if len(rows) <= settings.most else random.choice(rows, settings.most, replace=False)
+class _Sample:
+    """Entries of one photo after another, of each value at most so many, all of equal chance: those of the smallest
+    random numbers. So memory does not grow with the photos."""
+
+    def __init__(self, settings: BankSettings, *, seed: int) -> None:
+        self._random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+        self._limits = np.full(256, math.ceil(settings.most / (1 - settings.purge)))  # what is purged comes on top
+        self._limits[0] = settings.most
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._counts = np.zeros(256, np.int64)
+        self._photos = 0
+
+    def add(self, one: Entries) -> None:
+        """The next photo's."""
+        count = len(one.values)
+        self._parts.append((one.vectors, one.values, np.full(count, self._photos), self._random.random(count)))
+        self._photos += 1
+        self._counts += np.bincount(one.values, minlength=256)
+        if (self._counts > 2 * self._limits).any():
+            self._reduce()
+
+    def _reduce(self) -> None:
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        values, numbers = columns[1], columns[3]
+        chosen = []
+        for value in np.unique(values):
+            rows, limit = np.flatnonzero(values == value), self._limits[value]
+            chosen.append(rows if len(rows) <= limit else rows[np.argpartition(numbers[rows], limit)[:limit]])
+        order = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.intp)
+        self._parts = [tuple(column[order] for column in columns)]
+        self._counts = np.bincount(values[order], minlength=256)
+
+    def result(self) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64]]:
+        """Vectors, values and photos, in the order of the photos."""
+        if not self._parts:
+            return np.zeros((0, 0), np.float32), np.zeros(0, np.uint8), np.zeros(0, np.int64)
+        self._reduce()
+        vectors, values, photos, _ = self._parts[0]
+        return vectors, values, photos

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, NamedTuple, NoReturn
 
 import numpy as np
@@ -19,7 +20,7 @@ from semples.core.errors import UserError
 from semples.evaluation.selection import Grid
 from semples.labels.regions import Regions
 from semples.labels.scored import Cams, Labelled, Scored, Thresholds, nearest
-from semples.settings.labels import LabelSettings, RegionSettings
+from semples.settings.labels import CrfSettings, LabelSettings, RegionSettings
 
 REGIONS, FEATURES = "regions", "features"
 
@@ -77,7 +78,9 @@ class LabelMethod(ABC):
     calibration, refined_calibration: of the method alone, and with the dense CRF behind it; the defaults are those of a
     method that was not measured. A docstring's first line says what the method is.
 
-    settings: the recipe's group. regions: how regions are scored, for methods that need them. num_classes: K.
+    settings: the recipe's group. regions: how regions are scored, for methods that need them. crf: of a dense CRF, for
+    methods that use one themselves. num_classes: K. kept_as: name of the file that holds what `fit` learned, so that a
+    cut run goes on with it and new photos can be labelled (`save`, `load`); empty: nothing is kept.
     """
 
     Settings: ClassVar[type[LabelSettings]] = LabelSettings
@@ -85,9 +88,13 @@ class LabelMethod(ABC):
     needs: frozenset[str] = frozenset()
     calibration: Calibration = Calibration(Grid(reach=4))
     refined_calibration: Calibration = Calibration(Grid(reach=2))
+    kept_as: ClassVar[str] = ""
 
-    def __init__(self, settings: LabelSettings, *, regions: RegionSettings, num_classes: int) -> None:
+    def __init__(
+        self, settings: LabelSettings, *, regions: RegionSettings, num_classes: int, crf: CrfSettings | None = None
+    ) -> None:
         self.settings, self.regions, self.num_classes = settings, regions, num_classes
+        self.crf = crf or CrfSettings()
 
     @property
     def about(self) -> str:
@@ -99,10 +106,26 @@ class LabelMethod(ABC):
         """Whether the method learns from all photos before it labels one."""
         return type(self).fit is not LabelMethod.fit
 
-    def fit(self, photos: Iterable[LabelInput]) -> None:
+    @property
+    def selecting(self) -> LabelMethod:
+        """The method whose label maps a threshold is chosen for without masks: this one, or the one it learns from."""
+        return self
+
+    def fit(self, photos: Iterable[LabelInput], *, thresholds: Thresholds | None = None) -> None:
         """Learn from all photos that there are, before any is labelled. Every process of a run does this by itself, so
-        it must be deterministic. A method that learns nothing does not look at them."""
-        del photos
+        it must be deterministic. A method that learns nothing does not look at them.
+
+        thresholds: what the photos will be labelled at; None: not known yet, since it is being looked for.
+        """
+        del photos, thresholds
+
+    def save(self, path: Path) -> None:
+        """Write what `fit` learned, of methods that keep it (`kept_as`)."""
+        raise NotImplementedError(f"{type(self).__name__} keeps nothing")
+
+    def load(self, path: Path) -> None:
+        """Take up what `save` wrote; labels are then exactly those of the method that was fitted. Raises UserError."""
+        raise NotImplementedError(f"{type(self).__name__} keeps nothing")
 
     @abstractmethod
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:

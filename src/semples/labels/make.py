@@ -13,7 +13,7 @@ def make_label_method(
 ) -> LabelMethod:
     """The label method of the recipe's groups, for K = `num_classes` classes. Raises UserError for an unknown one."""
     name, refines = label_method(labels.method)
-    method: LabelMethod = LABEL_METHODS.load(name)(labels, regions=regions, num_classes=num_classes)
+    method: LabelMethod = LABEL_METHODS.load(name)(labels, regions=regions, num_classes=num_classes, crf=crf)
     return Refined(method, crf=crf) if refines else method
 
 

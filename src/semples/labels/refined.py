@@ -7,6 +7,7 @@ everything, its mistakes included.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,9 +30,10 @@ class Refined(LabelMethod):
     def __init__(self, method: LabelMethod, *, crf: CrfSettings) -> None:
         from semples.labels.crf.dense import DenseCrf
 
-        super().__init__(method.settings, regions=method.regions, num_classes=method.num_classes)
+        super().__init__(method.settings, regions=method.regions, num_classes=method.num_classes, crf=crf)
         self.method = method
         self.name, self.needs = f"{method.name}+crf", method.needs
+        self.kept_as = method.kept_as  # type: ignore[misc]
         self.calibration = self.refined_calibration = method.refined_calibration
         self._crf = DenseCrf(crf)
 
@@ -45,9 +47,23 @@ class Refined(LabelMethod):
         """Whether the method before the CRF learns."""
         return self.method.learns
 
-    def fit(self, photos: Iterable[LabelInput]) -> None:
+    @property
+    def selecting(self) -> LabelMethod:
+        """This one, or what the method before the CRF learns from."""
+        chosen = self.method.selecting
+        return self if chosen is self.method else chosen
+
+    def fit(self, photos: Iterable[LabelInput], *, thresholds: Thresholds | None = None) -> None:
         """As the method before the CRF."""
-        self.method.fit(photos)
+        self.method.fit(photos, thresholds=thresholds)
+
+    def save(self, path: Path) -> None:
+        """What the method before the CRF learned."""
+        self.method.save(path)
+
+    def load(self, path: Path) -> None:
+        """For the method before the CRF."""
+        self.method.load(path)
 
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:
         """Before the CRF."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semples.evaluation.selection import Grid
 from semples.labels.base import REGIONS, Calibration, LabelInput, LabelMethod, Quality
+from semples.labels.proposals.base import combination
 from semples.labels.regions import Combine, Regions, pixel_scores, power_of_threshold
 from semples.labels.scored import Cams, Scored, Thresholds, bilinear, label_values
-from semples.settings.kinds import PROPOSALS
 
 
 class ScoredRegions(LabelMethod):
@@ -38,15 +37,7 @@ class ScoredRegions(LabelMethod):
     def _scored(self, cams: Cams, regions: Regions, thresholds: Thresholds) -> Scored:
         background = self.regions.background
         power = power_of_threshold(thresholds) if background == "threshold" else background
-        return by_regions(cams, regions, power=power, combine=self._combine)
-
-    @cached_property
-    def _combine(self) -> Combine:
-        """How the levels go together; `auto` leaves it to who proposes."""
-        if self.regions.combine != "auto":
-            return self.regions.combine
-        suited: Combine = PROPOSALS.load(self.regions.proposals).combine
-        return suited
+        return by_regions(cams, regions, power=power, combine=combination(self.regions))
 
 
 def by_regions(cams: Cams, regions: Regions, *, power: NDArray[np.float64] | float, combine: Combine) -> Scored:

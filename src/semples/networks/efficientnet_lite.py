@@ -53,7 +53,8 @@ class SameConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,D,ceil(H/stride),ceil(W/stride))."""
-        vertical, horizontal = (self._padding(size, axis) for axis, size in enumerate(input.shape[-2:]))
+        # Plain numbers: a traced network pads as for the size it was traced with, which is right for whole strides.
+        vertical, horizontal = (self._padding(int(size), axis) for axis, size in enumerate(input.shape[-2:]))
         return super().forward(F.pad(input, (*horizontal, *vertical)))
 
     def _padding(self, size: int, axis: int) -> tuple[int, int]:
@@ -124,10 +125,11 @@ class EfficientNetLite0(nn.Module):
             if index:
                 convolution.dilation = (2, 2)
 
-    def depths(self, image_B3HW: Tensor) -> list[Tensor]:
-        """Features of three depths, (B,40,h,w), (B,112,h,w) and (B,320,h,w), at strides 8, 16 and the output's."""
+    def depths(self, image_B3HW: Tensor, *, stages: tuple[int, ...] = DEPTHS) -> list[Tensor]:
+        """Features after some stages: by default (B,40,h,w), (B,112,h,w) and (B,320,h,w), at strides 8, 16 and the
+        output's."""
         x = F.relu6(self.bn0(self.conv_stem(image_B3HW)))
-        ends, outputs = [self.stage_ends[index] for index in DEPTHS], []
+        ends, outputs = [self.stage_ends[index] for index in stages], []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in ends:

@@ -144,6 +144,23 @@ def _may_have(repo: str, name: str, *, offline: bool) -> None:
         return
 
 
+def bytes_on_hub(repo: str, names: Sequence[str] = FORMS) -> int | None:
+    """Bytes of the weights that would be downloaded, of the first of `names` that the hub has; None where it does not
+    say within `PATIENCE`."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    for name in names:
+        try:
+            with _quiet():
+                return get_hf_file_metadata(hf_hub_url(repo, name), timeout=PATIENCE).size
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, HFValidationError, OSError, ValueError):
+            return None
+    return None
+
+
 def reachable(*, patience: float = PATIENCE) -> bool:
     """Whether the hub may be asked, and answers within `patience` seconds."""
     from huggingface_hub import constants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from semples.evaluation.risk import Covered, RiskCoverage
 from semples.prediction.job import segment_photos
 from semples.prediction.model import Model, Prepared
 from semples.prediction.photos import Photo
+from semples.prediction.ranks import ALONE, Ranks
 from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 
@@ -73,9 +74,10 @@ def scored_photos(
     return open_dataset(folder, split=split, classes=classes)
 
 
-def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
+def evaluate(model: Model, dataset: TaggedDataset, *, ranks: Ranks = ALONE) -> Evaluation:
     """Segment every photo that has a mask as `predict` does, without its tags, and compare.
 
+    ranks: the processes that share the photos; each of them calls this and gets the answer.
     Raises UserError where no photo has a mask, and for a model that needs tags or has other classes.
     """
     if model.needs_tags:
@@ -102,8 +104,9 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
         return truth, answer
 
     chosen = [Photo(item.id, item.id, item.photo) for item in items.values()]
-    with counter(label="segmenting", total=len(chosen)) as advance:
-        for photo, compared in segment_photos(model, chosen, dict.fromkeys(items), compare):
+    mine = ranks.share(chosen)
+    with counter(label="segmenting", total=len(mine)) if ranks.is_main else nullcontext(_silent) as advance:
+        for photo, compared in segment_photos(model, mine, dict.fromkeys(items), compare):
             advance("")
             if isinstance(compared, Problem):
                 unusable.append(
@@ -116,6 +119,22 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
             if risk is not None and answer.confidence is not None:
                 risk.add(truth, answer.labels, answer.confidence)
             photos += 1
+    told = [
+        photos,
+        unusable,
+        confusion.tolist(),
+        boundary.counts.tolist(),
+        [] if risk is None else risk.counts.tolist(),
+    ]
+    for number, others in enumerate(ranks.gather(told)):
+        if number != ranks.rank:
+            photos += others[0]
+            unusable += others[1]
+            confusion += np.array(others[2], np.int64)
+            boundary.add_counts(np.array(others[3], np.int64))
+            if risk is not None:
+                risk.add_counts(np.array(others[4], np.int64))
+    unusable.sort()
     if not photos:
         first = f"; the first problem: {unusable[0]}" if unusable else ""
         raise UserError(f"{dataset.root}: no photo has a usable mask to compare with{first}")
@@ -125,9 +144,13 @@ def evaluate(model: Model, dataset: TaggedDataset) -> Evaluation:
         boundary.result(),
         confusion,
         photos,
-        tuple(sorted(unusable)),
+        tuple(unusable),
         () if risk is None else risk.result(),
     )
+
+
+def _silent(note: str) -> None:
+    """Progress of a process that shows none."""
 
 
 # ----------------------------------------------------------------------------------------------------------- picture

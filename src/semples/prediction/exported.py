@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.data.classes import class_list
-from semples.data.dataset import FileDataset, Item
+from semples.data.dataset import FileDataset, Item, Problem
+from semples.data.listing import files_below
+from semples.data.pictures import is_whole
 from semples.export.source import ExportSource
 from semples.prediction.journal import CLASSES, JOURNAL, LABELS, MANIFEST, read_journal
 
@@ -26,22 +29,40 @@ def source_of_predictions(
     """The photos of a folder of predictions with their label maps, or those of the folder `labels`.
 
     photos: where they lie now, in case they have moved. The photos themselves are opened only for formats that bring
-    them along; the label maps know their sizes. Raises UserError where there are none, or a photo has changed since.
+    them along; the label maps know their sizes. What is damaged is left out, as a problem of the source's dataset.
+    Raises UserError where there are none, or a photo has changed since.
     """
     for given in (labels, cams, photos):
         if given is not None and not given.is_dir():
             raise UserError(f"{given}: no such folder")
-    entries = [entry for entry in read_journal(folder / JOURNAL) if (folder / LABELS / f"{entry['id']}.png").is_file()]
-    if not entries:
-        raise UserError(f"{folder}: no photo is predicted here; see `semples predict --help`")
+    entries, damaged = read_journal(folder)
     place = labels or folder / LABELS
-    items, sizes = [], {}
+    items, sizes, problems = [], {}, []
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):
+        label_map = place / f"{entry['id']}.png"
+        if labels is None and not is_whole(label_map):
+            lost = "damaged" if label_map.exists() else "missing"
+            problems.append(Problem(str(label_map), f"this label map is {lost}; left out: predict the photo again"))
+            continue
         items.append(Item(entry["id"], _photo(entry, folder, photos), ()))
-        sizes[entry["id"]] = _size(place / f"{entry['id']}.png")
+        sizes[entry["id"]] = _size(label_map)
+    problems += _unlisted(folder, {entry["id"] for entry in entries}) if damaged else []
+    if not items:
+        first = f"; {problems[0].where}: {problems[0].what}" if problems else ""
+        raise UserError(f"{folder}: no photo is predicted here; see `semples predict --help`{first}")
     classes = class_list(folder / CLASSES)
-    dataset = FileDataset(folder.resolve().name, folder, classes, tuple(items), ())
+    dataset = FileDataset(folder.resolve().name, folder, classes, tuple(items), tuple(problems))
     return ExportSource(dataset, place, sizes=sizes, cams=None if cams is None else CamStore(cams))
+
+
+def _unlisted(folder: Path, known: Set[str]) -> list[Problem]:
+    """The label maps of photos whose lines in the journal are damaged, so that nobody knows what photos they are of."""
+    maps = files_below(folder / LABELS, frozenset({".png"}))
+    what = f"its photo's line in {JOURNAL} is damaged; left out: predict the photo again"
+    names = [str(folder / LABELS / path) for path in maps if path.removesuffix(".png") not in known]
+    return [Problem(name, what) for name in sorted(names)] or [
+        Problem(str(folder / JOURNAL), "holds a damaged line; every label map has its photo all the same")
+    ]
 
 
 def _photo(entry: dict[str, Any], folder: Path, photos: Path | None) -> Path:

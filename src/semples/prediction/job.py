@@ -18,7 +18,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from PIL import Image
 
 from semples.core.errors import UserError
 from semples.core.files import write_bytes, write_text
+from semples.core.lock import exclusive
 from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import counter
 from semples.data.dataset import Problem
@@ -39,6 +40,7 @@ from semples.prediction.journal import AREAS, CONFIDENCE, LABELS, OVERLAYS, Area
 from semples.prediction.load import load
 from semples.prediction.model import NEEDS_TAGS, PICTURE_SIDE, Model, Prepared
 from semples.prediction.photos import Photo, Tags, find_photos, known_tags
+from semples.prediction.ranks import ALONE, Ranks
 from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 
@@ -89,6 +91,7 @@ def predict(
     out: Path | str,
     *,
     tags: str | Path | Sequence[str] | None = None,
+    ranks: Ranks = ALONE,
     **settings: Any,
 ) -> Predicted:
     """Segment photos into the folder `out` (its files: see this module).
@@ -96,9 +99,11 @@ def predict(
     model: from `semples.load`, or its folder with `settings` (scales, mirror, window, stride, crf, confidence,
     min_confidence, opacity, batch, workers, max_megapixels: `PredictSettings`).
     photos: files, folders and patterns. tags: words for all photos or a tags file; no other class is then found.
+    ranks: the processes that share the photos; each of them calls this and gets the answer.
     A photo that cannot be used is a problem of the answer, and the others are done. A second call does what is missing.
 
-    Raises UserError: no model, no photo, an unknown tag, `out` holds something else, the disk is full.
+    Raises UserError: no model, no photo, an unknown tag, `out` holds something else, another program writes there, the
+    disk is full.
     """
     if not isinstance(model, Model):
         model = load(model, **settings)
@@ -111,7 +116,26 @@ def predict(
         raise UserError(
             "this run has no trained segmenter, and its CAM model needs to know each photo's tags; " + NEEDS_TAGS
         )
-    journal = Journal(out, model)
+    with ExitStack() as stack:
+
+        def first() -> Journal:
+            stack.enter_context(exclusive(out, what="another prediction"))
+            return Journal(out, model)
+
+        journal = ranks.first(first) or Journal(out, model, rank=ranks.rank)
+        return _predict(model, journal, chosen, tags, out, refused, ranks)
+
+
+def _predict(
+    model: Model,
+    journal: Journal,
+    chosen: list[Photo],
+    tags: str | Path | Sequence[str] | None,
+    out: Path,
+    refused: list[Problem],
+    ranks: Ranks,
+) -> Predicted:
+    """What this process has to do of it, and what came of all."""
     chosen = journal.named(chosen)
     known = known_tags(tags, chosen, model.classes)
     journal.check(chosen)
@@ -124,20 +148,29 @@ def predict(
     def write(photo: Photo, prepared: Prepared, segmented: Segmented) -> Areas:
         return _write(out, photo, prepared, segmented, model)
 
-    with journal, counter(label="predict", total=len(stamps), done=before) as advance:
-        for photo, result in segment_photos(model, todo, known.by_id, write):
+    ranks.wait()  # until all have read what is done
+    mine = ranks.share(todo)
+    with journal, _progress(ranks, before=before, mine=len(mine)) as advance:
+        for photo, result in segment_photos(model, mine, known.by_id, write):
             if isinstance(result, Problem):
                 problems[photo.id] = result
             else:
                 journal.add(photo, stamps[photo.id], result)
-            advance("")
+            advance()
+    for told in ranks.gather({id: [problem.where, problem.what] for id, problem in problems.items()}):
+        problems |= {id: Problem(*problem) for id, problem in told.items()}
+    if ranks.is_main:
+        journal.join()
+    ranks.wait()
+    journal.read()
     seconds = time.perf_counter() - begin
     done = [photo for photo in chosen if photo.id in stamps and photo.id not in problems]
     areas = [journal.areas(photo.id) for photo in done]
     rows = {photo.id: (photo.name, journal.areas(photo.id)) for photo in done}
     for id, name in journal.others(chosen):
         rows[id] = (name, journal.areas(id))
-    write_text(out / AREAS, _table(rows.values(), model))
+    if ranks.is_main:
+        write_text(out / AREAS, _table(rows.values(), model))
     whole = np.array(areas, np.int64).reshape(len(areas), -1) if areas else np.zeros((0, 1), np.int64)
     total = (
         np.zeros((len(areas), len(model.classes) + 1), np.int64) if not areas else whole[:, : len(model.classes) + 1]
@@ -155,6 +188,26 @@ def predict(
         share=tuple((total[:, 1:].sum(0) / pixels).tolist()),
         ids=tuple(photo.id for photo in done),
     )
+
+
+@contextmanager
+def _progress(ranks: Ranks, *, before: int, mine: int) -> Iterator[Callable[[], None]]:
+    """Shows the part of process 0 with photos a second; the parts are about equal."""
+    if not ranks.is_main:
+        yield lambda: None
+        return
+    label = "predict" if ranks.count == 1 else f"predict (of {ranks.count} processes, the first)"
+    begin, total = time.monotonic(), before + mine
+    with counter(label=label, total=total, done=before) as advance:
+        done = before
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            rate = (done - before) / max(1e-9, time.monotonic() - begin)
+            advance(f"{100 * done / total:.0f} %, {rate:.1f} photos a second")
+
+        yield step
 
 
 # ------------------------------------------------------------------------------------------------------------- flow

@@ -13,8 +13,10 @@ from typing import Any
 from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import append_to, check_regular, read_file, read_json, write_json, write_text
+from semples.core.lock import LOCK
 from semples.core.temporary import sweep
 from semples.data.dataset import safe_relative
+from semples.data.pictures import is_whole
 from semples.prediction.model import Model
 from semples.prediction.photos import Photo, Tags
 
@@ -43,22 +45,31 @@ def _are_equal(one: str, other: str) -> bool:
         return False
 
 
-def read_journal(path: Path, *, heal: bool = False) -> list[dict[str, Any]]:
-    """The photos that are done, the last line of each: id, name, path, stamp (size, time, tags) and areas; a half line
-    at the end is left out. Raises UserError where the file is damaged; `heal`: damaged lines are left out instead."""
-    text = _text(path)
+def read_journal(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The photos of a folder of predictions that are done, the last line of each: id, name, path, stamp (size, time,
+    tags) and areas; and how many lines are damaged, which are left out, as is a half line at the end of a file.
+
+    Raises UserError where it cannot be read.
+    """
     entries: dict[str, dict[str, Any]] = {}
-    for line in text[: text.rfind("\n") + 1].splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            entry = None
-        if not _is_entry(entry):
-            if heal:
-                continue
-            raise UserError(f"{path}: damaged; delete it to predict all photos anew")
-        entries[entry["id"]] = entry
-    return list(entries.values())
+    damaged = 0
+    for path in (folder / JOURNAL, *_parts(folder)):
+        text = _text(path)
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                entry = None
+            if _is_entry(entry):
+                entries[entry["id"]] = entry
+            else:
+                damaged += 1
+    return list(entries.values()), damaged
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The journals of further processes, in a folder where a prediction by several was cut."""
+    return sorted(folder.glob("photos.*.jsonl"))
 
 
 def _text(path: Path) -> str:
@@ -78,48 +89,63 @@ def _is_entry(entry: Any) -> bool:
 class Journal:
     """The photos of the output folder that are done: a line each, written once its files are.
 
+    Process 0 comes first and puts the folder in order; each further one has a file of its own until `join`.
+
     Raises UserError where the folder holds something else, or predictions of another model or other settings.
     """
 
-    def __init__(self, out: Path, model: Model) -> None:
+    def __init__(self, out: Path, model: Model, *, rank: int = 0) -> None:
         self._out = out
+        self._path = out / (f"photos.{rank}.jsonl" if rank else JOURNAL)
+        self._labels = len(model.classes) + 1 + (model.settings.min_confidence > 0)
+        self._folders = [(LABELS, ".png"), (OVERLAYS, ".jpg")]
+        self._folders += [(CONFIDENCE, ".png")] if model.settings.confidence else []
+        self._done: dict[str, dict[str, Any]] = {}
+        if rank == 0:
+            self._begin(model)
+            self.join()
+        self.read()
+
+    def _begin(self, model: Model) -> None:
         described = {
             "semples": __version__,
             "model": model.identity,
             "settings": model.settings.what_counts(),
             "classes": list(model.classes),
         }
-        manifest = out / MANIFEST
+        out, manifest = self._out, self._out / MANIFEST
         sweep(out)
         if manifest.is_file():
             if read_json(manifest) != json.loads(json.dumps(described)):
                 raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
-        elif out.is_dir() and any(out.iterdir()):
+        elif out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
             raise UserError(f"{out}: holds something else; choose another --out")
         else:
             write_json(manifest, described)
         write_text(out / CLASSES, "".join(f"{name}\n" for name in model.classes))
-        self._folders = [(LABELS, ".png"), (OVERLAYS, ".jpg")]
-        self._folders += [(CONFIDENCE, ".png")] if model.settings.confidence else []
-        self._done: dict[str, dict[str, Any]] = {}
-        self._read(len(model.classes) + 1 + (model.settings.min_confidence > 0))
 
-    def _read(self, labels: int) -> None:
-        path = self._out / JOURNAL
+    def join(self) -> None:
+        """One whole file of what all processes have noted, without damaged lines; nobody else may write meanwhile."""
+        path, parts = self._out / JOURNAL, _parts(self._out)
+        known, damaged = read_journal(self._out)
         text = _text(path)
-        whole = text[: text.rfind("\n") + 1]  # a killed program may leave half a line
-        if whole != text:
-            write_text(path, whole)
-        known = read_journal(path, heal=True)  # the photo of a damaged line is predicted anew
-        self._done = {entry["id"]: entry for entry in known if len(entry["areas"]) == labels}
+        if parts or damaged or (text and not text.endswith("\n")):  # a killed program may leave half a line
+            write_text(path, "".join(json.dumps(entry) + "\n" for entry in known))
+        for part in parts:
+            part.unlink()
+
+    def read(self) -> None:
+        """Know what is done by now; the photo of a damaged line is predicted anew."""
+        known, _ = read_journal(self._out)
+        self._done = {entry["id"]: entry for entry in known if len(entry["areas"]) == self._labels}
 
     def has(self, id: str, stamp: list[Any]) -> bool:
-        """Whether the photo is done as it is now, and its files are there."""
+        """Whether the photo is done as it is now, and its files are there and whole."""
         entry = self._done.get(id)
         return entry is not None and entry["stamp"] == stamp and self._has_files(id)
 
     def _has_files(self, id: str) -> bool:
-        return all(os.path.isfile(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
+        return all(is_whole(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
 
     def named(self, photos: Sequence[Photo]) -> list[Photo]:
         """The photos by the ids that earlier calls gave them; a new one whose id another photo has (`a.jpg` beside an
@@ -168,7 +194,7 @@ class Journal:
         return areas
 
     def __enter__(self) -> Journal:
-        self._open = append_to(self._out / JOURNAL)
+        self._open = append_to(self._path)
         self._file = self._open.__enter__()
         return self
 

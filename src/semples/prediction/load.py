@@ -11,7 +11,7 @@ from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
 from semples.run.folder import RUN, open_run
 from semples.run.models import GENERATOR
-from semples.run.names import CURVE, LAST, MODEL, SEGMENTER, SELECTION
+from semples.run.names import BANK, CURVE, MODEL, SEGMENTER, SELECTION, last_stage
 from semples.run.records import MANIFEST
 from semples.run.threshold import chosen_threshold
 from semples.run.work import Work
@@ -21,19 +21,28 @@ if TYPE_CHECKING:
     from semples.prediction.model import Model
 
 
-def load(folder: Path | str, **settings: Any) -> Model:
+METHODS = ("segmenter", "bank", "cams")
+
+
+def load(folder: Path | str, *, method: str | None = None, **settings: Any) -> Model:
     """The model in `folder`: a trained segmenter, or a run, whose segmenter is taken where it has one.
 
-    A run without a segmenter gives its mask generator, which must be told each photo's tags. settings: those of
-    `PredictSettings` (scales, mirror, window, stride, crf, batch, ...). Nothing in the folder is run.
+    A run without a segmenter gives the region bank of its label maps, which needs no tags either, or else its mask
+    generator, which must be told each photo's tags. method: `segmenter`, `bank` or `cams` asks for one of them.
+    settings: those of `PredictSettings` (scales, mirror, window, stride, crf, batch, ...). Nothing in the folder is
+    run.
 
     Raises UserError where there is no model, a file is missing or does not fit the others.
     """
     from semples.prediction.model import SegmenterModel
 
+    if method is not None and method not in METHODS:
+        raise UserError(f"predict: method {method!r} is not known; there are {', '.join(METHODS)}")
     folder, chosen = Path(folder).expanduser(), predict_settings(**settings)
     place = find_segmenter(folder)
-    if place is not None:
+    if place is None and method == "segmenter":
+        raise UserError(f"{folder}: no trained segmenter here; train one with `semples segment train RUN`")
+    if place is not None and method in (None, "segmenter"):
         package = open_package(place)
         recipe = package.recipe or Recipe()
         return SegmenterModel(
@@ -44,8 +53,19 @@ def load(folder: Path | str, **settings: Any) -> Model:
             trained=recipe.segmenter.predict,
         )
     if (folder / RUN).is_file():
+        if method == "bank" or (method is None and has_bank(folder)):
+            from semples.prediction.bank import bank_model
+
+            return bank_model(folder, chosen)
         return _cam_model(folder, chosen)
+    if method is not None and place is not None:
+        raise UserError(f"{folder}: a segmenter alone; --method {method} needs the folder of the run")
     raise UserError(_nothing(folder))
+
+
+def has_bank(folder: Path) -> bool:
+    """Whether a run's finished label maps left a region bank."""
+    return (folder / "labels" / MANIFEST).is_file() and (folder / "labels" / BANK).is_file()
 
 
 def find_segmenter(folder: Path) -> Path | None:
@@ -59,7 +79,7 @@ def _cam_model(folder: Path, settings: Any) -> Model:
     from semples.prediction.model import CamModel
 
     context = open_run(folder)
-    weights = context.folder(LAST) / GENERATOR
+    weights = context.folder(last_stage(context.recipe)) / GENERATOR
     if not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
     labelled = (context.folder("labels") / MANIFEST).is_file()

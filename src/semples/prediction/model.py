@@ -27,21 +27,20 @@ from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import photo_of, reduced
 from semples.labels.base import FEATURES, REGIONS, LabelInput, check_thresholds
-from semples.labels.crf.dense import FLOOR, DenseCrf
+from semples.labels.crf.dense import DenseCrf
 from semples.labels.make import make_label_method
 from semples.labels.regions import Regions
-from semples.labels.scored import Thresholds, nearest
+from semples.labels.scored import Thresholds
 from semples.prediction.photos import Tags
+from semples.prediction.refine import CRF_SIDE, refined, refined_by_tiles, resized
 from semples.prediction.scores import (
     MeanRows,
     Rows,
     Scorer,
     Segmented,
     WindowRows,
-    enlarged,
     labels_from_scores,
     mirrored,
-    strips,
 )
 from semples.prediction.settings import PredictSettings
 from semples.prediction.views import Look, View, multiple_of
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
 
 PICTURE_SIDE = 1600  # longest side of the copy of a photo that overlays use, pixels
-CRF_SIDE = 1024  # and of the one that a segmenter's CRF uses, which takes about 1 kB a pixel
 HELD = 1 << 25  # scores of a photo by windows that may wait for their label map; of more it is made at once
 STEP = 32  # sides of views are whole multiples of it where the network allows: photos of like shape go together
 
@@ -236,12 +234,13 @@ class SegmenterModel(Model):
     def _by_windows(self, prepared: Prepared, tags: Tags) -> Tensor | Segmented:
         """Probabilities (C,h,w) of a photo, or, where they are many, at once its label map, strip by strip."""
         rows: Rows = MeanRows([self._rows(view) for view in prepared.views])
-        if math.prod(rows.shape) <= HELD:
+        values = _values(tags)
+        if self._crf is not None and max(prepared.size) > CRF_SIDE:
+            photo = prepared.views[0].photo
+            return refined_by_tiles(rows, photo, crf=self._crf, values=values, confident=self.confident)
+        if math.prod(rows.shape) <= HELD or self._crf is not None:
             return rows.read(0, rows.shape[1])
-        if self._crf is None:
-            return labels_from_scores(rows, prepared.size, values=_values(tags), confident=self.confident)
-        size = reduced(prepared.picture, max_side=CRF_SIDE).shape[:2]
-        return torch.cat([enlarged(rows, size, *part).half() for part in strips(rows.shape[0], size)], dim=1)
+        return labels_from_scores(rows, prepared.size, values=values, confident=self.confident)
 
     def _rows(self, view: View) -> WindowRows:
         window, stride = self._look.windows(view.size) or (view.size, view.size)
@@ -271,25 +270,7 @@ class SegmenterModel(Model):
         values = _values(tags)
         if self._crf is None:
             return labels_from_scores(scores, prepared.size, values=values, confident=self.confident)
-        scores = scores.float()
-        picture = np.array(reduced(prepared.picture, max_side=CRF_SIDE))
-        size = (picture.shape[0], picture.shape[1])
-        rough = labels_from_scores(scores, size, values=values, confident=self.confident)
-        present = np.unique(rough.labels).tolist()
-        if len(present) == 1:
-            return _enlarged(rough, prepared.size)
-        scores_CHW = torch.nn.functional.interpolate(scores[present][None], size, mode="bilinear", align_corners=False)[
-            0
-        ]
-        del scores
-        scores_CHW /= scores_CHW.sum(0).clamp_min_(1e-12)
-        scores_CHW.clamp_(
-            min=FLOOR, max=1
-        ).log_().neg_()  # `unary_from_scores` in place, since a large photo has much of it
-        marginals = self._crf.marginals([torch.from_numpy(picture)], [scores_CHW])[0]
-        del scores_CHW
-        refined = labels_from_scores(marginals, prepared.size, confident=self.confident)
-        return Segmented(np.array(present, np.uint8)[refined.labels], refined.confidence)
+        return refined(scores, prepared.picture, prepared.size, crf=self._crf, values=values, confident=self.confident)
 
 
 class CamModel(Model):
@@ -320,9 +301,8 @@ class CamModel(Model):
             labels = replace(labels, method=(with_crf if settings.crf else without_crf)(labels.method))
         check_thresholds(thresholds, num_classes=len(generator.classes))
         self._thresholds = thresholds
-        self._method = make_label_method(
-            labels, regions=recipe.regions, crf=recipe.crf, num_classes=generator.num_classes
-        )
+        method = make_label_method(labels, regions=recipe.regions, crf=recipe.crf, num_classes=generator.num_classes)
+        self._method = method.selecting  # CAMs alone know no other photos
         if self._method.learns:
             raise UserError(
                 f"predict: labels.method {labels.method} learns from a run's photos and keeps nothing for new ones; "
@@ -367,7 +347,7 @@ class CamModel(Model):
         )
         labelled = self._method.label(given, self._thresholds)
         confidence = np.asarray(labelled.confidence, np.float32) if self.confident else None
-        return _enlarged(Segmented(labelled.labels, confidence), prepared.size)
+        return resized(Segmented(labelled.labels, confidence), prepared.size)
 
     def _patch_features(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert self._features is not None
@@ -389,9 +369,3 @@ def _step_of(segmenter: Segmenter) -> int:
 def _values(tags: Tags) -> tuple[int, ...] | None:
     """The labels that may occur."""
     return None if tags is None else (0, *(tag + 1 for tag in tags))
-
-
-def _enlarged(segmented: Segmented, size: tuple[int, int]) -> Segmented:
-    """Nearest-neighbour copy at (H,W)."""
-    confidence = None if segmented.confidence is None else nearest(segmented.confidence, size)
-    return Segmented(nearest(segmented.labels, size), confidence)

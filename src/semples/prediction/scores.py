@@ -182,18 +182,34 @@ def enlarged(rows: Rows, size: Size, first: int, last: int) -> Tensor:
     """Rows `first` to `last` of scores resized to `size` (h, w), as F.interpolate (bilinear, align_corners False)
     has them: (C, last - first, w)."""
     height, width = size
-    count = rows.shape[1]
-    # Row y lies at (y + 1/2) * count / height - 1/2.
-    at = ((torch.arange(first, last, dtype=torch.float64) + 0.5) * count / height - 0.5).clamp_min(0)
-    above = at.floor().long().clamp_max(count - 1)
-    below = (above + 1).clamp_max(count - 1)
+    above, below, share = _between(first, last, length=height, count=rows.shape[1])
     begin = int(above[0])
     held = rows.read(begin, int(below[-1]) + 1)
-    share = (at - above).to(held.dtype)[None, :, None]
-    mixed = torch.lerp(held[:, above - begin], held[:, below - begin], share)
+    mixed = torch.lerp(held[:, above - begin], held[:, below - begin], share.to(held.dtype)[None, :, None])
     if mixed.shape[-1] != width:
         mixed = F.interpolate(mixed, size=width, mode="linear", align_corners=False)
     return mixed
+
+
+def enlarged_part(
+    held_Chw: Tensor, size: Size, rows: tuple[int, int], columns: tuple[int, int], *, first_row: int, row_count: int
+) -> Tensor:
+    """These rows and columns of scores resized to `size` as in `enlarged`, from those of their rows of cells that are
+    held: the first of them is number `first_row` of `row_count`."""
+    above, below, share = _between(*rows, length=size[0], count=row_count)
+    mixed = torch.lerp(
+        held_Chw[:, above - first_row], held_Chw[:, below - first_row], share.to(held_Chw.dtype)[None, :, None]
+    )
+    left, right, share = _between(*columns, length=size[1], count=held_Chw.shape[2])
+    return torch.lerp(mixed[..., left], mixed[..., right], share.to(mixed.dtype))
+
+
+def _between(first: int, last: int, *, length: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For the places `first` to `last` of a side of `length`: the cell before, of `count`, the one behind, and how far
+    towards that one (0..1, float64). Place y lies at (y + 1/2) * count / length - 1/2."""
+    at = ((torch.arange(first, last, dtype=torch.float64) + 0.5) * count / length - 0.5).clamp_min(0)
+    before = at.floor().long().clamp_max(count - 1)
+    return before, (before + 1).clamp_max(count - 1), at - before
 
 
 # ------------------------------------------------------------------------------------------------------------ labels

@@ -70,10 +70,14 @@ class Look:
 
 
 class View:
-    """A photo, uint8 (H,W,3), resized to `size`: at once where it is small, else by rows as they are asked for."""
+    """A photo, uint8 (H,W,3), resized to `size`: at once where it is small, else by rows as they are asked for.
+
+    photo: as it was given.
+    """
 
     def __init__(self, photo: NDArray[np.uint8], size: Size, *, mean: RGB, std: RGB) -> None:
         self.size = size
+        self.photo = photo
         self._photo = photo
         self._mean, self._std = mean, std
         if size != photo.shape[:2] and size[0] * size[1] <= WHOLE:

@@ -36,12 +36,12 @@ class Epochs:
     """The trained tensors after every epoch, a small safetensors file each, in the stage's folder.
 
     `keep` is called after each epoch (every process calls it, one writes); `choose` puts the best ones back.
+    count: epochs there will be, a last one that is cut short included.
     """
 
-    def __init__(self, work: Work, settings: StageSettings, generator: Generator) -> None:
-        self.work, self.generator = work, generator
+    def __init__(self, work: Work, settings: StageSettings, generator: Generator, *, count: int) -> None:
+        self.work, self.generator, self.count = work, generator, count
         self.select: str = getattr(settings, "select_epoch", "last")
-        self.count: int = settings.epochs
 
     @property
     def hook(self) -> Callable[[int], None] | None:
@@ -113,7 +113,8 @@ class Epochs:
         from semples.data.transforms import image_to_tensor
         from semples.training.task import TaggedBatch
 
-        dataset, generator, side = self.work.dataset, self.generator, self.work.setting("generator.image_size")
+        dataset, generator = self.work.dataset, self.generator
+        side = generator.view_side(self.work.setting("generator.image_size"))
         views = [
             image_to_tensor(resize_photo(dataset.photo(item), side, side), generator.mean, generator.std)
             for item in items

@@ -17,11 +17,12 @@ from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
-from semples.labels.base import LabelInput, LabelMethod, check_thresholds
+from semples.labels.base import FEATURES, LabelInput, LabelMethod, check_thresholds
 from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import Regions
 from semples.labels.scored import MAX_CLASS, Thresholds
 from semples.recipe import FeatureSettings, RegionSettings
+from semples.run.pool import pooled
 from semples.settings.kinds import PROPOSALS
 
 if TYPE_CHECKING:
@@ -169,11 +170,15 @@ def write_labels(
     thresholds: Thresholds,
     size: Callable[[Item], tuple[int, int]],
     broken: list[str] | None = None,
+    workers: int = 0,
+    resume: bool = False,
 ) -> None:
     """Labels `folder`/ID.png and confidences `folder`/confidence/ID.png, of the photo's own size, for all of `items`.
 
-    size: (width, height) of a photo. `broken`: gets a line
-    a photo or CAM file of no use; without it the first one raises UnusableFile.
+    size: (width, height) of a photo. `broken`: gets a line a photo or CAM file of no use; without it the first one
+    raises UnusableFile. workers: processes that share the photos, where the method asks for no network of its own. What
+    a method learns and keeps (`LabelMethod.kept_as`) becomes a file in `folder`; resume: one that is there is of these
+    photos and settings.
     """
     check_names(items)
     check_thresholds(thresholds, num_classes=len(inputs.dataset.classes))
@@ -182,12 +187,35 @@ def write_labels(
         width, height = size(item)
         return inputs.of(item, size=(height, width))
 
-    if items and method.learns:
+    kept = folder / method.kept_as if method.kept_as else None
+    if method.learns and (items or kept is not None) and not (resume and _taken_up(method, kept)):
         skipped = None if broken is None else list[str]()  # those to be labelled come up again
         everyone = (attempt(partial(told, item), skipped) for item in inputs.dataset.items)
-        method.fit(one for one in everyone if one is not None)
-    for item in track(items, label="labels"):
-        labelled = attempt(lambda item=item: method.label(told(item), thresholds), broken)  # type: ignore[misc]
+        method.fit((one for one in everyone if one is not None), thresholds=thresholds)
+        if kept is not None:
+            method.save(kept)
+
+    def write(item: Item) -> list[str]:
+        lines = None if broken is None else list[str]()
+        labelled = attempt(lambda: method.label(told(item), thresholds), lines)
         if labelled is not None:
             write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
             write_label_png(folder / f"{item.id}.png", labelled.labels)
+        return lines or []
+
+    alone = method.learns or FEATURES in method.needs  # what lies on a GPU is not shared
+    written = pooled(write, items, workers=0 if alone else workers)
+    for lines in track(written, label="labels", total=len(items)):
+        if broken is not None:
+            broken += lines
+
+
+def _taken_up(method: LabelMethod, kept: Path | None) -> bool:
+    """Whether the method has what it learned before from its file; a damaged one is made again."""
+    if kept is None or not kept.is_file():
+        return False
+    try:
+        method.load(kept)
+    except UserError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,7 @@ from semples.labels.regions import Regions, read_regions
 from semples.recipe import CrfSettings, RegionSettings
 from semples.run.label_maps import FreshFeatures, Inputs
 from semples.run.work import Work
-from semples.settings.kinds import has_crf, label_needs
+from semples.settings.kinds import label_needs, uses_crf
 
 # How the threshold is found: read where it is looked for (`run.threshold`), not where labels are drawn.
 ABOUT_THRESHOLD = ("threshold", "select", "per_class", "class_thresholds")
@@ -28,13 +28,13 @@ def label_method(work: Work) -> LabelMethod:
     """The label method of the recipe, and all that it looks at."""
     settings = work.settings("labels", leave_out=ABOUT_THRESHOLD)
     regions = work.settings("regions") if REGIONS in label_needs(settings.method) else RegionSettings()
-    crf = work.settings("crf") if has_crf(settings.method) else CrfSettings()
+    crf = work.settings("crf") if uses_crf(settings) else CrfSettings()
     return make_label_method(settings, regions=regions, crf=crf, num_classes=len(work.dataset.classes))
 
 
-def label_inputs(work: Work) -> Inputs:
-    """What the label method is told of the run's photos."""
-    dataset, needs = work.dataset, label_needs(work.setting("labels.method"))
+def label_inputs(work: Work, needs: Collection[str]) -> Inputs:
+    """What a label method is told of the run's photos that looks at `needs` (`LabelMethod.needs`)."""
+    dataset = work.dataset
     regions: Callable[[Item], Regions] = _not_needed
     features: Callable[[Item], NDArray[np.float32]] = _not_needed
     # Read here, not when a photo is first asked for: where all photos are done already, the step depends on them too.

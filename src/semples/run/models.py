@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.recipe import PromptSettings
+from semples.run.names import JUDGE
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 GENERATOR = "generator.safetensors"
 PROMPTS = "prompts.safetensors"
+LEARNED = "judge.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ class RunParts:
 
     @cached_property
     def _judge(self) -> Judge:
-        from semples.judges.base import build_judge
+        from semples.judges.base import build_judge, load_learned
 
-        return build_judge(self.work.settings("judge"), classes=self.classes).to(self.work.device)
+        judge = build_judge(self.work.settings("judge"), classes=self.classes).to(self.work.device)
+        if judge.LEARNED:
+            load_learned(judge, self.work.step(JUDGE) / LEARNED)
+        return judge
 
     def judge(self) -> Judge:
         return self._judge

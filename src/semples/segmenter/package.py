@@ -28,6 +28,7 @@ from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
 from semples.segmenter.licences import HUB_NAMES, LICENCES, Licence
+from semples.segmenter.network import OWN_MODULES
 from semples.segmenter.processor import PROCESSOR, processor_config
 
 CARD = "README.md"
@@ -103,6 +104,11 @@ def is_package(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether all is there that a segmenter is loaded from."""
+    return all((folder / name).is_file() for name in (CONFIG, NETWORK, WEIGHTS))
+
+
 def open_package(folder: Path) -> Package:
     """Load a folder that `write_package` (or `Segmenter.save`) wrote. Only safetensors, JSON and YAML are read.
 
@@ -141,7 +147,7 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
     loader = "AutoModelForUniversalSegmentation" if segmenter.is_mask_classifier else "AutoModelForSemanticSegmentation"
     config = segmenter.config
     normalised = f"{_numbers(config.mean)}, standard deviation {_numbers(config.std)}"
-    is_ours = segmenter.family == "semples_vit"
+    module = OWN_MODULES.get(segmenter.family)
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {_text(card.name)}",
@@ -152,10 +158,10 @@ def model_card(segmenter: Segmenter, card: Card) -> str:
         "```python\nimport semples\nmodel = semples.load(\"THIS_FOLDER\")\n"
         "labels = model.predict(\"photo.jpg\")  # uint8 (H, W): 0 background, k + 1 for model.classes[k]\n```",
         "With transformers, one plain pass"
-        + (" (this network's code comes with semples, so import that first)" if is_ours else "")
+        + (" (this network's code comes with semples, so import that first)" if module else "")
         + ":",
         "```python\n"
-        + ("import semples.segmenter.vit  # makes transformers know this family\n" if is_ours else "")
+        + (f"import {module}  # makes transformers know this family\n" if module else "")
         + "from transformers import pipeline\n"
         'segments = pipeline("image-segmentation", model="THIS_FOLDER")("photo.jpg", subtask="semantic")\n```',
         f"The network alone: `transformers.{loader}.from_pretrained(\"THIS_FOLDER\")`. "
@@ -246,7 +252,6 @@ def licence_key(source: str) -> dict[str, str]:
 def _entry(source: str) -> Licence | None:
     """What is known of the licence of a hub id."""
     for entry in LICENCES:
-        patterns = re.findall(r"[\w.-]+/[\w.*-]+", entry.model)
-        if any(fnmatchcase(source, pattern) for pattern in patterns):
+        if any(fnmatchcase(source, pattern) for pattern in entry.model.split(", ")):
             return entry
     return None

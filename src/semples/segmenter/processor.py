@@ -9,7 +9,7 @@ from semples.segmenter.build import Segmenter
 PROCESSOR = "preprocessor_config.json"
 LONGEST = 4  # as photos are seen by this program: longer sides are not enlarged beyond that many shorter ones
 BICUBIC = 3
-BY_SHORTER_SIDE = ("semples_vit", "segformer", "upernet", "mask2former", "maskformer")
+BY_SHORTER_SIDE = ("semples_vit", "semples_lite", "segformer", "upernet", "mask2former", "maskformer")
 OTHERS = "SegformerImageProcessor"  # for logits a pixel
 OTHER_QUERIES = "Mask2FormerImageProcessor"
 

@@ -7,7 +7,7 @@ import torch
 from semples.core.errors import UserError
 from semples.segmenter.build import Segmenter
 
-ANY_SIZE = ("segformer", "mask2former", "maskformer", "semples_vit")  # known; the others are tried
+ANY_SIZE = ("segformer", "mask2former", "maskformer", "semples_vit", "semples_lite")  # known; the others are tried
 LONG = 4  # a view's longer side, in shorter sides, that must do
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from semples.segmenter import network
 from semples.segmenter.base import SegmenterKind
+from semples.settings.segmenter import LightSegmenterSettings
 
 
 class Whole(SegmenterKind):
@@ -42,6 +43,15 @@ class Vit(SegmenterKind):
 
     def network(self, source: str, classes: Sequence[str], *, view: int) -> Any:
         return network.light_vit(source, classes, view)
+
+
+class Light(SegmenterKind):
+    """A light decoder on EfficientNet-Lite0: small, fast, trained on a laptop."""
+
+    Settings = LightSegmenterSettings
+
+    def network(self, source: str, classes: Sequence[str], *, view: int) -> Any:
+        return network.light_cnn(source, classes)
 
 
 class Scratch(SegmenterKind):

@@ -35,6 +35,13 @@ class MaskedBatch(Batch):
     weight: Tensor
 
 
+def view_side(settings: SegmenterSettings) -> int:
+    """Side of the training views, in pixels. Raises ValueError where the settings are not settled (`auto`)."""
+    if isinstance(settings.image_size, str):
+        raise ValueError("settle segmenter.image_size auto first")
+    return settings.image_size
+
+
 @dataclass(frozen=True)
 class MaskedViews(Dataset[Row]):
     """Augmented views with labels by (epoch, index)."""
@@ -62,7 +69,7 @@ class MaskedViews(Dataset[Row]):
             labels,
             weight,
             settings=settings.augment,
-            size=settings.image_size,
+            size=view_side(settings),
             fill=_bytes(settings.mean),
             rng=key_rng(seed=self.seed, epoch=epoch, index=index),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
@@ -31,6 +31,14 @@ class AffinitySettings:
 class CamSettings:
     """Class activation maps of the training photos."""
 
+    ALIASES: ClassVar[dict[str, str]] = {"from": "stage"}  # a recipe may say `cams: {from: best}`
+
+    stage: Literal["warmup", "matching", "refinement", "best"] = setting(
+        "refinement",
+        "whose maps become label maps (also written `from`): those after a stage, or of the stage whose masks are best "
+        "by the look after it, which sees no mask",
+        source="SemPLeS: refinement",
+    )
     scales: tuple[float, ...] = setting(
         (1.0, 1.2),
         "photo sizes that are summed",

@@ -17,5 +17,9 @@ class DataSettings:
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
     )
     workers: int = setting(
-        2, "processes that decode and augment photos; 0: the training process itself", low=0, high=256, neutral=True
+        2,
+        "processes that decode and augment photos, and make regions and label maps; 0: the program itself",
+        low=0,
+        high=256,
+        neutral=True,
     )

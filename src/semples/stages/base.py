@@ -8,26 +8,19 @@ one by name: `matching.kind: package.module:Mine`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, Self
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
 from semples.data.classes import ClassList
+from semples.evaluation.verdict import Verdict
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.recipe import PromptSettings, StageSettings
 from semples.stages.background_prompts import BackgroundPrompts
 from semples.training.task import TaggedBatch, Task
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is to be thought of a stage's result: good, doubtful or failed, why, and what to do about it."""
-
-    grade: Literal["good", "doubtful", "failed"]
-    why: str
-    advice: str = ""
 
 
 class Parts(Protocol):
@@ -81,8 +74,13 @@ class Stage(Task[TaggedBatch]):
         """The learned backgrounds, where the stage trains them."""
         return None
 
-    def verdict(self) -> Verdict | None:
-        """What is to be thought of the result, from the trained stage alone; None: nothing is known."""
+    @classmethod
+    def verdict(cls, figures: Mapping[str, Any], before: Mapping[str, Any], data: Mapping[str, Any]) -> Verdict | None:
+        """What is to be thought of the result, from figures without pixel labels (`stages.glance`); None: nothing is.
+
+        figures: of the stage's generator, or of its learned backgrounds; before: of the generator that the stage
+        started from, empty for the first; data: of tags and judge (`run.steps.health`). None for a figure: not known.
+        """
         return None
 
 

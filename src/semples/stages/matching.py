@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdicts import Figures, of_masks
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
@@ -44,16 +46,21 @@ class Matching(Stage):
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         return cls(parts.generator_after("warmup"), parts.judge(), **stage_options(settings))
 
+    @classmethod
+    def verdict(cls, figures: Figures, before: Figures, data: Figures) -> Verdict:
+        return of_masks(figures, before, data)
+
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.train_parameters()
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
-        pairs = Pairs.of(batch.tags)
+        pairs = Pairs.of(batch.tags, batch.number)
         mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
         if len(pairs) == 0:
             return self.losses(mask_PSS, mask_PSS, pairs, total)
         both = torch.cat(self.view_maker.views(batch.image, mask_PSS, pairs))
-        foreground_PE, background_PE = self.judge.encode(both).chunk(2)
+        area_P = mask_PSS.mean(dim=(1, 2))
+        foreground_PE, background_PE = self.judge.encode_shown(both, torch.cat([area_P, 1 - area_P])).chunk(2)
         return self.losses(foreground_PE, background_PE, pairs, total)
 
     def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
@@ -61,7 +68,7 @@ class Matching(Stage):
         if len(pairs) == 0:
             zero = foreground_PE.sum()
             return {"loss": zero, "foreground": zero.detach(), "background": zero.detach()}
-        target_PE = self.judge.targets[pairs.label]
+        target_PE = self.judge.targets_of(pairs)
         foreground = share(self.judge.attract(foreground_PE, target_PE), total.pairs)
         background = share(self.judge.repel(background_PE, target_PE), total.pairs)
         return {

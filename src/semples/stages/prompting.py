@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdicts import Figures, of_backgrounds
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
@@ -54,6 +56,10 @@ class Prompting(Stage):
         start_prompts(made.prompts, parts.prompts.start, classes=parts.classes.names)
         return made
 
+    @classmethod
+    def verdict(cls, figures: Figures, before: Figures, data: Figures) -> Verdict:
+        return of_backgrounds(figures)
+
     @property
     def backgrounds(self) -> BackgroundPrompts:
         return self.prompts
@@ -68,17 +74,17 @@ class Prompting(Stage):
         return self.prompts.parameters()
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
-        pairs = Pairs.of(batch.tags)
+        pairs = Pairs.of(batch.tags, batch.number)
         if len(pairs) == 0:
             zero = self.prompts.vectors.sum() * 0.0
             return {"loss": zero, "background": zero.detach(), "separation": zero.detach()}
         with torch.no_grad():
             mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
             _, background_P3SS = self.view_maker.views(batch.image, mask_PSS, pairs)
-            image_PE = self.judge.encode(background_P3SS)
+            image_PE = self.judge.encode_shown(background_P3SS, 1 - mask_PSS.mean(dim=(1, 2)))
         learned_PE = self._features(pairs.label)
         background = share(self.judge.attract(image_PE, learned_PE), total.pairs)
-        separation = share(self.judge.separate(learned_PE, self.judge.targets[pairs.label]), total.pairs)
+        separation = share(self.judge.separate(learned_PE, self.judge.targets_of(pairs)), total.pairs)
         return {
             "loss": background + self.lambda_prompt * separation,
             "background": background.detach(),

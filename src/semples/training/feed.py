@@ -52,6 +52,10 @@ class Plan:
     def steps(self) -> int:
         return self.epochs * self.steps_per_epoch if self.length is None else self.length
 
+    def ends_epoch(self, finished: int) -> bool:
+        """Whether an epoch ends with so many finished steps, or all training does."""
+        return finished % self.steps_per_epoch == 0 or finished == self.steps
+
     def photos(self, step: int) -> np.ndarray:
         """Indices of the photos of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -122,7 +126,7 @@ class Views(Dataset[Row]):
             index=index,
         )
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
-        return view, torch.from_numpy(self.tags[index]), noise
+        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -130,8 +134,8 @@ class Views(Dataset[Row]):
         return counts
 
     def collate(self, rows: list[Row]) -> TaggedBatch:
-        image, tags, noise = (torch.stack(column) for column in zip(*rows, strict=True))
-        return TaggedBatch(image=image, tags=tags, noise=noise)
+        image, tags, noise, number = (torch.stack(column) for column in zip(*rows, strict=True))
+        return TaggedBatch(image=image, tags=tags, noise=noise, number=number)
 
 
 def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:

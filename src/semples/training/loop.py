@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
+from semples.training.memory import parts_of_step
 from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
@@ -90,18 +92,23 @@ def train(
 
     A stage that is cut at any moment and started again ends with the same bits on a CPU: order, augmentation and
     stochastic depth depend on (seed, epoch, photo) alone. The final weights are in `task`; the caller saves them.
-    after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them.
+    after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them; a
+    last one that is cut short counts. `steps: auto` is settled before (`schedule.settled`).
     Raises Stopped after a signal, UserError where losses or gradients are not finite: such a step changes nothing, and
     neither a checkpoint nor the caller gets anything that follows it.
     """
     course = Course.of(settings, photos=len(views.pairs))
+    parts = settings.accumulate
+    if isinstance(parts, str):
+        _mark_trained(task)
+        parts = parts_of_step(task, views, batch=course.batch, processes=engine.processes)
     plan = Plan(
         pairs=views.pairs,
         epochs=course.epochs,
         batch=course.batch,
         seed=run.seed,
         processes=engine.processes,
-        parts=settings.accumulate,
+        parts=parts,
         length=course.length,
     )
     set_seed(run.seed)
@@ -126,9 +133,9 @@ def train(
             task.after_step(progress.step)
             logged = _log(progress, work, rate, plan, run.log_every, events, label)
             advance("" if logged is None else f"loss {logged['loss']:.4f}")
-            if after_epoch is not None and progress.step % plan.steps_per_epoch == 0:
+            if after_epoch is not None and plan.ends_epoch(progress.step):
                 work.check(label)
-                after_epoch(progress.step // plan.steps_per_epoch)
+                after_epoch(math.ceil(progress.step / plan.steps_per_epoch))
             if work.asked_to_stop(stopping() > 0, now=logged is not None):
                 save()
                 raise Stopped(
@@ -284,7 +291,7 @@ class _Work:
         if step:
             raise UserError(
                 f"{label}: the loss or its gradient is not a finite number at step {step}; nothing after step "
-                f"{step - 1} is kept. Lower the stage's base_lr (lr of the segmenter), or use run.precision bf16 or no"
+                f"{step - 1} is kept. Lower the learning rate (lr or base_lr), or use run.precision bf16 or no"
             )
 
     def asked_to_stop(self, asked: bool, *, now: bool) -> bool:
@@ -311,7 +318,7 @@ def _log(
     work.check(label)
     means = work.means(progress.summed)
     if any(value != value for value in means.values()):
-        raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower base_lr")
+        raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower the learning rate")
     if events is not None:
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0

@@ -35,10 +35,11 @@ class Batch:
 @dataclass(kw_only=True)
 class TaggedBatch(Batch):
     """Besides images: tags (B,K) bool, True where a class is present, and noise (B,Z) float32 in [0,1), the randomness
-    of the generator, keyed as the seed is."""
+    of the generator, keyed as the seed is. number: of the photos in their dataset, int64 (B,); None: not known."""
 
     tags: Tensor
     noise: Tensor
+    number: Tensor | None = None
 
 
 B = TypeVar("B", bound=Batch)

@@ -145,6 +145,16 @@ def mixed_batch() -> tuple[list[Tensor], list[Tensor]]:
     return [photo for photo, _ in problems], [unary for _, unary in problems]
 
 
+def test_deviations_that_grow_with_the_photo(backend: Backend) -> None:
+    """`side`: every photo of a batch as with deviations made for its own longer side."""
+    grows = CrfSettings(side=40, sxy_gaussian=2, sxy_bilateral=20, iterations=3)
+    problems = [draw_problem(1, 30, 40, 3), draw_problem(2, 80, 60, 3), draw_problem(3, 20, 20, 2)]
+    found = DenseCrf(grows, backend=backend).marginals(*map(list, zip(*problems, strict=True)))
+    for (photo, unary), answer, factor in zip(problems, found, (1, 2, 0.5), strict=True):
+        own = CrfSettings(sxy_gaussian=2 * factor, sxy_bilateral=20 * factor, iterations=3)
+        assert torch.equal(answer, DenseCrf(own, backend=backend).marginals([photo], [unary])[0])
+
+
 def test_batches_equal_single_photos(backend: Backend) -> None:
     photos, unaries = mixed_batch()
     together = DenseCrf(PRESETS["voc"], backend=backend).marginals(photos, unaries)

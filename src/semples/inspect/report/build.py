@@ -64,6 +64,7 @@ def render(context: Context, *, limit: int) -> str:
     curves = facts.curves(context)
     script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
+    patches, no_patches = facts.background_patches(context)
     names = context.dataset.classes.names
     colours = class_colours(len(names))
     best = curves.get(next(reversed(stores), ""), {}).get("best")
@@ -83,6 +84,7 @@ def render(context: Context, *, limit: int) -> str:
         script_hash=_hash(script),
         made_with=__version__,
         run=facts.run_facts(context),
+        health=facts.health(context),
         threshold=threshold,
         best=best,
         stages=[facts.CAM_STAGES[stage] for stage in stores],
@@ -94,7 +96,8 @@ def render(context: Context, *, limit: int) -> str:
         table=facts.class_table(context, curves),
         together=facts.together(context),
         words=words,
-        no_words=no_words,
+        no_words=no_words or no_patches,
+        patches=patches,
         marks=marks,
         data=_all_shown(_page_data(context, gallery, stages=stores, colours=colours, marks=marks))
         | {"after": threshold["after"]},

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.core.progress import duration
 from semples.core.schema import to_yaml
+from semples.inspect.patches import nearest_pictures
 from semples.inspect.report.charts import Chart, Series, line_chart
+from semples.inspect.report.pictures import data_uri
 from semples.inspect.words import nearest_words
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.corrections import corrected
+from semples.run.health import TITLES as TITLES_OF_LOOKS
+from semples.run.health import is_look, verdicts
 from semples.run.models import PROMPTS
 from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
 from semples.run.steps import labels as label_steps
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import label_method
 from semples.training.events import read_lines
 
@@ -33,6 +41,7 @@ SELECTED = {
 DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
 DEMO_WORDS = "demo_words.txt"
 WORDS = 5
+PATCHES = 6
 SHOWN_PROBLEMS = 50
 
 
@@ -42,6 +51,7 @@ def run_facts(context: Context) -> dict[str, Any]:
     manifests = {entry.step: _manifest(context, entry.step) for entry in statuses}
     finished = sorted(str(manifest["finished"]) for manifest in manifests.values() if "finished" in manifest)
     dataset = context.dataset
+    statuses = [entry for entry in statuses if not is_look(entry.step)]
     steps = [
         {
             "name": entry.step,
@@ -70,6 +80,27 @@ def run_facts(context: Context) -> dict[str, Any]:
         "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
         "problem_count": len(dataset.problems),
     }
+
+
+def health(context: Context) -> list[dict[str, Any]]:
+    """A row a stage that was looked at: title, grade, why, advice, and its figures as (name, text)."""
+    rows = verdicts(pipeline.status(context))
+    return [{"title": TITLES_OF_LOOKS[of], **row, "figures": [*_told(row["figures"])]} for of, row in rows.items()]
+
+
+def _told(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and texts of the figures that a verdict rests on; lists of classes and words become one line each."""
+    for key, value in figures.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            for inner, text in value.items():
+                yield f"{name}: {inner}", ", ".join(map(_text, text.values() if isinstance(text, dict) else text))
+        elif value is not None:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _unfinished(statuses: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]:
@@ -227,8 +258,12 @@ def _after(method: str) -> str:
 
 def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """The learned prompts' nearest words by class, or none and the reason."""
+    if context.recipe.judge.kind == NO_JUDGE:
+        return {}, ""
     if not (context.folder("prompting") / PROMPTS).is_file():
         return {}, "The background prompts of this run are not learned yet."
+    if type(context.recipe.judge).LEARNS:
+        return {}, ""  # they have pictures in place of words
     model = getattr(context.recipe.judge, "model", "")
     if not _is_local(model):
         return {}, f"{model} is not on this machine, so the prompts' nearest words are left out."
@@ -240,6 +275,29 @@ def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str
         return nearest_words(context, words=words, count=WORDS), ""
     except UserError as error:
         return {}, f"The prompts' nearest words are left out: {error}"
+
+
+def background_patches(context: Context) -> tuple[dict[str, list[dict[str, str]]], str]:
+    """Patches of the photos that are most like each class's learned background, of a judge without text, or none and
+    the reason."""
+    if not type(context.recipe.judge).LEARNS or not (context.folder("prompting") / PROMPTS).is_file():
+        return {}, ""
+    try:
+        strips = nearest_pictures(context, count=PATCHES)
+    except UserError as error:
+        return {}, f"The patches nearest to the learned backgrounds are left out: {error}"
+    shown = {
+        name: [
+            {
+                "uri": data_uri(Image.fromarray(one.picture), lossless=False),
+                "title": f"{one.photo}, cosine {one.cosine:.2f}",
+                "photo": one.photo,
+            }
+            for one in strip
+        ]
+        for name, strip in strips.items()
+    }
+    return shown, ""
 
 
 def _is_local(model: str) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -30,6 +30,7 @@ Backend = Literal["auto", "torch", "numba", "pydensecrf"]
 
 PACKAGES = {"numba": "semples[crf]", "pydensecrf": "pydensecrf2"}
 IGNORE = 255
+KEPT = 8  # backends for photos of different sizes that are kept
 FLOOR = 1e-5  # the least score that unary energies are made of
 
 
@@ -104,10 +105,11 @@ class DenseCrf:
         if backend in PACKAGES and dtype != torch.float32:
             raise UserError(f"CRF backend {backend!r} computes in float32 only; choose 'torch' for float16")
         self.settings = settings
-        self._any_device = _make_backend("torch" if backend == "auto" else backend, settings, dtype)
-        self._on_cpu = self._any_device
-        if backend == "auto" and dtype == torch.float32 and _installed("numba"):
-            self._on_cpu = _make_backend("numba", settings, dtype)
+        self._dtype = dtype
+        self._any_device = "torch" if backend == "auto" else backend
+        faster = backend == "auto" and dtype == torch.float32 and _installed("numba")
+        self._on_cpu = "numba" if faster else self._any_device
+        self._made: dict[tuple[str, CrfSettings], MeanField] = {}
 
     def marginals(self, photos: Sequence[Tensor], unaries: Sequence[Tensor]) -> list[Tensor]:
         """Label probabilities of a batch of photos.
@@ -124,14 +126,28 @@ class DenseCrf:
         # Right where there is only one label.
         answers = [torch.ones_like(unary) if len(unary) == 1 else unary for unary in unaries]
         open_photos = [i for i, unary in enumerate(unaries) if len(unary) > 1]
-        if open_photos:
-            on_cpu = photos[0].device.type == "cpu"
-            refined = (self._on_cpu if on_cpu else self._any_device).marginals(
-                [photos[i] for i in open_photos], [unaries[i] for i in open_photos]
-            )
-            for i, answer in zip(open_photos, refined, strict=True):
+        for settings, places in self._by_settings(photos, open_photos).items():
+            field = self._field(self._on_cpu if photos[0].device.type == "cpu" else self._any_device, settings)
+            computed = field.marginals([photos[i] for i in places], [unaries[i] for i in places])
+            for i, answer in zip(places, computed, strict=True):
                 answers[i] = answer
         return answers
+
+    def _by_settings(self, photos: Sequence[Tensor], places: Sequence[int]) -> dict[CrfSettings, list[int]]:
+        """The places of photos that are computed with the same settings."""
+        groups: dict[CrfSettings, list[int]] = {}
+        for place in places:
+            groups.setdefault(for_side(self.settings, max(photos[place].shape[:2])), []).append(place)
+        return groups
+
+    def _field(self, backend: str, settings: CrfSettings) -> MeanField:
+        """A backend with settings that are ready; the last few are kept."""
+        known = self._made.get((backend, settings))
+        if known is None:
+            known = _make_backend(backend, settings, self._dtype)
+            kept = dict(list(self._made.items())[1 - KEPT :])
+            self._made = kept | {(backend, settings): known}
+        return known
 
     def refine(
         self, photos: Sequence[Tensor], labels: Sequence[Tensor], classes: Sequence[Sequence[int]]
@@ -152,6 +168,15 @@ class DenseCrf:
             Refined(candidates.to(q.device)[q.max(0).indices], q)
             for q, candidates in zip(marginals, values, strict=True)
         ]
+
+
+def for_side(settings: CrfSettings, side: int) -> CrfSettings:
+    """The settings for a photo whose longer side has `side` pixels: deviations in pixels grow with it, where
+    `settings.side` says for which side they are."""
+    if settings.side in (0, side):
+        return settings
+    grown = {name: getattr(settings, name) * side / settings.side for name in ("sxy_gaussian", "sxy_bilateral")}
+    return replace(settings, **grown, side=0)
 
 
 def _check(settings: CrfSettings) -> None:

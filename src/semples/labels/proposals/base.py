@@ -44,3 +44,11 @@ def make_proposer(settings: RegionSettings, *, device: torch.device | None = Non
     """Who proposes regions by the recipe's group. Raises UserError for an unknown one, or weights of no use."""
     made: Proposer = PROPOSALS.load(settings.proposals)(settings, device=device)
     return made
+
+
+def combination(settings: RegionSettings) -> Combine:
+    """How the levels go together; `auto` leaves it to who proposes."""
+    if settings.combine != "auto":
+        return settings.combine
+    suited: Combine = PROPOSALS.load(settings.proposals).combine
+    return suited

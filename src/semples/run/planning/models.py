@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from semples.core.errors import UserError, note
+from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.labels.base import FEATURES, REGIONS
 from semples.networks.at_hand import hub_id, is_cached
 from semples.networks.hub import reachable
 from semples.recipe import Recipe
-from semples.run.names import SEGMENTER, SELECTION, TRAINED
+from semples.run.names import JUDGE, SEGMENTER, SELECTION, TRAINED
 from semples.run.work import weight_sources
+from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import PROPOSALS, STAGES, label_needs
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def groups_of(recipe: Recipe, steps: Sequence[str]) -> dict[str, tuple[str, ...]
             groups = [*groups, "judge"] if needs else ["generator"]
         elif step == "cams" and type(recipe.generator).TRAINABLE:
             groups = []
-        elif step == SELECTION:
+        elif step in (SELECTION, JUDGE):
             groups = ["judge"]
+        if recipe.judge.kind == NO_JUDGE:
+            groups = [group for group in groups if group != "judge"]
         if step == REGIONS and PROPOSALS.load(recipe.regions.proposals).has_network:
             groups = ["regions"]
         if step in ("labels", SELECTION) and FEATURES in label_needs(drawn):
@@ -100,21 +103,21 @@ def check_at_hand(needs: Sequence[Need]) -> list[Need]:
     )
 
 
-def note_later(recipe: Recipe) -> None:
-    """Say where the final segmenter, which a run does not train, could not be trained after it."""
+def trouble_later(recipe: Recipe) -> str | None:
+    """Why the final segmenter, which a run does not train, could not be trained after it; None: it could."""
     need = next(iter(needs_of(recipe, [SEGMENTER])), None)
     if need is None:
-        return
+        return None
     try:
         absent = need.missing and not reachable(patience=PATIENCE)
     except UserError as error:
-        note(f"`semples segment train` will fail: {error}")
-        return
-    if absent:
-        note(
-            f"the hub cannot be reached, and the local cache lacks {need.source}, which `semples segment train` starts "
-            "from; all steps of this run go without it"
-        )
+        return f"`semples segment train RUN` will fail: {error}"
+    if not absent:
+        return None
+    return (
+        f"the hub cannot be reached, and the local cache lacks {need.source}, which `semples segment train RUN` starts "
+        "from; all steps of this run go without it"
+    )
 
 
 def _key(need: Need) -> str:
@@ -183,7 +186,7 @@ def _generator(recipe: Recipe, classes: ClassList, device: torch.device) -> Gene
     from semples.networks.pairs import Pairs
 
     generator = build_generator(recipe.generator, classes=classes, seed=recipe.run.seed).to(device).eval()
-    side = _side(recipe.generator.image_size)
+    side = generator.view_side(recipe.generator.image_size)
     first = torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad():
         generator.cams(torch.zeros(1, 3, side, side, device=device), Pairs(first, first))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semples.cams.store import CamStore
+from semples.cams.store import Cams, CamStore
 from semples.core.errors import UserError
+from semples.core.files import read_json
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
+from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import LAST, cams_name
+from semples.run.names import CAM_STAGES, FIRST, LAST, RECORD, cams_name, health_name, last_stage
+from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
+
+BEST = "best"  # of all stages, by the look after the last
+WRITERS = 2  # threads that write CAM files while the network goes on
 
 
 def step(stage: str = LAST) -> Step:
@@ -31,10 +39,39 @@ def step(stage: str = LAST) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
-        generator = work.settings("generator")
-        return write_cams(work, parts.generator_after(stage) if type(generator).TRAINABLE else parts.new_generator())
+        if not type(work.settings("generator")).TRAINABLE:
+            return write_cams(work, parts.new_generator())
+        work.setting("judge.kind")  # on it depends which stage is the last
+        chosen, told = work.setting("cams.stage") if stage == LAST else stage, {}
+        if chosen == BEST:
+            chosen = best_stage(work)
+            told = {"stage": chosen}
+        elif chosen == LAST:
+            chosen = last_stage(work.context.recipe)
+        return write_cams(work, parts.generator_after(chosen)) | told
 
-    return Step(cams_name(stage), f"class activation maps after {stage}", ("data", stage), run, partial=_partial)
+    needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (FIRST, stage)
+    about = f"class activation maps after {stage}"
+    return Step(cams_name(stage), about, ("data", *needs), run, partial=_partial, said=said)
+
+
+def best_stage(work: Work) -> str:
+    """The stage whose masks are best by what the look after the last one tells."""
+    return str(read_json(work.step(health_name(LAST)) / RECORD)["figures"]["best"])
+
+
+def check_stage(recipe: Recipe) -> None:
+    """Raises UserError where the maps of a stage are asked for that the run does not have, or the best of stages that
+    nothing looks after."""
+    if last_stage(recipe) == FIRST and recipe.cams.stage not in (FIRST, LAST):
+        raise UserError(f"cams.from {recipe.cams.stage}: without a judge there is only the warm-up; leave it out")
+    if recipe.cams.stage == BEST and not recipe.health.photos:
+        raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
+
+
+def said(result: dict[str, Any]) -> str:
+    """Which stage's maps are handed on, where that was chosen."""
+    return f"maps after {result['stage']} are handed on, the best of all stages" if "stage" in result else ""
 
 
 def weights_step(weights: Path) -> Step:
@@ -71,18 +108,38 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     """CAMs of all photos of the run that have none yet; processes share the photos."""
     from semples.cams.make import photo_cams
 
-    settings, dataset = work.settings("cams"), work.dataset
+    settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
     model = model.to(work.device).eval()
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
-    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for items, photos in _batches(dataset, todo, size=work.speed("cams.batch"), max_side=settings.max_side):
+    size = work.speed("cams.batch")
+    if size > 1:  # equal sizes side by side, so that batches fill
+        sizes = photo_sizes(work.context.folder("data"))
+        todo.sort(key=lambda item: sizes[item.id])
+    with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
+        for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
             made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
             for item, photo, cams in zip(items, photos, made, strict=True):
-                store.write(item.id, cams, photo.shape[:2])
+                write(item.id, cams, (photo.shape[0], photo.shape[1]))
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+@contextmanager
+def _writing(store: CamStore) -> Iterator[Callable[[str, Cams, tuple[int, int]], None]]:
+    """`store.write` in the background, a few photos behind; most of it is compression, which lets other threads run."""
+    waiting: deque[Future[None]] = deque()
+
+    def write(id: str, cams: Cams, shape: tuple[int, int]) -> None:
+        waiting.append(pool.submit(store.write, id, cams, shape))
+        while len(waiting) > 2 * WRITERS or (waiting and waiting[0].done()):
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        yield write
+        for future in waiting:
+            future.result()
 
 
 def _batches(

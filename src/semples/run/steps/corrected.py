@@ -15,7 +15,6 @@ from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.evaluation.confusion import confusion_matrix, number_or_none, scores_from_confusion
-from semples.labels.make import calibration_of
 from semples.recipe import Recipe
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import BY_CORRECTIONS, BY_CORRECTIONS_FILE
@@ -24,7 +23,9 @@ from semples.run.work import Work
 
 FOLDS = 5
 COUNTS = "counts"  # folder with a file a photo, so that a step that was cut goes on
-NEEDS = "labels.select corrections needs corrected photos, and there is none; take some in with `semples correct`"
+NEEDS = (
+    "labels.select corrections needs corrected photos, and there is none; take some in with `semples correct RUN FILES`"
+)
 
 
 def step() -> Step:
@@ -40,8 +41,8 @@ def is_wanted(recipe: Recipe) -> bool:
 
 def _run(work: Work) -> dict[str, Any]:
     dataset, given = work.dataset, work.corrected
-    tried = calibration_of(work.setting("labels.method")).grid.tried
-    method, inputs = label_method(work), label_inputs(work)
+    method = label_method(work).selecting
+    tried, inputs = method.calibration.grid.tried, label_inputs(work, method.needs)
     items = [item for item in dataset.items if item.id in given]
     if not items:
         raise UserError(NEEDS)

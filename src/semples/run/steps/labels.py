@@ -58,7 +58,8 @@ def scores_step() -> Step:
 
 def _run_labels(work: Work) -> dict[str, Any]:
     chosen = chosen_threshold(work)
-    method, inputs, dataset = label_method(work), label_inputs(work), work.dataset
+    method, dataset = label_method(work), work.dataset
+    inputs = label_inputs(work, method.needs)
     sizes = photo_sizes(work.step("data"))
     mine = dataset.items[work.rank :: work.processes]
     given = work.corrected
@@ -73,6 +74,8 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=lambda item: sizes[item.id],
+        workers=work.speed("data.workers"),
+        resume=True,
     )
     for item in mine:
         if item.id in given:

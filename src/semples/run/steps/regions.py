@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.progress import counter
+from semples.data.dataset import Item
 from semples.labels.base import REGIONS
 from semples.labels.regions import SUFFIX, write_regions
 from semples.run.context import Context
 from semples.run.label_maps import FreshRegions
+from semples.run.pool import pooled
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
-from semples.settings.kinds import label_needs
+from semples.settings.kinds import PROPOSALS, label_needs
 
 NAME = "regions"
 SCORING = ("background", "combine")  # used when labels are made; the regions do not depend on them
@@ -40,8 +42,12 @@ def _run(work: Work) -> dict[str, Any]:
     regions = FreshRegions(dataset, settings, lambda: work.device)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not (work.folder / f"{item.id}{SUFFIX}").is_file()]
+
+    def write(item: Item) -> None:
+        write_regions(work.folder, item.id, regions(item))
+
+    workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.speed("data.workers")
     with counter(label="regions", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for item in todo:
-            write_regions(work.folder, item.id, regions(item))
+        for _ in pooled(write, todo, workers=workers):
             advance("")
     return {"photos": len(dataset.items), "proposals": settings.proposals}

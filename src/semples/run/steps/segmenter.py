@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 from semples.core.files import read_json, write_json
 from semples.core.schema import to_dict
 from semples.data.dataset import TaggedDataset
+from semples.data.photos import probe
 from semples.recipe import RunSettings, SegmenterSettings
 from semples.run.names import MODEL, SEGMENTER, TRAINED
 from semples.run.paired import Folders, readable
 from semples.run.records import read_manifest, result_of
 from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
+from semples.settings.stages import MANY_CLASSES, automatic_steps
 
 if TYPE_CHECKING:
     from semples.segmenter.build import Segmenter
     from semples.segmenter.package import Card
     from semples.segmenter.views import LabelFolder
 
+LEAST_SIDE, MOST_SIDE, SIDE_STEP = 96, 256, 32  # of training views, where they follow the photos
+ANY_MEGAPIXELS = 10_000.0  # photos that are too large have been set aside
 HOW = {
     "auto": "chosen from photos and tags",
     "ground-truth": "chosen with pixel masks",
@@ -36,7 +41,7 @@ def step() -> Step:
     """Train on the label maps of the run."""
 
     def run(work: Work) -> dict[str, Any]:
-        return _train(work, work.dataset, work.step("labels"), of_run=True)
+        return _train(work, work.training_dataset, work.step("labels"), of_run=True)
 
     return Step(SEGMENTER, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
 
@@ -72,21 +77,35 @@ def trained_on(folder: Path) -> str:
 
 def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) -> dict[str, Any]:
     from semples.segmenter.build import Segmenter
-    from semples.segmenter.package import is_package, write_package
+    from semples.segmenter.package import is_complete, write_package
     from semples.segmenter.views import LabelFolder, labelled
     from semples.training.loop import CHECKPOINT
 
-    settings, run, crf = work.settings("segmenter"), work.settings("run"), work.settings("crf")
+    written, run, crf = work.settings("segmenter"), work.settings("run"), work.settings("crf")
     maps = LabelFolder(labels)
     dataset = labelled(dataset, maps)
+    settings = settled(written, dataset)
     model = work.folder / MODEL
-    trained = Segmenter.load(model) if is_package(model) else _learn(work, dataset, maps, settings, run)
+    trained = Segmenter.load(model) if is_complete(model) else _learn(work, dataset, maps, settings, run)
     if work.is_main:
         card = _card(work, dataset, labels, settings, of_run=of_run)
         groups = {"segmenter": to_dict(settings), "crf": to_dict(crf), "run": {"seed": run.seed}}
         write_package(trained, model, recipe=groups, card=card)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
     return {"photos": len(dataset.items), "iterations": settings.iterations, "network": trained.family}
+
+
+def settled(settings: SegmenterSettings, dataset: TaggedDataset) -> SegmenterSettings:
+    """The settings with numbers in place of what depends on the photos: `iterations: auto`, `image_size: auto`."""
+    changes: dict[str, Any] = {}
+    if settings.iterations == "auto":
+        count = len(dataset.items)
+        changes["iterations"] = automatic_steps(settings.auto_iterations, photos=count, classes=MANY_CLASSES)
+    if settings.image_size == "auto":
+        sizes = [probe(item.photo, max_megapixels=ANY_MEGAPIXELS) for item in dataset.items]
+        shorter = statistics.median(min(size) for size in sizes)
+        changes["image_size"] = int(min(MOST_SIDE, max(LEAST_SIDE, shorter // SIDE_STEP * SIDE_STEP)))
+    return replace(settings, **changes)
 
 
 def _learn(
@@ -96,19 +115,18 @@ def _learn(
     from semples.segmenter.build import SegmenterConfig, build_segmenter
     from semples.segmenter.shapes import check_view
     from semples.segmenter.task import Segmentation
-    from semples.segmenter.views import MaskedViews
+    from semples.segmenter.views import MaskedViews, view_side
     from semples.training.loop import train
 
+    view = view_side(settings)
     config = SegmenterConfig(
         classes=dataset.classes.names,
-        size=settings.photo_size or settings.image_size,
+        size=settings.photo_size or view,
         mean=settings.mean,
         std=settings.std,
     )
-    segmenter = build_segmenter(
-        settings.model, config=config, seed=run.seed, view=settings.image_size, kind=settings.kind
-    )
-    check_view(segmenter, settings.image_size)
+    segmenter = build_segmenter(settings.model, config=config, seed=run.seed, view=view, kind=settings.kind)
+    check_view(segmenter, view)
     task = Segmentation(segmenter, settings)
     train(
         task,

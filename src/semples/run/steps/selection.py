@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,44 +19,47 @@ from semples.labels.make import calibration_of
 from semples.run.context import Context
 from semples.run.labelling import label_inputs, label_method
 from semples.run.models import RunParts
-from semples.run.names import SELECTION, SELECTION_FILE
+from semples.run.names import JUDGE, SELECTION, SELECTION_FILE
 from semples.run.step import Step
 from semples.run.work import Work
+from semples.settings.judges import NO_JUDGE
 
 if TYPE_CHECKING:
     from semples.stages.recognition import Recognition
 
 SIGNS = "signs"  # folder with a file a photo, so that a step that was cut goes on
 USED = "photos, tags and the judge; no pixel mask was looked at"
+USED_ALONE = "photos and tags, no judge; no pixel mask was looked at"
 
 
 def step() -> Step:
     """Choose the threshold without masks, and estimate how good the label maps are."""
     about = "threshold from photos and tags alone"
-    return Step(SELECTION, about, ("data", "cams", "regions"), _run, version=3)
+    return Step(SELECTION, about, ("data", "cams", "regions", JUDGE), _run, version=3)
 
 
 def _run(work: Work) -> dict[str, Any]:
     dataset = work.dataset
     items = drawn(dataset, count=work.setting("selection.photos"), seed=work.setting("run.seed"))
-    calibration = calibration_of(work.setting("labels.method"))
+    method = label_method(work).selecting
+    calibration = method.calibration
     grid, max_side = calibration.grid, work.setting("cams.max_side")
-    recognition = Later(work)
-    method, inputs = label_method(work), label_inputs(work)
+    recognition = Later(work) if work.setting("judge.kind") != NO_JUDGE else None
+    inputs = label_inputs(work, method.needs)
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
         method.fit(inputs.shown(item, reduced(dataset.photo(item), max_side=max_side)) for item in dataset.items)
     for item in track(todo, label="selection"):
         photo = reduced(dataset.photo(item), max_side=max_side)
         maps = method.sweep(inputs.shown(item, photo), grid.maps)
-        write_json(_path(work.folder, item), photo_signs(recognition(), photo, maps, item.tags, grid=grid))
+        write_json(_path(work.folder, item), photo_signs(recognition, photo, maps, item.tags, grid=grid))
     work.wait()
     otherwise = None if items else work.setting("labels.threshold")
     if not work.is_main:
         return {}
     rows = [read_json(_path(work.folder, item)) for item in items]
     described = describe(
-        rows, calibration, names=dataset.classes.names, method=work.setting("labels.method"), otherwise=otherwise
+        rows, calibration, names=dataset.classes.names, method=method.settings.method, otherwise=otherwise
     )
     write_json(work.folder / SELECTION_FILE, described)
     return {
@@ -87,17 +90,24 @@ class Later:
 
 
 def photo_signs(
-    recognition: Recognition, photo: np.ndarray, maps: list[np.ndarray], tags: tuple[int, ...], *, grid: Grid
+    recognition: Callable[[], Recognition] | None,
+    photo: np.ndarray,
+    maps: list[np.ndarray],
+    tags: tuple[int, ...],
+    *,
+    grid: Grid,
 ) -> dict[str, Any]:
-    """Both signs of one photo as plain data: per present class a list over the tried thresholds."""
+    """Both signs of one photo as plain data: per present class a list over the tried thresholds; null: unknown."""
     steady = steadiness(maps, tags, reach=grid.reach)
     tried = maps[grid.reach : -grid.reach]
     masks = [labels == index + 1 for index in tags for labels in tried]
-    known = recognition.probabilities(photo, masks, [index for index in tags for _ in tried])
+    known = np.full(len(masks), np.nan)
+    if recognition is not None:
+        known = recognition().probabilities(photo, masks, [index for index in tags for _ in tried])
     return {
         "classes": list(tags),
-        "steadiness": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in steady],
-        "recognition": np.round(known.reshape(len(tags), -1), 6).tolist(),
+        "steadiness": [_known(row) for row in steady],
+        "recognition": [_known(row) for row in known.reshape(len(tags), -1)],
     }
 
 
@@ -115,7 +125,8 @@ def describe(
     """
     grid = calibration.grid
     signs = signs_of(rows, tried=len(grid.tried))
-    about = {"used": USED, "photos": len(rows), "pairs": len(signs.classes), "method": method}
+    judged = not signs.recognition.size or not np.isnan(signs.recognition).all()
+    about = {"used": USED if judged else USED_ALONE, "photos": len(rows), "pairs": len(signs.classes), "method": method}
     if not len(signs.classes):
         nothing = {"per_class": dict.fromkeys(names, otherwise), "curves": None, "quality": {"miou": None}}
         return about | {"threshold": otherwise, "note": "no tagged photo: the set threshold"} | nothing
@@ -160,7 +171,7 @@ def estimate(choice: Choice, tried: Sequence[float], *, calibration: Calibration
         "miou": None if empty or line is None else round(min(100.0, max(0.0, line.start + line.slope * steady)), 1),
         "plus_minus": None if line is None else line.error,
         "steadiness": None if empty else round(steady, 4),
-        "recognition": round(recognised, 4),
+        "recognition": None if np.isnan(recognised) else round(recognised, 4),
         "about": "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos",
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semples.recipe import Recipe, StageSettings
 from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
+from semples.run.names import FIRST, JUDGE, last_stage
 from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
@@ -20,31 +21,33 @@ if TYPE_CHECKING:
 def step(stage: str) -> Step:
     """The step that trains `stage`."""
     settings = STAGES.settings_of(stage)
-    needs = ("data", *settings.NEEDS)  # type: ignore[attr-defined]
+    needs = ("data", JUDGE, *settings.NEEDS)  # type: ignore[attr-defined]
     about = settings.ABOUT  # type: ignore[attr-defined]
-    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=is_trained)
 
+    def wanted(recipe: Recipe) -> bool:
+        return type(recipe.generator).TRAINABLE and (stage == FIRST or last_stage(recipe) != FIRST)
 
-def is_trained(recipe: Recipe) -> bool:
-    """Whether a run by this recipe trains its generator at all."""
-    return type(recipe.generator).TRAINABLE
+    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=wanted)
 
 
 def _run(work: Work, stage: str) -> dict[str, Any]:
     from semples.training.feed import Views, tag_matrix
     from semples.training.loop import CHECKPOINT, train
+    from semples.training.schedule import Course, settled
 
-    settings: StageSettings = work.settings(stage)
-    task: Stage = STAGES.load(settings.kind).of_run(RunParts(work), settings)
-    epochs = Epochs(work, settings, task.generator)
+    written: StageSettings = work.settings(stage)
+    task: Stage = STAGES.load(written.kind).of_run(RunParts(work), written)
+    generator, photos = task.generator, len(work.training_dataset.items)
+    settings = settled(written, photos=photos, classes=generator.num_classes, width=generator.width)
+    course = Course.of(settings, photos=photos)
+    epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
-    if settings.epochs > 0 and not epochs.complete:
-        generator = task.generator
+    if epochs.count > 0 and not epochs.complete:
         views = Views(
-            dataset=work.dataset,
-            tags=tag_matrix(work.dataset),
+            dataset=work.training_dataset,
+            tags=tag_matrix(work.training_dataset),
             augment=settings.augment,
-            size=work.setting("generator.image_size"),
+            size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
             std=generator.std,
             seed=run.seed,
@@ -66,7 +69,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if work.is_main:
         _saver(task)(work.folder)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"epochs": settings.epochs} | figures
+    return {"epochs": settings.epochs, "steps": settings.steps} | figures
 
 
 def _saver(task: Stage) -> Callable[[Path], None]:

@@ -1,0 +1,102 @@
+"""The processes of one prediction (torchrun starts them): which photos are whose, and how they wait for one another.
+
+They share no weights and no gradients, only photos, so nothing here needs a GPU: they talk through gloo, in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from semples.core.errors import UserError
+
+LONGEST = timedelta(days=30)  # that a process waits for the others, who may have slower photos
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process and the others. rank: its number, 0..count - 1; number 0 writes what there is one of."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls) -> Ranks:
+        """All processes that torchrun has started, each with its own GPU where there are some; or this one alone.
+
+        Every process has to call it, before it loads a model. Raises UserError where they do not find one another.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+            return cls()
+        import torch
+        from torch import distributed
+
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        try:
+            distributed.init_process_group("gloo", timeout=LONGEST)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"the processes do not find one another: {str(error).splitlines()[0]}") from None
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def share(self, things: Sequence[T]) -> Sequence[T]:
+        """The part of this process."""
+        return things[self.rank :: self.count]
+
+    def gather(self, told: Any) -> list[Any]:
+        """What every process tells, plain data, by rank. Raises UserError where one of them has ended."""
+        if self.count == 1:
+            return [told]
+        import torch
+        from torch import distributed
+
+        message = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+        try:
+            distributed.all_gather(lengths, torch.tensor([len(message)]))
+            longest = max(int(length) for length in lengths)
+            padded = torch.zeros(longest, dtype=torch.uint8)
+            padded[: len(message)] = message
+            messages = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
+            distributed.all_gather(messages, padded)
+        except RuntimeError:
+            raise UserError("another process of this prediction has ended; run the same command to go on") from None
+        return [json.loads(bytes(text[: int(length)].tolist())) for text, length in zip(messages, lengths, strict=True)]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.gather(None)
+
+    def first(self, work: Callable[[], T]) -> T | None:
+        """`work` by process 0, while the others wait for it; its answer there, None elsewhere.
+
+        A UserError is raised by process 0 alone; the others end without a word.
+        """
+        try:
+            answer = work() if self.is_main else None
+        except UserError:
+            self.gather(False)
+            raise
+        if not all(self.gather(True)):
+            raise SystemExit(UserError.status)
+        return answer
+
+    def leave(self) -> None:
+        """The end of what is done together."""
+        if self.count > 1:
+            from torch import distributed
+
+            distributed.destroy_process_group()
+
+
+ALONE = Ranks()

@@ -1,0 +1,79 @@
+"""The same work on many photos by several processes: regions and label maps, which no GPU makes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from semples.core.errors import UserError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> Iterator[Out]:
+    """`work` of every thing, in order, by `workers` processes beside this one; of 0 or 1 in this one.
+
+    The processes are copies of this one (fork), so `work` may hold anything but what lies on a GPU; where the system
+    makes no copies (macOS, Windows) this process does it all. Each computes with one thread.
+
+    Raises UserError as `work` does, whichever process has met it, and where one of them was ended from outside.
+    """
+    count = min(workers, os.cpu_count() or 1, len(things))
+    if count <= 1 or not sys.platform.startswith("linux"):
+        yield from map(work, things)
+        return
+    from torch.utils.data import DataLoader
+
+    loader: DataLoader[Any] = DataLoader(
+        _Work(work, things),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=count,
+        collate_fn=_as_it_is,
+        multiprocessing_context="fork",
+        worker_init_fn=_leave_signals,
+    )
+    answers = iter(loader)
+    try:
+        for answer in answers:
+            if isinstance(answer, UserError):
+                raise answer
+            yield answer
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+            raise
+        raise UserError("a helper process was ended (memory?); run the same command to go on") from None
+    finally:
+        del answers  # ends the processes
+
+
+@dataclass(frozen=True)
+class _Work(Generic[In, Out]):
+    """What a process makes of the thing at a place; a user's mistake travels as a value."""
+
+    work: Callable[[In], Out]
+    things: Sequence[In]
+
+    def __len__(self) -> int:
+        return len(self.things)
+
+    def __getitem__(self, place: int) -> Out | UserError:
+        try:
+            return self.work(self.things[place])
+        except UserError as error:
+            return error
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _leave_signals(number: int) -> None:
+    """What tells the program to end is its own affair: it ends its processes."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -1,0 +1,91 @@
+"""Several processes share the photos of a prediction, and of a score; one program at a time writes in a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semples.core.lock import exclusive
+from semples.prediction.journal import read_journal
+from tests import tiny
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "semples"]
+
+pytestmark = pytest.mark.xdist_group("processes")
+
+
+@pytest.fixture(scope="module")
+def damaged(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of which one is damaged."""
+    folder = shutil.copytree(photos, tmp_path_factory.mktemp("ranks") / "photos")
+    (folder / "p03.jpg").write_bytes(b"no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(packages: dict[str, Path], damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    ended = tiny.invoke("predict", packages["segformer"], damaged, "--out", out, "--no-crf", check=False)
+    assert ended.code == 1, ended.err
+    return out
+
+
+def files(folder: Path) -> dict[str, object]:
+    """All that a prediction leaves; the journal in any order."""
+    made: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != ".lock":
+            name = path.relative_to(folder).as_posix()
+            made[name] = sorted(path.read_text().splitlines()) if name.endswith(".jsonl") else path.read_bytes()
+    return made
+
+
+def launched(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LAUNCH, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=tiny.environment(),
+        check=False,
+        timeout=500,
+    )
+
+
+def test_two_processes_leave_what_one_leaves(
+    packages: dict[str, Path], damaged: Path, alone: Path, tmp_path: Path
+) -> None:
+    """Also where an earlier call of several processes was cut, and one photo is damaged: status 1, told once."""
+    out = shutil.copytree(alone, tmp_path / "out")
+    lines = (alone / "photos.jsonl").read_text().splitlines(keepends=True)
+    (out / "photos.jsonl").write_text("".join(lines[:1]))
+    (out / "photos.1.jsonl").write_text("".join(lines[1:3]) + lines[3][:20])  # the second process was cut
+    for line in lines[3:]:
+        (out / "labels" / f"{json.loads(line)['id']}.png").unlink()
+    assert len(read_journal(out)[0]) == 3
+    ended = launched("predict", packages["segformer"], damaged, "--out", out, "--no-crf")
+    assert "p03" in ended.stdout
+    assert ended.stdout.count(f"{len(lines)} photos, 3 of them by an earlier call") == 1
+    assert ended.stderr.count("semples: ") == 1
+    assert ended.returncode == 1
+    assert files(out) == files(alone)
+
+
+def test_two_processes_score_as_one_does(packages: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    options = ("segment", "eval", packages["segformer"], "--data", photos, "--no-crf")
+    tiny.invoke(*options, "--json", tmp_path / "one.json")
+    ended = launched(*options, "--json", tmp_path / "two.json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+
+
+def test_one_program_writes_in_a_folder(packages: dict[str, Path], photos: Path, alone: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(alone, tmp_path / "out")
+    with exclusive(out, what="another prediction"):
+        for command in (("predict", packages["segformer"], photos, "--no-crf"), ("export", "coco", out)):
+            line = tiny.refused(*command, "--out", out if command[0] == "predict" else tmp_path / "coco")
+            assert "is writing here" in line
