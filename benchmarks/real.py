@@ -287,10 +287,10 @@ def measure(split: Split, *, rows: Path | None, until: str) -> dict[str, Any]:
     }
     for method in (BEFORE, "crf", "regions"):
         steps[method] = split.cell(method, partial(make_labels, split, method))
-    for which in WHICH:
-        steps[f"bank-{which}"] = split.cell(f"bank-{which}", partial(make_bank, split, which))
+    steps["bank-without"] = split.cell("bank-without", partial(make_bank, split, "without"))
     if until == "segmenter":
         steps["segmenter"] = split.cell("segmenter", partial(make_segmenter, split))
+    steps["bank-by_masks"] = split.cell("bank-by_masks", partial(make_bank, split, "by_masks"))
     if rows is not None:
         before = f"{BEFORE}-{steps[BEFORE]['without']['threshold']:.2f}"
         cams = CamStore(split.folder / "cams")

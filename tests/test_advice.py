@@ -93,3 +93,17 @@ def test_what_makes_a_step_is_a_command() -> None:
         "my run/recipe.yaml", "--data", "my photos", "--out", "my run", "--tags", "tags.csv", "--classes",
         "classes.txt",
     ]  # fmt: skip
+
+
+PAGES = sorted((tiny.ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_commands_of_the_pages_parse(page: Path) -> None:
+    """Whole command lines: indented, or in a block of code."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        whole = line.strip().removeprefix("$ ")
+        if whole.startswith("semples ") and line.startswith(("    ", "semples ")):
+            command = whole.removeprefix("semples ").partition("#")[0].rstrip("\\ ")
+            if "..." not in command and "[" not in command and not whole.endswith("\\"):
+                parses(command)

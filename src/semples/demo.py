@@ -23,6 +23,7 @@ from semples.labels.threshold import label_map, winner_map
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
+from semples.run.health import verdicts
 from semples.run.names import CURVE_FILE, MODEL, SEGMENTER, cams_name, curve_name
 from semples.run.steps import labels as label_steps
 
@@ -57,10 +58,12 @@ def run_demo(
     world = draw_world(out, settings)
     recipe = load_recipe("demo", [f"run.seed={settings.seed}", *overrides])
     context = Context(recipe, Source(world), out / "run")
-    outcomes = pipeline.run(context, steps=[*all_steps(recipe), SEGMENTER], tell=tell)
+    steps = [*all_steps(recipe), *pipeline.looked_after(context, ["labels", SEGMENTER])[1:]]
+    outcomes = pipeline.run(context, steps=steps, tell=tell)
     summary = summarise(context) | {
         "segmenter": score_segmenter(context, out / CONFUSION),
         "seconds": {outcome.step: outcome.seconds for outcome in outcomes},
+        "health": verdicts(outcomes),
         "settings": vars(settings),
     }
     write_json(out / SUMMARY, summary)

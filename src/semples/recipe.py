@@ -20,6 +20,7 @@ from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
 from semples.settings.features import FeatureSettings, VisionFeatureSettings
 from semples.settings.generators import GeneratorSettings, WeakTrSettings
+from semples.settings.health import HealthSettings
 from semples.settings.judges import ClipSettings, JudgeSettings, PromptSettings
 from semples.settings.kinds import FEATURES, GENERATORS, JUDGES, PROPOSALS, SEGMENTERS, STAGES, label_settings
 from semples.settings.labels import (
@@ -55,6 +56,7 @@ __all__ = [
     "DataSettings",
     "FeatureSettings",
     "GeneratorSettings",
+    "HealthSettings",
     "JudgeSettings",
     "LabelSettings",
     "MatchingSettings",
@@ -107,6 +109,7 @@ class Recipe:
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     scores: ScoreSettings = field(default_factory=ScoreSettings)
     segmenter: SegmenterSettings = kinded(SegmenterSettings, classes=SEGMENTERS.settings_of)
+    health: HealthSettings = field(default_factory=HealthSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
 

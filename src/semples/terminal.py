@@ -24,8 +24,10 @@ from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
+from semples.run.health import is_look, shown
 from semples.run.names import LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
+from semples.run.planning.left import line_of_status
 from semples.run.steps.selection import quality
 from semples.segmenter.licences import LICENCES
 
@@ -60,8 +62,10 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
     """What a run made, what it set aside, and what to do next."""
     table = Table("step", "", "time", "result")
     for outcome in outcomes:
-        table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
+        if not is_look(outcome.step):
+            table.add_row(outcome.step, outcome.state, duration(outcome.seconds), cell(_result(outcome.result)))
     console.print(table)
+    console.print(shown(outcomes))
     problems = context.dataset.problems
     if problems:
         say(f"{len(problems)} problems, set aside (all of them: {context.folder('data')}/dataset.json):")
@@ -187,15 +191,17 @@ def _result(result: dict[str, Any]) -> str:
 def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     """One row a step."""
     table = Table("step", "about", "state", "time", "result")
-    for entry in statuses:
+    for entry in (one for one in statuses if not is_look(one.step)):
         state = entry.state if entry.share is None else f"{entry.state} at {entry.share:.0%}"
         time = "" if entry.seconds is None else duration(entry.seconds)
         table.add_row(entry.step, cell(entry.about), state, time, cell(_result(entry.result)))
     console.print(table)
+    console.print(shown(statuses))
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
     if any(entry.state != "done" for entry in statuses):
-        say(f"to go on: {go_on(context.out, context.source)}")
+        left = line_of_status(context.out, list(statuses))
+        say(f"to go on: {go_on(context.out, context.source)}" + (f" ({left})" if left else ""))
 
 
 def print_scores(figures: Figures) -> None:
@@ -216,11 +222,12 @@ def print_scores(figures: Figures) -> None:
         best, peak = figures.cams["best"], figures.cams["first_peak"]
         title = f"CAMs at their best threshold {best['threshold']:.2f} (found with pixel masks)"
         console.print(scores_table(Scores.from_json(figures.cams["at_best"]), figures.classes, title=title))
-        say(f"best mIoU {_figure(best['miou'])} at {best['threshold']:.2f}; "
-            f"published early stop {_figure(peak['miou'])} at {peak['threshold']:.2f}")  # fmt: skip
+        say(f"best mIoU {figure(best['miou'])} at {best['threshold']:.2f}; "
+            f"published early stop {figure(peak['miou'])} at {peak['threshold']:.2f}")  # fmt: skip
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A figure in two decimals; - where there is none."""
     return "-" if value is None else f"{value:.2f}"
 
 
@@ -303,10 +310,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     scores = evaluation.scores
     columns = (scores.iou, evaluation.boundary, scores.precision, scores.recall)
     for value, name in enumerate(("background", *evaluation.classes)):
-        figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
+        figures = (figure(None if column[value] != column[value] else column[value]) for column in columns)
         table.add_row(cell(name), *figures, end_section=value == len(evaluation.classes))
     means = (scores.miou, evaluation.mean_boundary, scores.mean_precision, scores.mean_recall)
-    table.add_row("mean", *map(_figure, means))
+    table.add_row("mean", *map(figure, means))
     console.print(table)
     if evaluation.risk:
         table = Table("confidence at least", title="sure pixels alone (predict --min-confidence)")
@@ -315,7 +322,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         for row in evaluation.risk:
             wrong = "-" if row.risk != row.risk else f"{row.risk:.2%}"
             table.add_row(
-                f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, _figure(None if row.miou != row.miou else row.miou)
+                f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, figure(None if row.miou != row.miou else row.miou)
             )
         console.print(table)
     for line in evaluation.unusable[:SHOWN_PROBLEMS]:

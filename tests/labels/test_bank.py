@@ -193,3 +193,18 @@ def test_a_bank_forgets_above_its_size() -> None:
         pooled(Features(np.zeros((4, 1, 1), np.float32), (1, 1), (4,)), np.zeros(1, int), np.zeros(1, int), 1, (1, 1)),
         0,
     )
+
+
+def test_many_photos_are_sampled_as_they_come() -> None:
+    """At any time few entries are held, and every photo has the same chance."""
+    random = np.random.default_rng(4)
+    choice = BankSettings(most=30, purge=0.5)
+
+    def entries() -> Any:
+        for _ in range(400):
+            yield Entries(unit(random.normal(size=(4, 4)).astype(np.float32), (4,)), np.array([0, 0, 1, 2], np.uint8))
+
+    bank = RegionBank.fit(entries(), choice)
+    assert list(np.bincount(bank.values)) == [30, 30, 30]
+    assert (np.diff(bank.photos) >= 0).all()
+    assert 120 < bank.photos.mean() < 280

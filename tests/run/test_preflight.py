@@ -76,7 +76,7 @@ def test_the_segmenter_is_only_remarked_on(material: Path, tmp_path: Path) -> No
     settings = [f"{stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
     settings += ["segmenter.model=/no/segmenter", "labels.select=fixed"]
     ended = tiny.invoke(*command(material, tmp_path / "out", *settings))
-    assert "note: `semples segment train` will fail: /no/segmenter: no such file" in ended.err
+    assert "`semples segment train RUN` will fail: /no/segmenter: no such file" in ended.err
     assert "segmenter, for segmenter" in tiny.refused("segment", "train", tmp_path / "out")
 
 

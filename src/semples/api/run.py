@@ -18,9 +18,11 @@ from semples.data.dataset import Item, TaggedDataset
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.health import verdicts
 from semples.run.names import LAST, cams_name
 from semples.run.photos import Source
 from semples.run.pipeline import Figures, Outcome, StepStatus
+from semples.run.planning.plan import Plan
 
 if TYPE_CHECKING:
     from semples.generators.base import Generator
@@ -70,14 +72,24 @@ class Run:
     # ---------------------------------------------------------------------------------------------------------- steps
 
     def __call__(
-        self, *, until: str | None = None, start: str | None = None, steps: Sequence[str] | None = None
+        self,
+        *,
+        until: str | None = None,
+        start: str | None = None,
+        steps: Sequence[str] | None = None,
+        announce: Callable[[Plan], None] | None = None,
     ) -> list[Outcome]:
         """Bring the run's steps up to date, in order; what is up to date is left, what was cut is resumed.
 
         until: the last step. start: this step and those after it are made anew. steps: names of the steps to bring up
-        to date, default all of a whole run; `segmenter` trains the final network.
+        to date, default all of a whole run; `segmenter` trains the final network. announce: is called with the plan
+        before the first step; None: none is made.
         """
-        return pipeline.run(self.context, steps=steps, start=start, until=until, tell=self.tell)
+        return pipeline.run(self.context, steps=steps, start=start, until=until, tell=self.tell, announce=announce)
+
+    def plan(self, *, until: str | None = None, start: str | None = None) -> Plan:
+        """What the run will cost, from a few real steps on this machine; downloads the models that it needs."""
+        return pipeline.plan(self.context, start=start, until=until, tell=self.tell)
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -87,6 +99,11 @@ class Run:
     def status(self) -> list[StepStatus]:
         """How far every step is, and why one is outdated."""
         return pipeline.status(self.context)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """The verdict of every stage: {"warmup": {"grade", "why", "advice", "figures"}, ...}; grade is good, doubtful
+        or failed. Stages that are outdated or not looked at are left out."""
+        return verdicts(self.status())
 
     def close(self) -> None:
         """Leave the process group, where several processes work on the run."""

@@ -25,14 +25,17 @@ def check(
     min_photos: int = 20,
     max_megapixels: float = 100.0,
     bits: int = 0,
+    count: int = 20,
     json: Path | None = None,
 ) -> None:
     """Count photos and classes, show which occur together, and name problems: unreadable photos, leaks, typos, rarity.
 
+    Of a run: list the tags most worth a look, which the other photos' tags contradict.
+
     Parameters
     ----------
     folder
-        folder with the photos.
+        folder with the photos, or of a run.
     split
         list of photos, for the VOC layout.
     tags
@@ -47,6 +50,8 @@ def check(
         larger photos count as unreadable.
     bits
         of the greatest value in photos of 16 bits, for example 12; default: as each file says.
+    count
+        tags that are listed of a run.
     json
         file that gets the figures too.
     """
@@ -58,7 +63,11 @@ def check(
     from semples.data.check import render
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
+    from semples.run.folder import RUN
 
+    if (folder / RUN).is_file():
+        _check_run(folder, count=count, json=json)
+        return
     dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels, bits=bits)
     report = check_dataset(
         dataset,
@@ -71,6 +80,27 @@ def check(
         write_json(json, report.to_json())
     render(report, Console())
     terminal.print_checked(folder, report)
+
+
+def _check_run(folder: Path, *, count: int, json: Path | None) -> None:
+    """The tags of a run that are most worth a look."""
+    from dataclasses import asdict
+
+    from semples import terminal
+    from semples.core.errors import UserError
+    from semples.core.files import write_json
+    from semples.run.health import doubtful_table, doubtful_tags
+    from semples.run.pipeline import open_run
+
+    if count < 1:
+        raise UserError(f"--count {count}: list at least one tag")
+    doubtful = doubtful_tags(open_run(folder), count=count)
+    if json is not None:
+        write_json(json, [asdict(tag) for tag in doubtful])
+    terminal.console.print(doubtful_table(doubtful))
+    terminal.say(
+        "told from the tags of the other photos; look at these first, and mend the tags file where they are wrong"
+    )
 
 
 @data_app.command

@@ -29,9 +29,12 @@ def run(
     until: str | None = None,
     tags: Path | None = None,
     classes: Path | None = None,
+    budget: str | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Train on tagged photos and make CAMs, label maps and, where masks exist, scores.
 
+    The first lines say what it will cost (`semples plan`).
     A second call skips what is up to date and resumes what was cut. Several processes: torchrun -m semples run ...
 
     Parameters
@@ -52,11 +55,20 @@ def run(
         tags file (CSV or JSON) in place of the one in the folder.
     classes
         class list, `name` or `name,prompt word` a line.
+    budget
+        time that the run may take, for example 2h: the stages take fewer steps where they have to.
+    quiet
+        make no plan.
     """
     from semples import Run, terminal
+    from semples.commands.plan import announced, within
 
-    work = Run(out, data=data, recipe=recipe, settings=settings, tags=tags, classes=classes, tell=terminal.tell)
-    outcomes = work(start=from_, until=until)
+    files = {"data": data, "recipe": recipe, "tags": tags, "classes": classes}
+    work = Run(out, **files, settings=settings, tell=terminal.tell)  # type: ignore[arg-type]
+    if budget is not None:
+        shorter = within(work, budget, start=from_, until=until)
+        work = Run(out, **files, settings=[*settings, *shorter], tell=terminal.tell)  # type: ignore[arg-type]
+    outcomes = work(start=from_, until=until, announce=None if quiet else announced)
     if work.context.is_main:
         terminal.print_run(work.context, outcomes)
     work.close()
@@ -115,9 +127,10 @@ def train(
         folder of the run.
     """
     from semples import terminal
+    from semples.run import pipeline
 
     work = _run_in(out, run.data, run.recipe, run.settings)
-    work(steps=["data", stage])
+    work(steps=pipeline.looked_after(work.context, ["data", stage]))
     if work.context.is_main:
         terminal.print_trained(work.context, stage)
     work.close()
@@ -157,7 +170,7 @@ def cams(
     if weights is not None:
         pipeline.cams_of_weights(work.context, weights, tell=terminal.tell)
     else:
-        work(steps=["data", cams_name(stage)])
+        work(steps=pipeline.looked_after(work.context, ["data", cams_name(stage)]))
     if work.context.is_main:
         terminal.print_cams(work.context, "cams" if weights is not None else cams_name(stage))
     if attention is not None:
@@ -353,18 +366,28 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     terminal.print_words(nearest)
 
 
-def status(out: Path) -> None:
-    """Show which steps of a run are done, interrupted, outdated or still to come.
+def status(out: Path, *, json: Path | None = None) -> None:
+    """Show which steps of a run are done, interrupted, outdated or still to come, and how healthy each stage is.
 
     Parameters
     ----------
     out
         folder of the run.
+    json
+        file that gets the same, with the figures that verdicts rest on.
     """
+    from dataclasses import asdict
+
     from semples import Run, terminal
+    from semples.core.files import write_json
+    from semples.run.health import is_look, verdicts
 
     work = Run(out)
-    terminal.print_status(work.context, work.status())
+    statuses = work.status()
+    if json is not None:
+        steps = [asdict(entry) for entry in statuses if not is_look(entry.step)]
+        write_json(json, {"steps": steps, "health": verdicts(statuses)})
+    terminal.print_status(work.context, statuses)
 
 
 def _run_in(out: Path, data: Path | None, recipe: str | None, settings: Sequence[str]) -> Run:

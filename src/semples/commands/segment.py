@@ -59,7 +59,8 @@ def train(
         context = pipeline.open_run(run)
         chosen = override(context.recipe if recipe is None else load_recipe(recipe), settings)
         context = Context(chosen, context.source, run)
-        pipeline.run(context, steps=["data", SEGMENTER], tell=terminal.tell)
+        steps = pipeline.looked_after(context, ["data", SEGMENTER])
+        pipeline.run(context, steps=steps, tell=terminal.tell)
     else:
         if labels is None or out is None or photos is None:
             raise UserError("--photos needs --labels (folder with label maps) and --out (folder for the segmenter)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
-from semples.core.files import read_file
+from semples.judges.words import read_words
 from semples.run.context import Context
 
 LEARNED = "prompting"  # the stage that learns backgrounds
@@ -48,21 +47,3 @@ def knows_words(context: Context) -> bool:
     from semples.settings.kinds import JUDGES
 
     return context.recipe.judge.kind != NO_JUDGE and issubclass(JUDGES.load(context.recipe.judge.kind), TextJudge)
-
-
-def read_words(path: Path | None) -> list[str]:
-    """Words of a file, one a line, blank lines and lines starting with # left out, each once."""
-    if path is None:
-        text = (resources.files("semples") / "assets" / "words.txt").read_text(encoding="utf-8")
-    elif not path.is_file():
-        raise UserError(f"{path}: no such word list")
-    else:
-        try:
-            text = read_file(path).decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: not a text file in UTF-8") from None
-    words = [line.strip() for line in text.splitlines()]
-    distinct = list(dict.fromkeys(word for word in words if word and not word.startswith("#")))
-    if not distinct:
-        raise UserError(f"{path}: holds no word; write one a line")
-    return distinct

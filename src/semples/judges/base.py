@@ -166,7 +166,7 @@ def save_learned(judge: Judge, path: Path) -> None:
 def load_learned(judge: Judge, path: Path) -> None:
     """Give a judge what one of the same settings has learned. Raises UserError for a file of another kind."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; the step judge makes it (semples run)")
+        raise UserError(f"{path}: no such file; the step judge makes it: give the command of the run again")
     try:
         with safe_open(path, framework="pt") as file:
             names = tuple(json.loads((file.metadata() or {})[CLASSES_KEY]))
@@ -175,6 +175,6 @@ def load_learned(judge: Judge, path: Path) -> None:
         raise UserError(f"{path}: not what a judge of this kind has learned") from None
     fits = all(tensors[name].shape == judge.get_buffer(name).shape for name in judge.LEARNED)
     if names != judge.classes or not fits or not all(value.isfinite().all() for value in tensors.values()):
-        raise UserError(f"{path}: learned for other classes or by other settings; make it again (semples run)")
+        raise UserError(f"{path}: learned for other classes or by other settings; give the command of the run again")
     for name, value in tensors.items():
         judge.get_buffer(name).copy_(value)

@@ -15,9 +15,10 @@ Shape suffixes: C channels, h·w cells, R regions, N entries, V values that may 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,17 +164,14 @@ class RegionBank:
     @classmethod
     def fit(cls, entries: Iterable[Entries], settings: BankSettings, *, seed: int = 0) -> RegionBank:
         """A bank of the entries of photos 0, 1, ... in this order. Raises UserError where there are none."""
-        given = list(entries)
-        if not sum(len(one.values) for one in given):
+        sample = _Sample(settings, seed=seed)
+        for one in entries:
+            sample.add(one)
+        vectors, values, photos = sample.result()
+        if not len(values):
             raise UserError("no region has a label, so there is nothing to compare with; label some photos first")
-        vectors = np.concatenate([one.vectors for one in given])
-        values = np.concatenate([one.values for one in given])
-        photos = np.repeat(np.arange(len(given)), [len(one.values) for one in given])
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
         kept = [
-            _capped(
-                _purged(vectors, np.flatnonzero(values == value), settings.purge if value else 0.0), settings, random
-            )
+            _purged(vectors, np.flatnonzero(values == value), settings.purge if value else 0.0)[: settings.most]
             for value in np.unique(values)
         ]
         order = np.sort(np.concatenate(kept))
@@ -239,5 +237,42 @@ def _purged(vectors: Floats, rows: NDArray[np.intp], share: float) -> NDArray[np
     return rows[order[: len(rows) - int(share * len(rows))]]
 
 
-def _capped(rows: NDArray[np.intp], settings: BankSettings, random: np.random.Generator) -> NDArray[np.intp]:
-    return rows if len(rows) <= settings.most else random.choice(rows, settings.most, replace=False)
+class _Sample:
+    """Entries of one photo after another, of each value at most so many, all of equal chance: those of the smallest
+    random numbers. So memory does not grow with the photos."""
+
+    def __init__(self, settings: BankSettings, *, seed: int) -> None:
+        self._random = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+        self._limits = np.full(256, math.ceil(settings.most / (1 - settings.purge)))  # what is purged comes on top
+        self._limits[0] = settings.most
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._counts = np.zeros(256, np.int64)
+        self._photos = 0
+
+    def add(self, one: Entries) -> None:
+        """The next photo's."""
+        count = len(one.values)
+        self._parts.append((one.vectors, one.values, np.full(count, self._photos), self._random.random(count)))
+        self._photos += 1
+        self._counts += np.bincount(one.values, minlength=256)
+        if (self._counts > 2 * self._limits).any():
+            self._reduce()
+
+    def _reduce(self) -> None:
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        values, numbers = columns[1], columns[3]
+        chosen = []
+        for value in np.unique(values):
+            rows, limit = np.flatnonzero(values == value), self._limits[value]
+            chosen.append(rows if len(rows) <= limit else rows[np.argpartition(numbers[rows], limit)[:limit]])
+        order = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.intp)
+        self._parts = [tuple(column[order] for column in columns)]
+        self._counts = np.bincount(values[order], minlength=256)
+
+    def result(self) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int64]]:
+        """Vectors, values and photos, in the order of the photos."""
+        if not self._parts:
+            return np.zeros((0, 0), np.float32), np.zeros(0, np.uint8), np.zeros(0, np.int64)
+        self._reduce()
+        vectors, values, photos, _ = self._parts[0]
+        return vectors, values, photos

@@ -146,7 +146,7 @@ class Bank(LabelMethod):
     def load(self, path: Path) -> None:
         """What `save` wrote, of a bank with the same settings. Raises UserError for a file of another kind."""
         if not path.is_file():
-            raise UserError(f"{path}: no such file; the step labels makes it (semples run)")
+            raise UserError(f"{path}: no such file; the step labels makes it: give the command of the run again")
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})[ABOUT_KEY])

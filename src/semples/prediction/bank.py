@@ -121,7 +121,7 @@ def bank_model(folder: Path, settings: PredictSettings) -> BankModel:
     for key, digest in manifest["reads"].items():
         source = key.removeprefix("weights:")
         if source == getattr(recipe.features, "model", None) and source != key and source_digest(source) != digest:
-            raise UserError(f"{folder}: the weights {source} have changed since the bank was made; run semples run")
+            raise UserError(f"{folder}: the weights {source} have changed since the bank was made; make it again")
     classes = context.dataset.classes.names
     name = label_method(recipe.labels.method)[0]
     plain = replace(recipe.labels, method=without_crf(recipe.labels.method), min_confidence=0.0)

@@ -48,9 +48,10 @@ def bring_all(
     start: str | None = None,
     tell: Tell = lambda line: None,
     before: Callable[[], None] = lambda: None,
+    after: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Bring steps up to date, in order; from the step `start` on they are made anew even where they are. before: called
-    in the main process once the folder can be written to."""
+    in the main process once the folder can be written to. after: there, with what became of each step."""
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
@@ -60,6 +61,8 @@ def bring_all(
             before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
+            if context.is_main:
+                after(outcomes[-1])
     return outcomes
 
 
@@ -96,7 +99,8 @@ def bring(context: Context, step: Step, *, forced: bool = False, tell: Tell = la
             "processes": context.processes,
         }
         finish(folder, described, result)
-        tell(f"{step.name}: done in {duration(seconds)}")
+        said = step.said(result) if step.said else ""
+        tell(f"{step.name}: done in {duration(seconds)}" + (f": {said}" if said else ""))
     context.wait()
     return Outcome(step.name, "done", seconds, result)
 

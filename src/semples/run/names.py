@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from semples.recipe import Recipe
 from semples.settings.judges import NO_JUDGE
-from semples.settings.kinds import STAGES
 
-TRAINED = tuple(STAGES.shipped)  # the stages in their order
+TRAINED = ("warmup", "matching", "prompting", "refinement")  # the stages in their order
 LAST = "refinement"  # the stage whose CAMs become label maps
 FIRST = "warmup"  # the stage that needs no judge
 LEARNED = "prompting"  # the stage that learns backgrounds
+CAM_STAGES = tuple(stage for stage in TRAINED if stage != LEARNED)  # those that leave a generator
 JUDGE = "judge"  # the step of a judge that learns from the tags
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
+HEALTH, RECORD = "health", "health.json"  # verdict and figures of a stage
+PREDICTIONS = "predictions.npz"  # of every tag, in the folder of the look at the photos
 BY_CORRECTIONS, BY_CORRECTIONS_FILE = "corrected", "corrected.json"  # the threshold that corrected photos choose
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
 
@@ -30,6 +32,11 @@ def cams_name(stage: str = LAST) -> str:
 def curve_name(stage: str = LAST) -> str:
     """Name of the step (and folder) with the threshold curve of a stage's CAMs."""
     return CURVE if stage == LAST else f"{CURVE}-{stage}"
+
+
+def health_name(of: str) -> str:
+    """Name of the step (and folder) that looks after a stage or another step."""
+    return f"{HEALTH}-{of}"
 
 
 BANK = "bank.safetensors"  # what label maps by a region bank have learned, beside them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,19 @@ from semples.run.corrections import Corrections
 from semples.run.epochs import check_epochs
 from semples.run.folder import RECIPE, RUN, lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
+from semples.run.health import is_look
 from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
-from semples.run.names import CURVE_FILE, LAST, TRAINED, curve_name
+from semples.run.names import CURVE_FILE, LAST, SEGMENTER, TRAINED, curve_name, health_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
+from semples.run.planning.left import Clock
+from semples.run.planning.plan import Plan
 from semples.run.planning.preflight import preflight
 from semples.run.records import MANIFEST, STARTED, read_manifest, result_of
 from semples.run.scoring import score_labels, threshold_curve
 from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
-from semples.run.steps import corrected, data, judge, regions, segmenter, selection, train
+from semples.run.steps import corrected, data, health, judge, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
 from semples.run.threshold import check_selection
 
@@ -58,8 +61,10 @@ def run_steps(recipe: Recipe | None = None) -> list[Step]:
     steps = [
         data.step(),
         judge.step(),
-        *(train.step(stage) for stage in TRAINED),
+        health.step(health.DATA),
+        *(make(stage) for stage in TRAINED for make in (train.step, health.step)),
         cam_steps.step(),
+        health.step(health.CAMS),
         regions.step(),
         selection.step(),
         label_steps.curve_step(),
@@ -74,7 +79,20 @@ def known_steps() -> dict[str, Step]:
     """Every step by name: those of a whole run, CAMs and curves of the earlier stages, and the final segmenter."""
     earlier = [stage for stage in TRAINED if stage not in ("prompting", LAST)]
     extra = [make(stage) for stage in earlier for make in (cam_steps.step, label_steps.curve_step)]
-    return {step.name: step for step in [*run_steps(), *extra, segmenter.step()]}
+    return {step.name: step for step in [*run_steps(), *extra, segmenter.step(), health.step(SEGMENTER)]}
+
+
+def looked_after(context: Context, names: Sequence[str]) -> list[str]:
+    """Names of steps, each with the look after it, where the recipe wants that and what it needs is there."""
+    known, chosen = known_steps(), list[str]()
+    for name in names:
+        chosen.append(name)
+        look = known.get(health_name(name))
+        if look is not None and look.wanted(context.recipe):
+            needs = [need for need in look.needs if known[need].wanted(context.recipe)]
+            there = [need in chosen or read_manifest(context.folder(need)) is not None for need in needs]
+            chosen += [look.name] if all(there) else []
+    return chosen
 
 
 def run(
@@ -84,6 +102,7 @@ def run(
     start: str | None = None,
     until: str | None = None,
     tell: Tell = lambda line: None,
+    announce: Callable[[Plan], None] | None = None,
 ) -> list[Outcome]:
     """Bring the steps of a run up to date, in order.
 
@@ -92,6 +111,8 @@ def run(
     """
     whole = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else whole, start, until)
+    if "cams" in chosen:
+        cam_steps.check_stage(context.recipe)
     if "labels" in chosen:
         check_selection(context)
         check_names(context.listing.items)
@@ -101,22 +122,49 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
-    forced = chosen[chosen.index(start) :] if start is not None else ()
+    forced, clock = _forced(chosen, start), Clock(tell)
 
     def before() -> None:
-        preflight(context, chosen, forced=forced)
+        if announce is None:
+            preflight(context, chosen, forced=forced)
+            return
+        from semples.run.planning.make import check_disk, make_plan
 
-    return graph.bring_all(context, [known[name] for name in chosen], start=start, tell=tell, before=before)
+        made = make_plan(context, chosen, forced=forced, always=False, tell=tell)
+        check_disk(context, made)
+        clock.follow(made, context.out)
+        announce(made)
+
+    return graph.bring_all(
+        context, [known[name] for name in chosen], start=start, tell=tell, before=before, after=clock
+    )
+
+
+def plan(
+    context: Context, *, start: str | None = None, until: str | None = None, tell: Tell = lambda line: None
+) -> Plan:
+    """What `run` would cost (`planning.plan.Plan`), from a few real steps on this machine. tell: gets a line for each
+    download, before it begins. Raises UserError for what would stop a step."""
+    from semples.run.planning.make import make_plan
+
+    chosen = _slice([step.name for step in run_steps(context.recipe)], start, until)
+    return make_plan(context, chosen, forced=_forced(chosen, start), tell=tell)
+
+
+def _forced(chosen: Sequence[str], start: str | None) -> Sequence[str]:
+    return chosen[chosen.index(start) :] if start is not None else ()
 
 
 def _slice(names: list[str], start: str | None, until: str | None) -> list[str]:
+    """From the first to the last of the steps asked for, with the look after it."""
     for option, name in (("--from", start), ("--until", until)):
         if name is not None and name not in names:
             raise UserError(f"{option} {name}: no such step; the steps are {', '.join(names)}")
     last = names.index(until) if until is not None else len(names) - 1
     if start is not None and names.index(start) > last:
         raise UserError(f"--from {start} comes after --until {until}")
-    return names[: last + 1]
+    after = next((place for place in range(last + 1, len(names)) if not is_look(names[place])), len(names))
+    return names[:after]
 
 
 def status(context: Context) -> list[StepStatus]:

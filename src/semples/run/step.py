@@ -21,7 +21,7 @@ class Step:
     decides whether it is up to date later. partial: which share (0..1) of an interrupted step is there, where known.
     wanted: whether a run by this recipe has the step. facts: what it reads beyond settings, weights and steps. notes:
     beginnings of keys of what only notes beside its main result depend on: where nothing else has changed, `run` finds
-    what it left before.
+    what it left before. said: its figures in a line, where they are for people.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Step:
     wanted: Callable[[Recipe], bool] = field(default=lambda recipe: True)
     facts: Mapping[str, Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    said: Callable[[dict[str, Any]], str] | None = None
 
 
 def photos_there(context: Context, count: Callable[[], int]) -> float | None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError
 from semples.core.schema import leaves
-from semples.data.dataset import TaggedDataset
+from semples.data.dataset import Item, TaggedDataset
+from semples.data.held_out import held_out, without
 from semples.networks.weights import source_digest
 from semples.recipe import Recipe
 from semples.run import photos, records
@@ -115,11 +116,27 @@ class Work:
         self._note({f"weights:{source}": source_digest(source)})
         return source
 
+    def content(self, folder: str) -> Path:
+        """A folder outside the run that a setting names; what lies in it, by content, counts as read."""
+        self._note({f"folder:{folder}": _folder_digest(self.context, folder)})
+        return Path(folder)
+
     @property
     def dataset(self) -> TaggedDataset:
         """The usable photos as the data step left them, without masks."""
         self.step("data")
         return self.context.dataset
+
+    @property
+    def held_out(self) -> list[Item]:
+        """The usable photos that no training sees; none unless the recipe asks for it."""
+        share, seed = self.setting("health.held_out"), self.setting("run.seed")
+        return held_out(self.dataset, share=share, seed=seed) if share else []
+
+    @property
+    def training_dataset(self) -> TaggedDataset:
+        """The usable photos that training may see, without masks."""
+        return without(self.dataset, self.held_out)
 
     @property
     def scored_dataset(self) -> TaggedDataset:
@@ -229,6 +246,8 @@ def _now(context: Context, kind: str, name: str, facts: Mapping[str, Fact]) -> A
         return setting_of(context.recipe, name)
     if kind == "weights":
         return source_digest(name)
+    if kind == "folder":
+        return _folder_digest(context, name)
     if kind == "step":
         return step_of(context, name)
     known = {**FACTS, **facts}
@@ -240,7 +259,11 @@ def _line(kind: str, name: str, before: Any, now: Any) -> str:
         return f"{name} is {now}, was {before}"
     if kind == "step":
         return f"{name} was made anew" if now != GONE else f"{name} is not there"
-    return f"{name} has changed" if kind == "weights" else f"the {name} have changed"
+    return f"{name} has changed" if kind in ("weights", "folder") else f"the {name} have changed"
+
+
+def _folder_digest(context: Context, folder: str) -> str:
+    return photos.folder_digest(Path(folder), context.out / photos.SEEN, save=context.is_main)
 
 
 def setting_of(recipe: Recipe, key: str) -> Any:

@@ -4,9 +4,9 @@
     output scores   float32 (batch, K + 1, h, w): probabilities of background and every class, at the network's own size
 
 The file's metadata hold the class names (`classes`, JSON, background first), `mean`, `std` and `size`, the shorter
-side of a photo. Height and width are free for SegFormer and for UperNet on ConvNeXt. Networks that lay out windows
-(Swin), levels (Mask2Former) or positions (plain ViTs) by the size of the image have them fixed when they are written
-down; then height and width are `size`.
+side of a photo. Height and width are free for SegFormer and for UperNet on ConvNeXt, and in whole multiples of 32 for
+light networks on EfficientNet-Lite0. Networks that lay out windows (Swin), levels (Mask2Former) or positions (plain
+ViTs) by the size of the image have them fixed when they are written down; then height and width are `size`.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class LightSegmenterSettings(SegmenterSettings):
         high=100,
         source="EfficientNet-Lite",
     )
-    iterations: int = setting(800, "steps", low=1, high=1e9, source="own choice: minutes on one thread")
+    iterations: int = setting(400, "steps", low=1, high=1e9, source="own choice: minutes on one thread")
     batch: int = setting(8, "photos per step over all processes", low=1, high=65_536, source="own choice")
     lr: float = setting(1e-3, "learning rate at this batch", low=0, high=1000, source="own choice")
     clip_norm: float = setting(1.0, "largest norm of the gradient; 0: any", low=0, high=1e9, source="own choice")

@@ -8,26 +8,21 @@ one by name: `matching.kind: package.module:Mine`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, Self
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
+from semples.cams.store import CamStore
 from semples.data.classes import ClassList
+from semples.evaluation.verdict import Verdict
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.recipe import PromptSettings, StageSettings
 from semples.stages.background_prompts import BackgroundPrompts
+from semples.training.feed import TrainingViews, Views
 from semples.training.task import TaggedBatch, Task
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is to be thought of a stage's result: good, doubtful or failed, why, and what to do about it."""
-
-    grade: Literal["good", "doubtful", "failed"]
-    why: str
-    advice: str = ""
 
 
 class Parts(Protocol):
@@ -58,6 +53,10 @@ class Parts(Protocol):
         """Vectors (K,M,W) of the backgrounds that an earlier stage learned."""
         ...
 
+    def given_cams(self, folder: str) -> CamStore:
+        """A folder of CAMs that a setting names, of this program or another."""
+        ...
+
 
 class Stage(Task[TaggedBatch]):
     """A training stage.
@@ -76,13 +75,25 @@ class Stage(Task[TaggedBatch]):
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         """The stage of a run, from its recipe's settings and from what earlier stages left. Raises UserError."""
 
+    def views(self, plain: Views) -> TrainingViews:
+        """What the stage is shown: photos and tags, or these with what belongs to them."""
+        return plain
+
     @property
     def backgrounds(self) -> BackgroundPrompts | None:
         """The learned backgrounds, where the stage trains them."""
         return None
 
-    def verdict(self) -> Verdict | None:
-        """What is to be thought of the result, from the trained stage alone; None: nothing is known."""
+    def finish(self) -> None:
+        """Called once training has ended, before the result is saved."""
+
+    @classmethod
+    def verdict(cls, figures: Mapping[str, Any], before: Mapping[str, Any], data: Mapping[str, Any]) -> Verdict | None:
+        """What is to be thought of the result, from figures without pixel labels (`stages.glance`); None: nothing is.
+
+        figures: of the stage's generator, or of its learned backgrounds; before: of the generator that the stage
+        started from, empty for the first; data: of tags and judge (`run.steps.health`). None for a figure: not known.
+        """
         return None
 
 

@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdicts import Figures, of_backgrounds
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
@@ -53,6 +55,10 @@ class Prompting(Stage):
         made = cls(generator, judge, prompts=parts.prompts, seed=parts.seed, **stage_options(settings))
         start_prompts(made.prompts, parts.prompts.start, classes=parts.classes.names)
         return made
+
+    @classmethod
+    def verdict(cls, figures: Figures, before: Figures, data: Figures) -> Verdict:
+        return of_backgrounds(figures)
 
     @property
     def backgrounds(self) -> BackgroundPrompts:

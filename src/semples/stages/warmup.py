@@ -7,6 +7,8 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from semples.evaluation.verdict import Verdict
+from semples.evaluation.verdicts import Figures, of_warmup
 from semples.generators.base import Generator
 from semples.recipe import WarmupSettings
 from semples.stages.base import Parts, Stage
@@ -25,6 +27,10 @@ class Warmup(Stage):
     @classmethod
     def of_run(cls, parts: Parts, settings: WarmupSettings) -> Self:
         return cls(parts.new_generator())
+
+    @classmethod
+    def verdict(cls, figures: Figures, before: Figures, data: Figures) -> Verdict:
+        return of_warmup(figures)
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.warmup_parameters()

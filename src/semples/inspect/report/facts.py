@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.corrections import corrected
+from semples.run.health import TITLES as TITLES_OF_LOOKS
+from semples.run.health import is_look, verdicts
 from semples.run.models import PROMPTS
 from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
 from semples.run.steps import labels as label_steps
@@ -48,6 +51,7 @@ def run_facts(context: Context) -> dict[str, Any]:
     manifests = {entry.step: _manifest(context, entry.step) for entry in statuses}
     finished = sorted(str(manifest["finished"]) for manifest in manifests.values() if "finished" in manifest)
     dataset = context.dataset
+    statuses = [entry for entry in statuses if not is_look(entry.step)]
     steps = [
         {
             "name": entry.step,
@@ -76,6 +80,27 @@ def run_facts(context: Context) -> dict[str, Any]:
         "problems": [(problem.where, problem.what) for problem in dataset.problems[:SHOWN_PROBLEMS]],
         "problem_count": len(dataset.problems),
     }
+
+
+def health(context: Context) -> list[dict[str, Any]]:
+    """A row a stage that was looked at: title, grade, why, advice, and its figures as (name, text)."""
+    rows = verdicts(pipeline.status(context))
+    return [{"title": TITLES_OF_LOOKS[of], **row, "figures": [*_told(row["figures"])]} for of, row in rows.items()]
+
+
+def _told(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and texts of the figures that a verdict rests on; lists of classes and words become one line each."""
+    for key, value in figures.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            for inner, text in value.items():
+                yield f"{name}: {inner}", ", ".join(map(_text, text.values() if isinstance(text, dict) else text))
+        elif value is not None:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _unfinished(statuses: list[pipeline.StepStatus]) -> list[tuple[str, list[str]]]:

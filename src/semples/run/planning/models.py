@@ -6,12 +6,13 @@ line; then every network is built and asked once, as its step will.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from semples.core.errors import UserError, note
+from semples.core.errors import Note, UserError
 from semples.data.classes import ClassList
 from semples.labels.base import FEATURES, REGIONS
 from semples.networks.at_hand import hub_id, is_cached
@@ -103,21 +104,21 @@ def check_at_hand(needs: Sequence[Need]) -> list[Need]:
     )
 
 
-def note_later(recipe: Recipe) -> None:
-    """Say where the final segmenter, which a run does not train, could not be trained after it."""
+def trouble_later(recipe: Recipe) -> str | None:
+    """Why the final segmenter, which a run does not train, could not be trained after it; None: it could."""
     need = next(iter(needs_of(recipe, [SEGMENTER])), None)
     if need is None:
-        return
+        return None
     try:
         absent = need.missing and not reachable(patience=PATIENCE)
     except UserError as error:
-        note(f"`semples segment train` will fail: {error}")
-        return
-    if absent:
-        note(
-            f"the hub cannot be reached, and the local cache lacks {need.source}, which `semples segment train` starts "
-            "from; all steps of this run go without it"
-        )
+        return f"`semples segment train RUN` will fail: {error}"
+    if not absent:
+        return None
+    return (
+        f"the hub cannot be reached, and the local cache lacks {need.source}, which `semples segment train RUN` starts "
+        "from; all steps of this run go without it"
+    )
 
 
 def _key(need: Need) -> str:
@@ -168,10 +169,13 @@ def open_models(recipe: Recipe, steps: Sequence[str], *, classes: ClassList, dev
 
 @contextmanager
 def _said(group: str, groups: dict[str, tuple[str, ...]]) -> Iterator[None]:
-    """Name the recipe's group and the steps in what is wrong with a network."""
+    """Name the recipe's group and the steps in what is wrong with a network. Notes on how it was read are left to the
+    step that reads it for good."""
     where = f"{group}, for {', '.join(groups[group])}"
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Note)
+            yield
     except UserError as error:
         raise UserError(f"{error} ({where})") from None
     except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
@@ -186,7 +190,9 @@ def _generator(recipe: Recipe, classes: ClassList, device: torch.device) -> Gene
     from semples.networks.pairs import Pairs
 
     generator = build_generator(recipe.generator, classes=classes, seed=recipe.run.seed).to(device).eval()
-    side = _side(recipe.generator.image_size)
+    if type(recipe.generator).STORED:  # knows photos by their names: there is nothing to ask
+        return generator
+    side = generator.view_side(recipe.generator.image_size)
     first = torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad():
         generator.cams(torch.zeros(1, 3, side, side, device=device), Pairs(first, first))

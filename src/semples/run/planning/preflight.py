@@ -11,7 +11,7 @@ from semples.core.errors import UserError
 from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.names import SEGMENTER, TRAINED
-from semples.run.planning.models import Opened, check_at_hand, groups_of, needs_of, note_later, open_models
+from semples.run.planning.models import Opened, check_at_hand, groups_of, needs_of, open_models
 from semples.run.records import read_manifest, started_reads
 from semples.run.work import setting_of
 
@@ -23,7 +23,7 @@ def preflight(context: Context, steps: Sequence[str], *, forced: Sequence[str] =
     Steps that are done as the recipe has it now are passed over. Raises UserError, in one line, for what would stop a
     step later on. Returns the networks, of which what nobody keeps is freed.
     """
-    todo = [step for step in steps if step in forced or not _is_done(context, step)]
+    todo = [step for step in steps if step in forced or not is_done(context, step)]
     for step in todo:
         _check_folder(context.folder(step), step)
     check_at_hand(needs_of(context.recipe, todo))
@@ -33,12 +33,10 @@ def preflight(context: Context, steps: Sequence[str], *, forced: Sequence[str] =
     opened = Opened()
     if groups_of(context.recipe, todo):
         opened = open_models(context.recipe, todo, classes=context.listing.classes, device=context.engine.device)
-    if SEGMENTER not in steps and "labels" in todo:
-        note_later(context.recipe)
     return opened
 
 
-def _is_done(context: Context, step: str) -> bool:
+def is_done(context: Context, step: str) -> bool:
     """Whether a step was brought to its end with the settings that the recipe has now."""
     manifest = read_manifest(context.folder(step))
     if manifest is None:

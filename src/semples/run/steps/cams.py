@@ -15,19 +15,24 @@ import numpy as np
 
 from semples.cams.store import Cams, CamStore
 from semples.core.errors import UserError
+from semples.core.files import read_json
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
+from semples.labels.scored import bilinear
+from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import FIRST, LAST, cams_name, last_stage
+from semples.run.names import CAM_STAGES, FIRST, LAST, LEARNED, RECORD, cams_name, health_name, last_stage
 from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
+    from semples.cams.make import PatchScores
     from semples.generators.base import Generator
 
+BEST = "best"  # of all stages, by the look after the last
 WRITERS = 2  # threads that write CAM files while the network goes on
 
 
@@ -36,13 +41,43 @@ def step(stage: str = LAST) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
-        if not type(work.settings("generator")).TRAINABLE:
+        generator = work.settings("generator")
+        if type(generator).STORED:
+            work.content(generator.start)
+        if not type(generator).TRAINABLE:
             return write_cams(work, parts.new_generator())
         work.setting("judge.kind")  # on it depends which stage is the last
-        return write_cams(work, parts.generator_after(last_stage(work.context.recipe) if stage == LAST else stage))
+        chosen, told = work.setting("cams.stage") if stage == LAST else stage, {}
+        if chosen == BEST:
+            chosen = best_stage(work)
+            told = {"stage": chosen}
+        elif chosen == LAST:
+            chosen = last_stage(work.context.recipe)
+        return write_cams(work, parts.generator_after(chosen)) | told
 
-    needs = ("data", FIRST, stage)
-    return Step(cams_name(stage), f"class activation maps after {stage}", needs, run, partial=_partial)
+    needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (FIRST, stage)
+    needs = tuple(dict.fromkeys((*needs, LEARNED)))  # prompts may be classes of an affinity
+    about = f"class activation maps after {stage}"
+    return Step(cams_name(stage), about, ("data", *needs), run, partial=_partial, said=said)
+
+
+def best_stage(work: Work) -> str:
+    """The stage whose masks are best by what the look after the last one tells."""
+    return str(read_json(work.step(health_name(LAST)) / RECORD)["figures"]["best"])
+
+
+def check_stage(recipe: Recipe) -> None:
+    """Raises UserError where the maps of a stage are asked for that the run does not have, or the best of stages that
+    nothing looks after."""
+    if last_stage(recipe) == FIRST and recipe.cams.stage not in (FIRST, LAST):
+        raise UserError(f"cams.from {recipe.cams.stage}: without a judge there is only the warm-up; leave it out")
+    if recipe.cams.stage == BEST and not recipe.health.photos:
+        raise UserError("cams.from best compares masks on photos, and health.photos is 0; name a stage or raise it")
+
+
+def said(result: dict[str, Any]) -> str:
+    """Which stage's maps are handed on, where that was chosen."""
+    return f"maps after {result['stage']} are handed on, the best of all stages" if "stage" in result else ""
 
 
 def weights_step(weights: Path) -> Step:
@@ -79,9 +114,10 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     """CAMs of all photos of the run that have none yet; processes share the photos."""
     from semples.cams.make import photo_cams
 
-    settings, dataset = work.settings("cams"), work.dataset
+    settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
     model = model.to(work.device).eval()
+    scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
     size = work.speed("cams.batch")
@@ -90,11 +126,56 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
         todo.sort(key=lambda item: sizes[item.id])
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
         for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
-            made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
-            for item, photo, cams in zip(items, photos, made, strict=True):
-                write(item.id, cams, (photo.shape[0], photo.shape[1]))
+            stored = [model.stored_cams(item.id) for item in items]
+            made = photo_cams(
+                model,
+                photos,
+                [item.tags if known is None else () for item, known in zip(items, stored, strict=True)],
+                settings=settings,
+                device=work.device,
+                scores=scores,
+            )
+            for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
+                shape = (photo.shape[0], photo.shape[1])
+                write(item.id, cams if known is None else tagged(known, item, shape), shape)
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+def patch_scores(work: Work, model: Generator) -> PatchScores | None:
+    """What the affinity by class distribution compares: the judge's CLIP on patches, with the class texts and, where
+    asked for, the learned background prompts. None where that affinity is not wanted."""
+    affinity = work.setting("cams.affinity.power"), work.setting("cams.affinity.kind")
+    if not affinity[0] or affinity[1] != "class-distribution":
+        return None
+    import torch
+
+    from semples.generators.clip_patches import TextScores
+    from semples.judges.clip import Clip
+
+    parts = RunParts(work)
+    judge = parts.judge()
+    if not isinstance(judge, Clip):
+        raise UserError("cams.affinity.kind class-distribution needs a CLIP as the judge; set judge.kind=clip")
+    text_JE = judge.targets
+    if work.setting("cams.affinity.prompts"):
+        if not type(work.settings("generator")).TRAINABLE:
+            raise UserError("cams.affinity.prompts: this generator is not trained, so that no prompt is learned")
+        with torch.no_grad():
+            vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
+            text_JE = torch.cat([text_JE, judge.encode_backgrounds(vectors_KMW, parts.prompts)])
+    return TextScores(judge.clip, text_JE, mean=model.mean, std=model.std)
+
+
+def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:
+    """The CAMs of a photo's tags, in their order, bilinear at (H,W). Raises UserError where one of them is missing."""
+    absent = [tag for tag in item.tags if tag not in cams]
+    if absent:
+        raise UserError(
+            f"CAMs of {item.id}: none of class {absent[0]} (from 0), which the photo is tagged with; classes count in "
+            "the order of the class list"
+        )
+    return {tag: bilinear(cams[tag], shape) for tag in item.tags}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,12 @@ class Later:
 
 
 def photo_signs(
-    recognition: Later | None, photo: np.ndarray, maps: list[np.ndarray], tags: tuple[int, ...], *, grid: Grid
+    recognition: Callable[[], Recognition] | None,
+    photo: np.ndarray,
+    maps: list[np.ndarray],
+    tags: tuple[int, ...],
+    *,
+    grid: Grid,
 ) -> dict[str, Any]:
     """Both signs of one photo as plain data: per present class a list over the tried thresholds; null: unknown."""
     steady = steadiness(maps, tags, reach=grid.reach)

@@ -37,15 +37,15 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
 
     written: StageSettings = work.settings(stage)
     task: Stage = STAGES.load(written.kind).of_run(RunParts(work), written)
-    generator, photos = task.generator, len(work.dataset.items)
+    generator, photos = task.generator, len(work.training_dataset.items)
     settings = settled(written, photos=photos, classes=generator.num_classes, width=generator.width)
     course = Course.of(settings, photos=photos)
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
     if epochs.count > 0 and not epochs.complete:
-        views = Views(
-            dataset=work.dataset,
-            tags=tag_matrix(work.dataset),
+        plain = Views(
+            dataset=work.training_dataset,
+            tags=tag_matrix(work.training_dataset),
             augment=settings.augment,
             size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
@@ -55,7 +55,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
         )
         train(
             task,
-            views,
+            task.views(plain),
             engine=work.engine,
             settings=settings,
             run=run,
@@ -65,6 +65,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
             label=stage,
             after_epoch=epochs.hook,
         )
+        task.finish()
     figures = epochs.choose(task)
     if work.is_main:
         _saver(task)(work.folder)

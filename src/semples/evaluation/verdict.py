@@ -1,0 +1,20 @@
+"""What is to be thought of something, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Grade = Literal["good", "doubtful", "failed"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Good, doubtful or failed, why, and what to do about it."""
+
+    grade: Grade
+    why: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)

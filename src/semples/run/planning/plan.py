@@ -1,0 +1,135 @@
+"""What a run will cost, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from semples.core.plain import plain
+from semples.core.progress import duration
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step of a run.
+
+    what: how much it does, in words. cpu, wall: seconds of all threads, and of the clock, on this machine as busy as it
+    is now; None where that was not measured. disk: bytes that it leaves. memory: bytes at its peak, 0 where unknown.
+    count: optimizer steps, where it trains.
+    """
+
+    step: str
+    what: str
+    cpu: float | None
+    wall: float | None
+    disk: int = 0
+    memory: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Download:
+    """Weights that come from the hub. bytes: of the weights, None where the hub does not say."""
+
+    source: str
+    group: str
+    steps: tuple[str, ...]
+    bytes: int | None = None
+
+    def line(self) -> str:
+        """In words."""
+        size = "size unknown" if self.bytes is None else amount(self.bytes)
+        return f"download: {self.source}, {size} ({self.group}, for {', '.join(self.steps)})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost before it is started.
+
+    photos, untagged, set_aside: usable by their listing, without a tag, not usable. steps: those still to be made, in
+    their order. device: where it computes. start: CPU seconds of starting the program, opening the models and making
+    this plan. free: bytes free on the disk of the run's folder. later: what `semples segment train` would add. words:
+    lines on classes that the judge does not tell. notes: what else to know. settings: changes by which --budget was
+    met, as `key=value`.
+    """
+
+    photos: int
+    untagged: int
+    set_aside: int
+    classes: int
+    steps: tuple[StepPlan, ...]
+    device: str
+    start: float
+    free: int
+    downloads: tuple[Download, ...] = ()
+    later: StepPlan | None = None
+    words: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def cpu(self) -> float | None:
+        """CPU seconds of all steps and of the start; None where they were not measured."""
+        known = [step.cpu for step in self.steps]
+        return None if None in known else self.start + sum(value for value in known if value is not None)
+
+    @property
+    def wall(self) -> float | None:
+        """Seconds by the clock of all steps; None where they were not measured."""
+        known = [step.wall for step in self.steps]
+        return None if None in known else sum(value for value in known if value is not None)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that the run leaves."""
+        return sum(step.disk for step in self.steps)
+
+    @property
+    def memory(self) -> int:
+        """Bytes at the peak; 0 where unknown."""
+        return max((step.memory for step in self.steps), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the sums included."""
+        return asdict(self) | {"cpu": self.cpu, "wall": self.wall, "disk": self.disk, "memory": self.memory}
+
+    def lines(self) -> list[str]:
+        """The plan in words, a line each."""
+        photos = f"{self.photos} photos, {self.classes} classes"
+        extra = [f"{self.untagged} without a tag"] * bool(self.untagged)
+        extra += [f"{self.set_aside} set aside"] * bool(self.set_aside)
+        text = [f"plan: {photos}{' (' + ', '.join(extra) + ')' if extra else ''}, on {self.device}"]
+        for download in self.downloads:
+            text.append(f"  {download.line()}")
+        for step in self.steps:
+            text.append(f"  {_line(step)}")
+        total = [amount(self.disk) + " of disk"] if self.disk else []
+        total += [f"{amount(self.memory)} of memory at the peak"] if self.memory else []
+        if self.cpu is not None and self.wall is not None and self.steps:
+            clock = f"about {duration(self.wall)}, {duration(self.cpu)} of processor time"
+            text.append(f"  in all {', '.join([clock, *total])}")
+        elif total and self.steps:
+            text.append(f"  in all {', '.join(total)}; the time is not known yet")
+        if self.later is not None:
+            text.append(f"  afterwards, if you wish: {_line(self.later)}")
+        if self.settings:
+            text.append("  to fit the budget: " + " ".join(f"--set {setting}" for setting in self.settings))
+        text += [f"  {line}" for line in (*self.words, *self.notes)]
+        return [plain(line) for line in text]
+
+
+def _line(step: StepPlan) -> str:
+    parts = [f"{step.step}: {step.what}"]
+    if step.wall is not None and step.cpu is not None:
+        parts.append(f"{duration(step.wall)} ({duration(step.cpu)} of processor time)")
+    if step.disk >= 1e5:
+        parts.append(amount(step.disk))
+    return ", ".join(parts)
+
+
+def amount(count: float) -> str:
+    """So many bytes, as people say it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,188 @@
+"""A glance at a generator's masks, without pixel labels: what they light, how steady they are, what the judge makes of
+what they keep and leave.
+
+Shape suffixes: B photos, K classes, P (photo, present class) pairs, S side of the judge's views, E numbers of a
+feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semples.data.transforms import image_to_tensor, resize_photo
+from semples.evaluation.masks import LIT, lit_figures
+from semples.evaluation.tagging import chance, lift, mean_precision
+from semples.generators.base import Generator
+from semples.judges.base import Judge
+from semples.networks.pairs import Pairs
+from semples.stages.views import ViewMaker, cam_masks
+
+LARGER = 1.25  # the second size that masks are looked at
+BATCH = 8
+FLAT = 0.05  # span of a CAM below which its shape is mere rounding
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What was seen of some photos: every array is float64.
+
+    tag_score_BK: mean CAM of every class in every photo, before any stretching. Per pair: `lit_P`, share of the photo
+    that is lit; `span_P`, (largest - smallest) / largest value of the CAM, 0 for a flat or dead one; `steady_P`,
+    overlap 0..1 of the mask with those of the mirrored and of the larger photo; `edges_P`, correlation -1..1 of the
+    mask's slopes with the photo's; `kept_P`, `left_P`, the judge's probability of the class in what the mask keeps and
+    leaves; left_PE, its features of that. photo_P, label_P: the pairs.
+    """
+
+    tag_score_BK: Floats
+    photo_P: NDArray[np.int64]
+    label_P: NDArray[np.int64]
+    lit_P: Floats
+    span_P: Floats
+    steady_P: Floats
+    edges_P: Floats
+    kept_P: Floats
+    left_P: Floats
+    left_PE: Floats
+
+
+def photo_tensor(photos: Sequence[NDArray[np.uint8]], generator: Generator, *, side: int) -> Tensor:
+    """Photos, uint8 (H,W,3), squeezed into squares (B,3,side,side) as the generator normalises them."""
+    views = [image_to_tensor(resize_photo(photo, side, side), generator.mean, generator.std) for photo in photos]
+    return torch.stack(views)
+
+
+@torch.no_grad()
+def glance(generator: Generator, judge: Judge, image_B3SS: Tensor, tags_BK: Tensor) -> Glance:
+    """Look at photos with tags (bool). The generator is put in eval mode; both are on the images' device."""
+    generator.eval()
+    maker = ViewMaker.of(judge, epsilon="relative", mean=generator.mean, std=generator.std)
+    starts = range(0, len(image_B3SS), BATCH)
+    parts = [
+        _part(generator, judge, maker, image_B3SS[start : start + BATCH], tags_BK[start : start + BATCH], first=start)
+        for start in starts
+    ]
+    return Glance(**{name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]})
+
+
+def _part(
+    generator: Generator, judge: Judge, maker: ViewMaker, image_B3SS: Tensor, tags_BK: Tensor, *, first: int
+) -> dict[str, Tensor]:
+    """The fields of a `Glance` of some photos, of which the first is number `first` of all."""
+    size, side = maker.size, image_B3SS.shape[-1]
+    cam_BKhw = generator.cams(image_B3SS, Pairs.of(torch.ones_like(tags_BK))).float().unflatten(0, tags_BK.shape)
+    pairs = Pairs.of(tags_BK)
+    cam_Phw = cam_BKhw[pairs.photo, pairs.label]
+    mask_PSS = stretched(cam_Phw, size)
+    mirrored = stretched(generator.cams(image_B3SS.flip(-1), pairs).float(), size).flip(-1)
+    larger = F.interpolate(image_B3SS, size=(round(side * LARGER),) * 2, mode="bilinear", antialias=True)
+    grown = stretched(generator.cams(larger, pairs).float(), size)
+    photo_B3SS = F.interpolate(image_B3SS, size=(size, size), mode="bilinear", antialias=True)
+    kept_PE, left_PE = (judge.encode(view) for view in maker.views(image_B3SS, mask_PSS, pairs))
+    rows = torch.arange(len(pairs), device=image_B3SS.device)
+    largest, smallest = cam_Phw.amax(dim=(1, 2)), cam_Phw.amin(dim=(1, 2))
+    values_of = {
+        "tag_score_BK": cam_BKhw.mean(dim=(2, 3)),
+        "lit_P": (mask_PSS > LIT).double().mean(dim=(1, 2)),
+        "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
+        "steady_P": 0.5 * (overlap(mask_PSS, mirrored) + overlap(mask_PSS, grown)),
+        "edges_P": correlation(slopes(mask_PSS[:, None]), slopes(photo_B3SS)[pairs.photo]),
+        "kept_P": judge.probabilities(kept_PE)[rows, pairs.label],
+        "left_P": judge.probabilities(left_PE)[rows, pairs.label],
+        "left_PE": left_PE,
+    }
+    return {"photo_P": pairs.photo + first, "label_P": pairs.label} | {
+        name: values.double() for name, values in values_of.items()
+    }
+
+
+def stretched(cam_Phw: Tensor, size: int) -> Tensor:
+    """CAMs (P,h,w) as (P,size,size) in 0..1: resized bilinearly, the smallest value of each 0 and the largest 1; a flat
+    one 0."""
+    return cam_masks(cam_Phw, size=size, epsilon=0.0).nan_to_num(0.0)
+
+
+def overlap(first_PSS: Tensor, second_PSS: Tensor) -> Tensor:
+    """Overlap (P,) of soft masks in 0..1: sum of the smaller over sum of the larger values; 0 where both are empty."""
+    larger = torch.maximum(first_PSS, second_PSS).sum(dim=(1, 2))
+    return torch.minimum(first_PSS, second_PSS).sum(dim=(1, 2)) / larger.clamp_min(1e-12)
+
+
+def slopes(map_nCSS: Tensor) -> Tensor:
+    """Steepness (n,S,S) of maps (n,C,S,S): length of the gradient of all channels together, by central differences."""
+    down_nCSS, right_nCSS = torch.gradient(map_nCSS, dim=(2, 3))
+    return (down_nCSS.square() + right_nCSS.square()).sum(dim=1).sqrt()
+
+
+def correlation(first_nSS: Tensor, second_nSS: Tensor) -> Tensor:
+    """Pearson's correlation (n,) of the pixels of two maps; 0 where one is constant."""
+    first, second = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (first_nSS, second_nSS))
+    return (first * second).sum(dim=1) / (first.norm(dim=1) * second.norm(dim=1)).clamp_min(1e-12)
+
+
+def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:
+    """The figures that verdicts rest on. Shares and probabilities are 0..1; NaN where there is nothing to say."""
+    if not len(seen.label_P):
+        return {}
+    precision, share = mean_precision(seen.tag_score_BK, tags_BK)
+    chance_mean, chance_spread = chance(seen.tag_score_BK, tags_BK)
+    return {
+        "photos": len(tags_BK),
+        "pairs": len(seen.label_P),
+        "precision": precision,
+        "precision_by_chance": share,
+        "tags": lift(seen.tag_score_BK, tags_BK),
+        "tags_by_chance": chance_mean,
+        "tags_by_chance_spread": chance_spread,
+        **lit_figures(seen.lit_P),
+        "flat": float((seen.span_P < FLAT).mean()),
+        "steady": float(seen.steady_P.mean()),
+        "edges": float(seen.edges_P.mean()),
+        "kept": float(seen.kept_P.mean()),
+        "left": float(seen.left_P.mean()),
+    }
+
+
+def background_figures(seen: Glance, *, learned_KE: Tensor, start_KE: Tensor, target_KE: Tensor) -> dict[str, float]:
+    """Learned backgrounds against what masks leave: cosines of L2-normalised features (K,E).
+
+    with_left, with_left_at_start: of what a pair's mask leaves with its class's background, as learned and before;
+    with_left_of_others: with those of other classes; target: of a class's background with the class itself; named:
+    share of pairs whose class's background is the nearest of all; named_by_chance: what one background for all would
+    reach; alike: of the backgrounds with one another, alike_targets: of the classes' targets.
+    """
+    learned, start, target = (x.detach().double().cpu().numpy() for x in (learned_KE, start_KE, target_KE))
+    classes, label_P = len(learned), seen.label_P
+    if not len(label_P):
+        return {}
+    cosine_PK = seen.left_PE @ learned.T
+    mine_P = cosine_PK[np.arange(len(label_P)), label_P]
+    others = (cosine_PK.sum(axis=1) - mine_P) / max(1, classes - 1)
+    return {
+        "pairs": len(label_P),
+        "with_left": float(mine_P.mean()),
+        "with_left_at_start": float((seen.left_PE * start[label_P]).sum(axis=1).mean()),
+        "with_left_of_others": float(others.mean()) if classes > 1 else float("nan"),
+        "target": float((learned * target).sum(axis=1).mean()),
+        "named": float((cosine_PK.argmax(axis=1) == label_P).mean()) if classes > 1 else float("nan"),
+        "named_by_chance": float(np.bincount(label_P, minlength=classes).max() / len(label_P)),
+        "alike": _alike(learned),
+        "alike_targets": _alike(target),
+    }
+
+
+def _alike(feature_KE: Floats) -> float:
+    """Mean cosine of different rows; NaN for a single one."""
+    count = len(feature_KE)
+    if count < 2:
+        return float("nan")
+    cosine_KK = feature_KE @ feature_KE.T
+    return float((cosine_KK.sum() - np.trace(cosine_KK)) / (count * (count - 1)))
