@@ -42,3 +42,15 @@ def test_things_of_other_packages() -> None:
     lines = {name: next(line for line in out.splitlines() if f" {name} " in line) for name in ("mine", "broken")}
     assert "brighter than the mean" in lines["mine"]
     assert "cannot be imported" in lines["broken"]
+
+
+def test_every_method_has_its_section() -> None:
+    """docs/methods.md tells of each shipped name, below the heading of what chooses it."""
+    text = (tiny.ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+    for chosen_by, registry in REGISTRIES.items():
+        heading = next((line for line in sections if f"(`{chosen_by}`)" in line), None)
+        assert heading is not None, f"docs/methods.md has no section for {chosen_by}"
+        parts = dict(part.split("\n", 1) for part in sections[heading].split("\n### ")[1:])
+        for name in registry.shipped:
+            assert len(parts.get(f"`{name}`", "").strip()) > 15, f"docs/methods.md says nothing of {chosen_by} {name}"

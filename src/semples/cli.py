@@ -15,10 +15,13 @@ from semples import __version__
 from semples.commands import app as page
 from semples.commands import predict, results, runs, settings
 from semples.commands.baseline import baseline
+from semples.commands.combine import combine
+from semples.commands.compare import compare
 from semples.commands.correct import correct
 from semples.commands.data import data_app
 from semples.commands.methods import methods
 from semples.commands.plan import plan
+from semples.commands.relabel import relabel
 from semples.commands.segment import segment_app
 from semples.commands.words import words
 from semples.core.disk import trouble
@@ -38,6 +41,9 @@ app.command(plan)
 app.command(runs.status)
 app.command(correct)
 app.command(baseline)
+app.command(combine)
+app.command(relabel)
+app.command(compare)
 app.command(predict.predict)
 app.command(page.app)
 app.command("semples.commands.export:export", name="export", help=EXPORT)

@@ -222,11 +222,12 @@ def print_scores(figures: Figures) -> None:
         best, peak = figures.cams["best"], figures.cams["first_peak"]
         title = f"CAMs at their best threshold {best['threshold']:.2f} (found with pixel masks)"
         console.print(scores_table(Scores.from_json(figures.cams["at_best"]), figures.classes, title=title))
-        say(f"best mIoU {_figure(best['miou'])} at {best['threshold']:.2f}; "
-            f"published early stop {_figure(peak['miou'])} at {peak['threshold']:.2f}")  # fmt: skip
+        say(f"best mIoU {figure(best['miou'])} at {best['threshold']:.2f}; "
+            f"published early stop {figure(peak['miou'])} at {peak['threshold']:.2f}")  # fmt: skip
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A figure in two decimals; - where there is none."""
     return "-" if value is None else f"{value:.2f}"
 
 
@@ -309,10 +310,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     scores = evaluation.scores
     columns = (scores.iou, evaluation.boundary, scores.precision, scores.recall)
     for value, name in enumerate(("background", *evaluation.classes)):
-        figures = (_figure(None if column[value] != column[value] else column[value]) for column in columns)
+        figures = (figure(None if column[value] != column[value] else column[value]) for column in columns)
         table.add_row(cell(name), *figures, end_section=value == len(evaluation.classes))
     means = (scores.miou, evaluation.mean_boundary, scores.mean_precision, scores.mean_recall)
-    table.add_row("mean", *map(_figure, means))
+    table.add_row("mean", *map(figure, means))
     console.print(table)
     if evaluation.risk:
         table = Table("confidence at least", title="sure pixels alone (predict --min-confidence)")
@@ -321,7 +322,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         for row in evaluation.risk:
             wrong = "-" if row.risk != row.risk else f"{row.risk:.2%}"
             table.add_row(
-                f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, _figure(None if row.miou != row.miou else row.miou)
+                f"{row.least:.1f}", f"{row.coverage:.1%}", wrong, figure(None if row.miou != row.miou else row.miou)
             )
         console.print(table)
     for line in evaluation.unusable[:SHOWN_PROBLEMS]:

@@ -20,7 +20,20 @@ def clipseg_settings(folder: Path) -> dict[str, Any]:
     return {"model": str(vision_models.save_clipseg(folder)), "side": 32}
 
 
-WEIGHTS: dict[str, Callable[[Path], dict[str, Any]]] = {"clipseg": clipseg_settings}
+def grounded_settings(folder: Path) -> dict[str, Any]:
+    models = vision_models.save_grounding_dino(folder / "dino"), vision_models.save_sam(folder / "sam")
+    return {"model": str(models[0]), "sam": str(models[1]), "side": 64, "least_score": 0.01, "threshold": 0.1}
+
+
+def sam3_settings(folder: Path) -> dict[str, Any]:
+    return {"model": str(vision_models.save_sam3(folder)), "least_score": 0.1, "threshold": 0.1}
+
+
+WEIGHTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "clipseg": clipseg_settings,
+    "groundingdino+sam": grounded_settings,
+    "sam3": sam3_settings,
+}
 
 
 @pytest.fixture(scope="module", params=list(BASELINES.shipped))

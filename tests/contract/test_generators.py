@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.generators.base import Generator, build_generator, load_generator, save_generator
 from semples.networks.pairs import Pairs
 from semples.recipe import GeneratorSettings
 from semples.settings.kinds import GENERATORS
+from tests import tiny
 
 PATCH, CLASSES = 8, 4
 SIZES = [(16, 16), (32, 32), (24, 40), (8, 8), (29, 17), (8, 100)]
@@ -39,9 +41,33 @@ def settings(request: pytest.FixtureRequest) -> GeneratorSettings:
     return made(kind=request.param, **{name: value for name, value in SMALL.items() if name in known})  # type: ignore[no-any-return]
 
 
+def frozen_settings(name: str, folder: Path) -> GeneratorSettings:
+    """Settings of a generator that is not trained, with what it needs in `folder`."""
+    if name == "clip":
+        changes = {"start": str(tiny.save_clip(folder, patch_size=PATCH)), "templates": ("a {name}.", "the {name}")}
+    else:
+        store = CamStore(folder)
+        store.write("photo", {0: np.eye(8, dtype=np.float32)}, (8, 8))
+        changes = {"start": str(folder)}
+    return GENERATORS.settings_of(name)(**changes)  # type: ignore[no-any-return]
+
+
+FROZEN = [name for name in GENERATORS.shipped if name not in TRAINED]
+
+
+@pytest.fixture(params=FROZEN)
+def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Generator:
+    """A generator that is not trained."""
+    return build_generator(frozen_settings(request.param, tmp_path / "given"), classes=ClassList(NAMES), seed=3)
+
+
 @pytest.fixture
 def model(settings: GeneratorSettings) -> Generator:
-    return build_generator(settings, classes=ClassList(NAMES), seed=3)
+    made = build_generator(settings, classes=ClassList(NAMES), seed=3)
+    for name, weight in made.named_parameters():
+        if name.endswith("attn.qkv.weight"):  # random attention is so even that, scaled, it would be rounding alone
+            weight.data *= 8
+    return made
 
 
 def images(count: int, height: int = 32, width: int = 32, seed: int = 0) -> torch.Tensor:
@@ -242,3 +268,47 @@ def test_cams_of_one_photo(model: Generator) -> None:
     assert model.cams_of(photo, []) == {}
     with pytest.raises(UserError, match="'fish' is none of"):
         model.cams_of(photo, ["fish"])
+
+
+# ---------------------------------------------------------------------------------------------------- not trained
+
+
+def test_what_is_not_trained_says_so(frozen: Generator) -> None:
+    assert frozen.classes == NAMES
+    assert frozen.num_classes == CLASSES
+    assert not type(frozen).Settings.TRAINABLE
+    assert not [*frozen.warmup_parameters(), *frozen.train_parameters()]
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    with pytest.raises(ValueError, match="is not trained"):
+        frozen.classification_loss(images(1), torch.ones(1, CLASSES) > 0)
+
+
+def test_untrained_maps_of_any_photo(frozen: Generator) -> None:
+    """From the photo, or by its name."""
+    known = frozen.stored_cams("photo")
+    if known is not None:
+        assert all(cam.dtype == np.float32 and cam.min() >= 0 and cam.max() <= 1 for cam in known.values())
+        with pytest.raises(UserError, match="no such file"):
+            frozen.stored_cams("another")
+        return
+    for height, width in SIZES:
+        photos = images(2, height, width)
+        cams = frozen.cams(photos, every(2))
+        assert cams.shape == (2 * CLASSES, height // frozen.patch_size, width // frozen.patch_size)
+        assert torch.isfinite(cams).all()
+        assert (cams >= 0).all()
+        assert not cams.requires_grad
+        alone = frozen.cams(photos[1:], every(1))
+        torch.testing.assert_close(cams[CLASSES:], alone, atol=1e-6, rtol=1e-5)
+        assert frozen.cams(photos, Pairs.of(torch.zeros(2, CLASSES) > 0)).shape[0] == 0
+
+
+def test_untrained_saved_and_loaded(frozen: Generator, tmp_path: Path) -> None:
+    save_generator(frozen, tmp_path / "g.safetensors")
+    loaded = load_generator(tmp_path / "g.safetensors")
+    assert (type(loaded), loaded.classes, loaded.mean, loaded.std) == (type(frozen), NAMES, frozen.mean, frozen.std)
+    known = frozen.stored_cams("photo")
+    if known is not None:
+        np.testing.assert_equal(loaded.stored_cams("photo"), known)
+    else:
+        assert torch.equal(loaded.cams(images(2, 24, 40), every(2)), frozen.cams(images(2, 24, 40), every(2)))

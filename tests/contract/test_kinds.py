@@ -32,7 +32,7 @@ def test_settings_say_what_they_mean(group: str, registry: Registry[Any], name: 
         known = entry.metadata
         assert known["doc"], entry.name
         assert known["source"] or known["neutral"] or entry.name == key, f"{entry.name} has no source"
-        assert known["weights"] == (entry.name == "model"), f"{entry.name}: do its files count as read?"
+        assert known["weights"] == (entry.name in ("model", "sam")), f"{entry.name}: do its files count as read?"
         if hints[entry.name] in (int, float):
             assert known["low"] is not None, f"{entry.name} has no range"
             assert known["low"] <= getattr(settings, entry.name) <= (known["high"] or float("inf"))

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.generators.base import build_generator
-from semples.generators.weaktr import WeakTr, attend, fuse_maps
+from semples.generators.weaktr import WeakTr
+from semples.networks.attention import attend, fuse_maps
 from semples.networks.vit import VitConfig
 from semples.networks.vit_start import initialise
 from semples.recipe import WeakTrSettings, load_recipe

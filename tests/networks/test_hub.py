@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from semples.core.errors import UserError
 from semples.networks import hub as module
-from semples.networks.hub import download, snapshot
+from semples.networks.hub import bytes_on_hub, download, snapshot
 from semples.networks.weights import find_weights
 from tests import tiny
 from tests.networks.hub_server import Hub, hub_server
@@ -57,6 +57,14 @@ def test_shards(hub: Hub, end: str, tmp_path: Path) -> None:
             torch.save(state, tmp_path / name)
             hub.files["big/model"][name] = (tmp_path / name).read_bytes()
     assert set(find_weights("big/model").state) == {"a", "b"}
+
+
+def test_what_a_download_would_take(hub: Hub) -> None:
+    """The size of the weights, without them: of the first form that the repository has."""
+    hub.files["timm/vit"] = {"pytorch_model.bin": bytes(12_345), "config.json": b"{}"}
+    assert bytes_on_hub("timm/vit") == 12_345
+    assert not [line for line in hub.asked if line.startswith("GET") and line.endswith("model.bin")], hub.asked
+    assert bytes_on_hub("no/such") is None
 
 
 def test_what_is_wrong_is_told_apart(hub: Hub) -> None:
@@ -114,6 +122,7 @@ def test_commands_say_it_in_one_line(tmp_path: Path, setting: str, hub: Hub) -> 
     else:
         short = [f"{stage}.epochs=0" for stage in ("warmup", "matching", "prompting", "refinement")]
         recipe = tiny.write_recipe(tmp_path / "recipe.yaml", tmp_path / "clip")
-        command = ["run", recipe, "--data", photos, "--out", tmp_path / "out", "--until", "matching"]
+        command = ["run", recipe, "--data", photos, "--out", tmp_path / "out"]
+        command += ["--until", "warmup" if setting.startswith("generator") else "matching"]
         command += [part for line in short for part in ("--set", line)]
     assert "meta/closed: gated" in tiny.refused(*command, "--set", model)

@@ -177,7 +177,7 @@ def _flip(data: bytes) -> bytes | None:
 
 
 DAMAGES = {"emptied": _empty, "halved": _halve, "deleted": _delete, "flipped": _flip}
-DAMAGED_FILES = 26
+DAMAGED_FILES = 39
 
 
 def damages(material: Material) -> Iterator[Try]:
@@ -189,19 +189,26 @@ def damages(material: Material) -> Iterator[Try]:
         if path.is_file() and path.name not in ("seen.json", ".lock") and "tensorboard" not in path.parts
         and path.stat().st_size > 1
     )  # fmt: skip
+    files.sort(key=lambda name: -(run / name).stat().st_size)  # weights before lists
     for name in _spread(files, DAMAGED_FILES):
         for how in DAMAGES:
             yield Try("damage", f"{name} {how}", _Damage(name, how))
 
 
 def _spread(files: list[str], count: int) -> list[str]:
-    """`count` files, of every folder some: the first of every folder and suffix, then the second."""
-    groups: dict[str, list[str]] = {}
+    """`count` files, of every step equally many as far as it goes; within a step of every folder and suffix first."""
+    steps: dict[str, dict[str, list[str]]] = {}
     for name in files:
-        groups.setdefault(f"{os.path.dirname(name)} {os.path.splitext(name)[1]}", []).append(name)
-    ordered = [group[round_] for round_ in range(max(map(len, groups.values()))) for group in groups.values()
-               if round_ < len(group)]  # fmt: skip
+        kinds = steps.setdefault(name.partition("/")[0] if "/" in name else "", {})
+        kinds.setdefault(f"{os.path.dirname(name)} {os.path.splitext(name)[1]}", []).append(name)
+    ordered = _in_turn([_in_turn(list(kinds.values())) for kinds in steps.values()])
     return ordered[:count]
+
+
+def _in_turn(groups: list[list[str]]) -> list[str]:
+    """The first of every group, then the second of every group, and so on."""
+    longest = max(map(len, groups), default=0)
+    return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
 @dataclass(frozen=True)

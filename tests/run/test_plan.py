@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semples.core.errors import UserError
+from semples.data.dataset import open_dataset
 from semples.recipe import Recipe
+from semples.run.graph import Outcome, StepStatus
 from semples.run.planning.budget import fitted, remember, remembered, seconds_of
-from semples.run.planning.left import seconds_left
-from semples.run.planning.measure import bump
+from semples.run.planning.left import Clock, line_of_status, seconds_left
+from semples.run.planning.measure import Sample, bump
+from semples.run.planning.models import Opened
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
 from tests import tiny
 
@@ -98,11 +102,38 @@ def test_what_is_left_follows_what_was_taken() -> None:
     assert seconds_left(planned, {"data": 10, "warmup": 100, "matching": 200}, {}) == 0
 
 
+def test_the_clock_follows_the_plan(tmp_path: Path) -> None:
+    told: list[str] = []
+    clock = Clock(told.append)
+    clock.follow(PLAN, tmp_path)
+    clock(Outcome("data", "done", 1.0, {}))
+    clock(Outcome("warmup", "done", 200.0, {}))  # twice as long as planned
+    assert told == ["about 7 min left", "about 10 min left"]
+    done = [StepStatus("data", "", "done", None, 1.0, {}), StepStatus("warmup", "", "done", None, 200.0, {})]
+    half = StepStatus("matching", "", "interrupted", 0.5, None, {})
+    assert line_of_status(tmp_path, [*done, half]) == "about 5 min left, by its plan and the steps so far"
+    (tmp_path / "plan.json").write_text('{"steps": [1]}')
+    assert line_of_status(tmp_path, done) is None
+
+
 def test_drawn_cams_are_hills_side_by_side() -> None:
     first, second = (bump((20, 40), place, 2) for place in (0, 1))
     assert first.max() == second.max() == 1
     assert first[:, :20].sum() > 5 * first[:, 20:].sum()
     np.testing.assert_allclose(first, second[:, ::-1], atol=1e-6)
+
+
+def test_a_damaged_photo_is_timed_on_no_account(tmp_path: Path) -> None:
+    photos = tiny.draw_photos(tmp_path / "photos", count=5)
+    for name in ("p00.png", "p01.png"):  # their headers are whole
+        data = (photos / name).read_bytes()
+        (photos / name).write_bytes(data[: len(data) // 2])
+    dataset = open_dataset(photos)
+    with Sample.of(Recipe(), dataset, Opened(), device=torch.device("cpu")) as sample:
+        whole = [item.id for item in dataset.items if item.tags and item.id not in ("p00", "p01")]
+        assert [item.id for item in sample.items] == whole
+        assert whole
+        assert sample.reading().wall > 0
 
 
 # ------------------------------------------------------------------------------------------------------ as commands

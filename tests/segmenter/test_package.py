@@ -181,7 +181,7 @@ def test_a_trained_run_predicts_without_tags(tmp_path: Path) -> None:
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "- photos: 6 of photos" in card
     assert "whether the label maps needed pixel masks is not known" in card  # who has fixed the threshold may have
-    assert "background threshold 0.45, fixed in the settings; crf" in card
+    assert "background threshold 0.45, fixed in the settings; regions+crf" in card
     tiny.invoke("predict", run, photos / "p00.png", "--out", tmp_path / "out")
     shutil.copytree(model, tmp_path / "elsewhere")
     labels = semples.load(tmp_path / "elsewhere").predict(photos / "p00.png")

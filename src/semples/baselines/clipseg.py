@@ -43,7 +43,7 @@ class ClipSeg(Baseline):
         if config.model_type != "clipseg":
             raise UserError(f"{settings.model}: a {config.model_type}, not a CLIPSeg")
         self.network = load_network(settings.model, CLIPSegForImageSegmentation, config, what=WHAT).to(self.device)
-        self.tokenizer = _tokenizer(settings.model, config.text_config)
+        self.tokenizer = text_tokenizer(settings.model, config.text_config, what=WHAT)
         self.mean, self.std = normalisation(settings.model) or (MEAN, STD)
         self._text = lru_cache(maxsize=4096)(self._encoded)
 
@@ -68,11 +68,11 @@ class ClipSeg(Baseline):
             return self.network.get_conditional_embeddings(batch_size=1, input_ids=ids)[0]
 
 
-def _tokenizer(source: str, config: Any) -> ClipTokenizer:
+def text_tokenizer(source: str, config: Any, *, what: str) -> ClipTokenizer:
     """The tokenizer saved beside the weights, or the published vocabulary where the model has as many words."""
     folder, context = local_source(source), int(config.max_position_embeddings)
     if folder is not None and any((folder / name).is_file() for name in FILES):
-        with reading(source, what="a CLIPSeg with its tokenizer"), quiet():
+        with reading(source, what=f"{what} with its tokenizer"), quiet():
             return ClipTokenizer.from_folder(folder, context=context)
     if config.vocab_size != FULL_VOCABULARY:
         raise UserError(f"{source}: holds no tokenizer ({' or '.join(FILES)}), and its vocabulary is not the published")

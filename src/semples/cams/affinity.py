@@ -34,10 +34,15 @@ def box_mask(cam_hw: Tensor, *, threshold: float) -> Tensor:
     return torch.from_numpy(mask).to(cam_hw.device)
 
 
+def applied(cam_Phw: Tensor, affinity_NN: Tensor, *, power: int) -> Tensor:
+    """CAMs (P,h,w) of one photo times its affinity (N,N) `power` times."""
+    spread_PN = cam_Phw.flatten(1)
+    for _ in range(power):
+        spread_PN = spread_PN @ affinity_NN.t()
+    return spread_PN.view_as(cam_Phw)
+
+
 def spread(cam_Phw: Tensor, affinity_NN: Tensor, settings: AffinitySettings) -> Tensor:
     """CAMs (P,h,w) of one photo times its affinity (N,N) `settings.power` times, 0 outside the CAM's own boxes."""
-    spread_PN = cam_Phw.flatten(1)
-    for _ in range(settings.power):
-        spread_PN = spread_PN @ affinity_NN.t()
     boxes = torch.stack([box_mask(cam, threshold=settings.box) for cam in cam_Phw])
-    return spread_PN.view_as(cam_Phw) * boxes
+    return applied(cam_Phw, affinity_NN, power=settings.power) * boxes

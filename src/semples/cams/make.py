@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semples.cams.affinity import sinkhorn, spread
+from semples.cams.affinity import applied, sinkhorn, spread
+from semples.cams.class_affinity import distribution_affinity, normalised
 from semples.core.errors import UserError
 from semples.data.transforms import RGB, image_to_tensor, resize_photo
+from semples.networks.clusters import together
 from semples.networks.pairs import Pairs
 from semples.recipe import AffinitySettings, CamSettings
 
@@ -59,6 +61,12 @@ class HasPatchAttention(Protocol):
         ...
 
 
+class PatchScores(Protocol):
+    """What every patch of photos resembles: scores (B,J,h,w) of J classes (and backgrounds) at a grid (h,w)."""
+
+    def __call__(self, image_B3HW: Tensor, grid: tuple[int, int]) -> Tensor: ...
+
+
 @torch.no_grad()
 def photo_cams(
     model: MakesCams,
@@ -67,12 +75,14 @@ def photo_cams(
     *,
     settings: CamSettings,
     device: torch.device | None = None,
+    scores: PatchScores | None = None,
 ) -> list[dict[int, np.ndarray]]:
     """CAMs of photos of one size: per photo {class index: float32 (H,W) in 0..1}, present classes only.
 
     For every scale the fine CAMs of the photo and its mirror (turned back) are resized bilinearly (align_corners
     False) to the photo's size and summed; per class (c - min) / (max - min + 1e-8). The mirror is turned back and added
-    before resizing, which is the same up to rounding since both steps are linear.
+    before resizing, which is the same up to rounding since both steps are linear. scores: what the affinity by class
+    distribution compares.
     """
     count, (height, width) = len(photos), photos[0].shape[:2]
     num_classes = model.num_classes
@@ -94,7 +104,7 @@ def photo_cams(
             image = torch.cat([image, image.flip(-1)])
         cam_Phw = model.cams(image, pairs).float()
         if settings.affinity.power:
-            cam_Phw = _spread(model, image, pairs, cam_Phw, settings.affinity)
+            cam_Phw = _spread(model, image, pairs, cam_Phw, settings.affinity, scores)
         if settings.mirror:
             straight, mirror = cam_Phw.chunk(2)
             cam_Phw = straight + mirror.flip(-1)
@@ -105,13 +115,51 @@ def photo_cams(
     return [{label: next(maps) for label in sorted(present)} for present in tags]
 
 
-def _spread(model: MakesCams, image_B3HW: Tensor, pairs: Pairs, cam_Phw: Tensor, settings: AffinitySettings) -> Tensor:
-    """CAMs (P,h,w) spread along their photo's attention between patches."""
-    if not isinstance(model, HasPatchAttention):
+def _spread(
+    model: MakesCams,
+    image_B3HW: Tensor,
+    pairs: Pairs,
+    cam_Phw: Tensor,
+    settings: AffinitySettings,
+    scores: PatchScores | None,
+) -> Tensor:
+    """CAMs (P,h,w) spread along their photo's affinity between patches."""
+    by_classes = settings.kind == "class-distribution"
+    if by_classes and scores is None:
+        raise UserError("cams.affinity.kind class-distribution needs a CLIP as the judge")
+    attention_BNN: Tensor | None = None
+    if isinstance(model, HasPatchAttention):
+        attention_BNN = model.patch_attention(image_B3HW).float()
+    elif not by_classes:
         raise UserError(f"cams.affinity: {type(model).__name__} has no attention between patches; use power 0")
+    grid = (int(cam_Phw.shape[1]), int(cam_Phw.shape[2]))
+    score_BJhw = None if scores is None or not by_classes else scores(image_B3HW, grid)
     spread_Phw = torch.empty_like(cam_Phw)
-    for photo, attention_NN in enumerate(model.patch_attention(image_B3HW).float()):
+    for photo in pairs.photo.unique().tolist():
         mine = pairs.photo == photo
-        if mine.any():
+        attention_NN = None if attention_BNN is None else attention_BNN[photo]
+        together_NN = None
+        if settings.superpixels:
+            pixels = pixels_of(image_B3HW[photo], mean=model.mean, std=model.std)
+            together_NN = together(pixels, grid=grid, count=settings.superpixels).to(cam_Phw.device)
+        if score_BJhw is not None:
+            affinity_NN = distribution_affinity(
+                score_BJhw[photo].flatten(1).float(),
+                temperature=settings.temperature,
+                sharpness=settings.sharpness,
+                attention_NN=attention_NN,
+                together_NN=together_NN,
+            )
+            spread_Phw[mine] = applied(cam_Phw[mine], affinity_NN, power=settings.power)
+        else:
+            assert attention_NN is not None
+            if together_NN is not None:
+                attention_NN = normalised(attention_NN, together_NN)
             spread_Phw[mine] = spread(cam_Phw[mine], sinkhorn(attention_NN, rounds=settings.rounds), settings)
     return spread_Phw
+
+
+def pixels_of(image_3HW: Tensor, *, mean: RGB, std: RGB) -> Tensor:
+    """The photo, uint8 (H,W,3), of a normalised view."""
+    factor, shift = (torch.tensor(values, device=image_3HW.device)[:, None, None] for values in (std, mean))
+    return ((image_3HW * factor + shift).clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)

@@ -69,9 +69,9 @@ def train_view(
     """
     rng = key_rng(seed=seed, epoch=epoch, index=index)
     height, width = photo.shape[:2]
-    left, top, crop_width, crop_height = crop_box(width, height, settings.crop_scale, settings.crop_ratio, rng)
+    (left, top, crop_width, crop_height), mirrored = placement(width, height, settings, rng)
     view = Image.fromarray(photo[top : top + crop_height, left : left + crop_width]).resize((size, size), BICUBIC)
-    if rng.random() < settings.flip:
+    if mirrored:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if settings.randaugment_ops > 0:
         view = _rand_augment(view, settings, (_byte(mean[0]), _byte(mean[1]), _byte(mean[2])), rng)
@@ -81,6 +81,15 @@ def train_view(
     if rng.random() < settings.erasing:
         _erase(tensor, rng)
     return tensor
+
+
+def placement(
+    width: int, height: int, settings: AugmentSettings, rng: np.random.Generator
+) -> tuple[tuple[int, int, int, int], bool]:
+    """Which box (left, top, width, height) of a photo a view shows, and whether it is mirrored: the first draws of a
+    view, so that what belongs to the photo can be cut alike from the same key."""
+    box = crop_box(width, height, settings.crop_scale, settings.crop_ratio, rng)
+    return box, bool(rng.random() < settings.flip)
 
 
 def _byte(share: float) -> int:

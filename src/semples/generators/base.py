@@ -81,6 +81,11 @@ class Generator(nn.Module, ABC):
         """Multi-label classification loss per photo (B,), differentiable in `warmup_parameters`."""
         raise ValueError(f"{type(self).__name__} is not trained")
 
+    def stored_cams(self, id: str) -> dict[int, NDArray[np.float32]] | None:
+        """CAMs of a whole photo that the generator knows by its id, {class index: float32 (H,W) in 0..1}, the photo's
+        shape or another; None: it makes them from the photo. Raises UserError where it knows others but not this."""
+        return None
+
     def warmup_parameters(self) -> Iterable[nn.Parameter]:
         """What the warm-up trains: everything that `classification_loss` depends on."""
         return ()

@@ -17,6 +17,7 @@ from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.generators.base import Generator
 from semples.networks import cnn
+from semples.networks.logits import smooth_max
 from semples.networks.pairs import Pairs
 from semples.settings.generators import CnnSettings, GeneratorSettings
 
@@ -114,10 +115,7 @@ class CnnGenerator(Generator):
     def logits(self, image_B3HW: Tensor) -> Tensor:
         """Class logits (B,K), differentiable in `warmup_parameters` only."""
         maps_BKN = self._maps(image_B3HW, self.learns).flatten(2)
-        if self.pooling == "mean":
-            return maps_BKN.mean(dim=2)
-        sharp = self.sharpness
-        return (torch.logsumexp(sharp * maps_BKN, dim=2) - torch.log(torch.tensor(maps_BKN.shape[2]))) / sharp
+        return maps_BKN.mean(dim=2) if self.pooling == "mean" else smooth_max(maps_BKN, sharpness=self.sharpness)
 
     def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
         """Multi-label soft-margin loss per photo (B,)."""

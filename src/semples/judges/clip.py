@@ -36,12 +36,14 @@ class Clip(TextJudge):
 
     @classmethod
     def build(cls, settings: ClipSettings, *, classes: ClassList) -> Self:
-        check_template(settings.class_template, setting="judge.class_template")
+        given = settings.class_template
+        templates = (given,) if isinstance(given, str) else given
+        for template in templates:
+            check_template(template, setting="judge.class_template")
         clip = FrozenClip.load(settings.model)
-        texts = [settings.class_template.replace("{name}", word) for word in classes.prompts]
         with torch.no_grad():
-            targets = clip.encode_texts(texts)
-        return cls(clip, targets, template=settings.class_template, own_normalisation=settings.normalisation == "clip")
+            targets = clip.encode_words(classes.prompts, templates)
+        return cls(clip, targets, template=templates[0], own_normalisation=settings.normalisation == "clip")
 
     def encode(self, view_n3SS: Tensor) -> Tensor:
         return self.clip.encode_images(view_n3SS)

@@ -69,6 +69,16 @@ class FrozenClip(nn.Module):
             parts.append(self._encode_embedded(self.model.text_model.embeddings.token_embedding(ids), end))
         return torch.cat(parts)
 
+    def encode_words(self, words: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """Features (n,E) of words, each put into every template at {name}; the mean of these, L2-normalised again
+        (CLIP sec. 3.1.4)."""
+        if not words:
+            return torch.zeros(0, self.model.config.projection_dim, device=self.device)
+        texts = [template.replace("{name}", word) for word in words for template in templates]
+        if len(templates) == 1:
+            return self.encode_texts(texts)
+        return F.normalize(self.encode_texts(texts).unflatten(0, (len(words), len(templates))).mean(dim=1), dim=-1)
+
     def encode_prompts(self, prompt_nMW: Tensor, *, context: str = "a photo of", full_stop: str = "in-word") -> Tensor:
         """Features (n,E) of learned prompts, differentiable in them: [SOT] context p_1..p_M "." [EOT].
 

@@ -161,21 +161,23 @@ def bytes_on_hub(repo: str, names: Sequence[str] = FORMS) -> int | None:
     return None
 
 
-def reachable(*, patience: float = PATIENCE) -> bool:
+def reachable(*, patience: float) -> bool:
     """Whether the hub may be asked, and answers within `patience` seconds."""
     from huggingface_hub import constants
 
     return not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT, patience)
 
 
-def _answers(endpoint: str, patience: float = PATIENCE) -> bool:
-    """Whether anything at the hub's address answers within `patience`; a proxy of the environment is used."""
+def _answers(endpoint: str, patience: float | None = None) -> bool:
+    """Whether anything at the hub's address answers within `patience` (`PATIENCE`); a proxy of the environment is
+    used."""
+    seconds = PATIENCE if patience is None else patience
     answered = [False]
 
     def ask() -> None:
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "semples"})
         try:
-            with urllib.request.urlopen(request, timeout=patience):
+            with urllib.request.urlopen(request, timeout=seconds):
                 answered[0] = True
         except urllib.error.HTTPError:
             answered[0] = True
@@ -186,7 +188,7 @@ def _answers(endpoint: str, patience: float = PATIENCE) -> bool:
 
     thread = threading.Thread(target=ask, daemon=True)  # looking a name up cannot be given a limit
     thread.start()
-    thread.join(patience + 0.2)
+    thread.join(seconds + 0.2)
     return answered[0]
 
 

@@ -6,7 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semples.networks.vit import VisionTransformer
+from semples.core.errors import UserError
+from semples.networks.vit import VisionTransformer, VitConfig
+from semples.settings.generators import PlainVitSettings
+
+DEFAULT_SIDE = 224  # pixels of a view, where neither a file nor the recipe names them
+
+
+def random_config(settings: PlainVitSettings) -> VitConfig:
+    """The architecture of `start: random`. Raises UserError for sizes that do not fit each other."""
+    side = DEFAULT_SIDE if isinstance(settings.image_size, str) else settings.image_size
+    if settings.width % settings.heads or side < settings.patch_size:
+        raise UserError(
+            f"generator: {settings.heads} heads and patches of {settings.patch_size} pixels do not fit a width of "
+            f"{settings.width} and views of {side}; change generator.heads or patch_size"
+        )
+    return VitConfig(
+        patch_size=settings.patch_size,
+        width=settings.width,
+        depth=settings.depth,
+        heads=settings.heads,
+        image_size=side,
+    )
 
 
 def initialise(model: VisionTransformer) -> None:

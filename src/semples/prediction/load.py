@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError
 from semples.core.files import sha256_file
+from semples.core.schema import to_dict
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
 from semples.run.folder import RUN, open_run
-from semples.run.models import GENERATOR
-from semples.run.names import BANK, CURVE, MODEL, SEGMENTER, SELECTION, last_stage
+from semples.run.models import GENERATOR, RunParts
+from semples.run.names import BANK, CURVE, LEARNED, MODEL, SEGMENTER, SELECTION, last_stage
 from semples.run.records import MANIFEST
+from semples.run.steps.cams import patch_scores
 from semples.run.threshold import chosen_threshold
 from semples.run.work import Work
 from semples.segmenter.package import PROGRAMS, is_package, open_package
@@ -80,15 +82,19 @@ def _cam_model(folder: Path, settings: Any) -> Model:
 
     context = open_run(folder)
     weights = context.folder(last_stage(context.recipe)) / GENERATOR
-    if not weights.is_file():
+    trained = type(context.recipe.generator).TRAINABLE
+    if trained and not weights.is_file():
         raise UserError(f"{folder}: this run has not been trained to its end; see semples status {folder}")
     labelled = (context.folder("labels") / MANIFEST).is_file()
-    look = Work.outside(context, SELECTION, CURVE)
+    look = Work.outside(context, SELECTION, CURVE, LEARNED)
+    generator = load_generator(weights) if trained else RunParts(look).new_generator()
+    identity = sha256_file(weights) if trained else to_dict(context.recipe.generator)
     return CamModel(
-        load_generator(weights),
+        generator,
         settings=settings,
-        identity={GENERATOR: sha256_file(weights)},
+        identity={GENERATOR: identity},
         recipe=context.recipe,
+        scores=patch_scores(look, generator),
         thresholds=chosen_threshold(look).applied if labelled else context.recipe.labels.threshold,
     )
 

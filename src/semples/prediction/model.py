@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semples.cams.make import photo_cams
+from semples.cams.make import PatchScores, photo_cams
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import photo_of, reduced
@@ -286,7 +286,9 @@ class CamModel(Model):
         identity: dict[str, Any],
         recipe: Recipe,
         thresholds: Thresholds,
+        scores: PatchScores | None = None,
     ) -> None:
+        self._patch_scores = scores
         identity = identity | {"thresholds": np.asarray(thresholds).tolist()}
         super().__init__(generator.classes, settings=settings, identity=identity)
         if settings.window is not None:
@@ -331,6 +333,7 @@ class CamModel(Model):
                 known,
                 settings=self._cams,
                 device=self.device,
+                scores=self._patch_scores,
             )
 
     def _segmented(self, prepared: Prepared, scores: dict[int, NDArray[np.float32]], tags: Tags) -> Segmented:

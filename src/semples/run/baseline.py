@@ -99,19 +99,27 @@ def write_maps(dataset: TaggedDataset, items: Sequence[Item], baseline: Baseline
 
 def described(settings: BaselineSettings, dataset: TaggedDataset) -> dict[str, Any]:
     """What label maps of a baseline depend on, as plain data."""
-    photos = json.dumps([[item.id, list(item.tags)] for item in dataset.items])
     return {
         "baseline": to_dict(settings),
         "weights": {source: source_digest(source) for source in weight_sources(settings)},
         "classes": list(dataset.classes.names),
-        "photos": hashlib.sha256(photos.encode()).hexdigest(),
+        "photos": photos_described(dataset),
     }
 
 
-def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item]) -> None:
-    """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused."""
+def photos_described(dataset: TaggedDataset) -> str:
+    """What identifies photos by their names, and their tags."""
+    photos = json.dumps([[item.id, list(item.tags)] for item in dataset.items])
+    return hashlib.sha256(photos.encode()).hexdigest()
+
+
+def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item], *, described_in: str = DESCRIBED) -> None:
+    """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused.
+
+    described_in: name of the file that holds the description.
+    """
     check_names(items)
-    file = folder / DESCRIBED
+    file = folder / described_in
     if not file.is_file():
         left = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
         if left or (folder.exists() and not folder.is_dir()):

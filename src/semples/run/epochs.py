@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
 from semples.data.dataset import Item, TaggedDataset, drawn, with_items
 from semples.data.photos import reduced, resize_photo
-from semples.recipe import StageSettings
+from semples.recipe import AffinitySettings, StageSettings
 from semples.run.context import Context
 from semples.run.work import Work
 
@@ -137,11 +138,14 @@ class Epochs:
         settings, scores = self.work.settings("cams"), self.work.settings("scores")
         thresholds = threshold_range(scores.curve_start, scores.curve_end)
 
+        plain = settings if settings.affinity.kind == "attention" else replace(settings, affinity=AffinitySettings())
+
         def score() -> float:
             curve = CurveAccumulator(len(dataset.classes), thresholds)
             for item in items:
                 photo = reduced(dataset.photo(item), max_side=settings.max_side)
-                (maps,) = photo_cams(self.generator, [photo], [item.tags], settings=settings, device=self.work.device)
+                # As the generator alone makes them: no prompt may have been learned yet that an affinity compares.
+                (maps,) = photo_cams(self.generator, [photo], [item.tags], settings=plain, device=self.work.device)
                 truth = dataset.mask(item)
                 assert truth is not None
                 winner, value = winner_map(maps, (photo.shape[0], photo.shape[1]))

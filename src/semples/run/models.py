@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.recipe import PromptSettings
@@ -65,6 +66,11 @@ class RunParts:
 
     def backgrounds_after(self, stage: str) -> torch.Tensor:
         return backgrounds_in(self.work.step(stage), self.classes)
+
+    def given_cams(self, folder: str) -> CamStore:
+        if not Path(folder or "?").is_dir():
+            raise UserError(f"{folder or 'the setting cams is empty'}: no such folder of CAMs; name one")
+        return CamStore(self.work.content(folder))
 
 
 def generator_in(folder: Path, classes: ClassList) -> Generator:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from semples.recipe import Recipe
 from semples.settings.judges import NO_JUDGE
-from semples.settings.kinds import STAGES
 
-TRAINED = tuple(STAGES.shipped)  # the stages in their order
+TRAINED = ("warmup", "matching", "prompting", "refinement")  # the stages in their order
 LAST = "refinement"  # the stage whose CAMs become label maps
 FIRST = "warmup"  # the stage that needs no judge
 LEARNED = "prompting"  # the stage that learns backgrounds

@@ -68,6 +68,17 @@ def masks_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     return _digest(masks)
 
 
+def folder_digest(folder: Path, seen: Path, *, save: bool) -> str:
+    """What identifies the files below a folder, by their content; "" where there is none."""
+    if not folder.is_dir():
+        return ""
+    digests = Digests(seen, save=save)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    listed = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in files]
+    digests.close()
+    return _digest(listed)
+
+
 def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, source: Source) -> tuple[Problem, ...]:
     """Write down the usable photos; returns every problem there was."""
     problems = (*dataset.problems, *verified.problems)

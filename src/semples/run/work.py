@@ -116,6 +116,11 @@ class Work:
         self._note({f"weights:{source}": source_digest(source)})
         return source
 
+    def content(self, folder: str) -> Path:
+        """A folder outside the run that a setting names; what lies in it, by content, counts as read."""
+        self._note({f"folder:{folder}": _folder_digest(self.context, folder)})
+        return Path(folder)
+
     @property
     def dataset(self) -> TaggedDataset:
         """The usable photos as the data step left them, without masks."""
@@ -241,6 +246,8 @@ def _now(context: Context, kind: str, name: str, facts: Mapping[str, Fact]) -> A
         return setting_of(context.recipe, name)
     if kind == "weights":
         return source_digest(name)
+    if kind == "folder":
+        return _folder_digest(context, name)
     if kind == "step":
         return step_of(context, name)
     known = {**FACTS, **facts}
@@ -252,7 +259,11 @@ def _line(kind: str, name: str, before: Any, now: Any) -> str:
         return f"{name} is {now}, was {before}"
     if kind == "step":
         return f"{name} was made anew" if now != GONE else f"{name} is not there"
-    return f"{name} has changed" if kind == "weights" else f"the {name} have changed"
+    return f"{name} has changed" if kind in ("weights", "folder") else f"the {name} have changed"
+
+
+def _folder_digest(context: Context, folder: str) -> str:
+    return photos.folder_digest(Path(folder), context.out / photos.SEEN, save=context.is_main)
 
 
 def setting_of(recipe: Recipe, key: str) -> Any:

@@ -104,6 +104,11 @@ def is_package(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether all is there that a segmenter is loaded from."""
+    return all((folder / name).is_file() for name in (CONFIG, NETWORK, WEIGHTS))
+
+
 def open_package(folder: Path) -> Package:
     """Load a folder that `write_package` (or `Segmenter.save`) wrote. Only safetensors, JSON and YAML are read.
 

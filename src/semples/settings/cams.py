@@ -10,7 +10,8 @@ from semples.core.schema import setting
 
 @dataclass(frozen=True, kw_only=True)
 class AffinitySettings:
-    """CAMs spread along the generator's own attention between patches."""
+    """CAMs spread along an affinity between patches: the generator's own attention, or that times how alike the classes
+    are that two patches resemble."""
 
     power: int = setting(
         0, "how many times the affinity is applied; 0: not at all", low=0, high=64, source="CLIP-ES: 2"
@@ -24,6 +25,32 @@ class AffinitySettings:
         low=0,
         high=1,
         source="CLIP-ES: 0.4",
+    )
+    kind: Literal["attention", "class-distribution"] = setting(
+        "attention",
+        "attention: as CLIP-ES, in boxes; class-distribution: times the likeness of what the judge's CLIP says of two "
+        "patches over all classes (without boxes; also for generators without attention)",
+        source="CLIP-ES; CD-CLIP (CVPR 2026)",
+    )
+    temperature: float = setting(
+        0.1, "tau of `class-distribution`", low=1e-3, high=100, source="own choice; CD-CLIP's is not known here"
+    )
+    sharpness: float = setting(
+        10.0,
+        "what scores in 0..1 are multiplied with before the softmax over classes (`class-distribution`)",
+        low=0.01,
+        high=1000,
+        source="own choice",
+    )
+    prompts: bool = setting(
+        False, "the learned background prompts are classes too (`class-distribution`)", source="own idea"
+    )
+    superpixels: int = setting(
+        0,
+        "patches without a common superpixel of about this many a photo have no affinity; 0: all may have",
+        low=0,
+        high=10_000,
+        source="SSR (AAAI 2026): 100",
     )
 
 

@@ -80,7 +80,12 @@ class ClipSettings(JudgeSettings):
         "mean and std of what CLIP sees: the generator's (parity with the published figures) or CLIP's own",
         source="published program: generator",
     )
-    class_template: str = setting("a photo of {name}.", "text of a class", source="SemPLeS sec. 3.2")
+    class_template: str | tuple[str, ...] = setting(
+        "a photo of {name}.",
+        "text of a class; the features of several are averaged into its target",
+        most=100,
+        source="SemPLeS sec. 3.2; several: CLIP sec. 3.1.4",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,19 @@ GENERATORS: Registry[Any] = Registry(
     {
         "weaktr": "semples.generators.weaktr:WeakTr",
         "cnn": "semples.generators.cnn:CnnGenerator",
+        "vit-cam": "semples.generators.vit_cam:VitCam",
+        "mctformer": "semples.generators.mctformer:MctFormer",
+        "clip": "semples.generators.clip_patches:ClipPatches",
+        "saved": "semples.generators.saved:Saved",
     },
     base="semples.generators.base:Generator",
     settings={
         "weaktr": "semples.settings.generators:WeakTrSettings",
         "cnn": "semples.settings.generators:CnnSettings",
+        "vit-cam": "semples.settings.generators:VitCamSettings",
+        "mctformer": "semples.settings.generators:MctFormerSettings",
+        "clip": "semples.settings.generators:ClipPatchSettings",
+        "saved": "semples.settings.generators:SavedSettings",
     },
 )
 
@@ -48,6 +56,7 @@ STAGES: Registry[Any] = Registry(
         "matching": "semples.stages.matching:Matching",
         "prompting": "semples.stages.prompting:Prompting",
         "refinement": "semples.stages.refinement:Refinement",
+        "reproduction": "semples.stages.reproduction:Reproduction",
     },
     base="semples.stages.base:Stage",
     settings={
@@ -55,6 +64,7 @@ STAGES: Registry[Any] = Registry(
         "matching": "semples.settings.stages:MatchingSettings",
         "prompting": "semples.settings.stages:PromptingSettings",
         "refinement": "semples.settings.stages:RefinementSettings",
+        "reproduction": "semples.settings.stages:ReproductionSettings",
     },
 )
 
@@ -95,9 +105,15 @@ BASELINES: Registry[Any] = Registry(
     "semples.baselines",
     {
         "clipseg": "semples.baselines.clipseg:ClipSeg",
+        "groundingdino+sam": "semples.baselines.grounded:GroundedSam",
+        "sam3": "semples.baselines.sam3:Sam3",
     },
     base="semples.baselines.base:Baseline",
-    settings={"clipseg": "semples.settings.baselines:ClipSegSettings"},
+    settings={
+        "clipseg": "semples.settings.baselines:ClipSegSettings",
+        "groundingdino+sam": "semples.settings.baselines:GroundedSamSettings",
+        "sam3": "semples.settings.baselines:Sam3Settings",
+    },
 )
 
 SEGMENTERS: Registry[Any] = Registry(

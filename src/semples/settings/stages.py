@@ -155,6 +155,26 @@ class WarmupSettings(StageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReproductionSettings(WarmupSettings):
+    """A warm-up that also teaches the CAMs of another program."""
+
+    ABOUT: ClassVar[str] = "the generator learns from tags, and to reproduce given CAMs"
+
+    kind: str = setting("reproduction", "name of the stage; module:Name puts another in its place")
+    cams: str = setting("", "folder of CAMs as `semples cams` writes them, or of another program (generator `saved`)")
+    lambda_reproduction: float = setting(
+        1.0,
+        "weight of the squared difference between the generator's masks and the given CAMs",
+        low=0,
+        high=1e6,
+        source="own choice",
+    )
+    augment: AugmentSettings = field(
+        default_factory=lambda: AugmentSettings(randaugment_ops=0, erasing=0.0, crop_scale=(0.4, 1.0))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ViewSettings(StageSettings):
     """A stage in which the judge looks at views of photos through masks."""
 
@@ -178,6 +198,22 @@ class MatchingSettings(ViewSettings):
     kind: str = setting("matching", "name of the stage; module:Name puts another in its place")
     lambda_background: float = setting(
         2.4, "weight of the background-view term (lambda_T)", low=0, high=1e6, source="SemPLeS: 2.4 VOC, 0.75 COCO"
+    )
+    mask_scales: tuple[float, ...] = setting(
+        (1.0,),
+        "sizes of a view at which its CAMs are made; their masks are averaged",
+        low=0.1,
+        high=4,
+        most=8,
+        source="published program: 1; others: own choice, as CAMs are made at several sizes",
+    )
+    average: float = setting(
+        0.0,
+        "what is passed on are running averages of the trained weights: this much of the average stays at every step; "
+        "0: the weights themselves",
+        low=0,
+        high=0.9999,
+        source="a teacher of averaged weights, as in ToCo and SeCo; own choice: 0",
     )
     select_epoch: Literal["last", "auto", "ground-truth"] = setting(
         "last",

@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
+from semples.cams.store import CamStore
 from semples.data.classes import ClassList
 from semples.evaluation.verdict import Verdict
 from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.recipe import PromptSettings, StageSettings
 from semples.stages.background_prompts import BackgroundPrompts
+from semples.training.feed import TrainingViews, Views
 from semples.training.task import TaggedBatch, Task
 
 
@@ -51,6 +53,10 @@ class Parts(Protocol):
         """Vectors (K,M,W) of the backgrounds that an earlier stage learned."""
         ...
 
+    def given_cams(self, folder: str) -> CamStore:
+        """A folder of CAMs that a setting names, of this program or another."""
+        ...
+
 
 class Stage(Task[TaggedBatch]):
     """A training stage.
@@ -69,10 +75,17 @@ class Stage(Task[TaggedBatch]):
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         """The stage of a run, from its recipe's settings and from what earlier stages left. Raises UserError."""
 
+    def views(self, plain: Views) -> TrainingViews:
+        """What the stage is shown: photos and tags, or these with what belongs to them."""
+        return plain
+
     @property
     def backgrounds(self) -> BackgroundPrompts | None:
         """The learned backgrounds, where the stage trains them."""
         return None
+
+    def finish(self) -> None:
+        """Called once training has ended, before the result is saved."""
 
     @classmethod
     def verdict(cls, figures: Mapping[str, Any], before: Mapping[str, Any], data: Mapping[str, Any]) -> Verdict | None:

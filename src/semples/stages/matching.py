@@ -14,6 +14,7 @@ from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
 from semples.recipe import MatchingSettings
+from semples.stages.averages import Averages, check_averages
 from semples.stages.base import Parts, Stage, stage_options
 from semples.stages.views import ViewMaker
 from semples.training.task import TaggedBatch, Total, share
@@ -22,8 +23,8 @@ from semples.training.task import TaggedBatch, Total, share
 class Matching(Stage):
     """Trains the generator: mean -log cos(E_I(X_f), t_k) + λ_T · mean -log(1 - cos(E_I(X_b), t_k)).
 
-    t_k are the judge's targets of the classes; cos is its likeness. cam_epsilon: how a CAM becomes a mask
-    (`views.cam_masks`).
+    t_k are the judge's targets of the classes; cos is its likeness. cam_epsilon, mask_scales: how CAMs become a mask
+    (`views`). average: what is passed on are running averages of the trained weights (`averages`).
     """
 
     Settings = MatchingSettings
@@ -35,15 +36,21 @@ class Matching(Stage):
         *,
         lambda_background: float = 2.4,
         cam_epsilon: float | str = 0.1,
+        mask_scales: tuple[float, ...] = (1.0,),
+        average: float = 0.0,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.judge = judge.lean()
-        self.view_maker = ViewMaker.of(judge, epsilon=cam_epsilon, mean=generator.mean, std=generator.std)
+        self.view_maker = ViewMaker.of(
+            judge, epsilon=cam_epsilon, mean=generator.mean, std=generator.std, scales=mask_scales
+        )
         self.lambda_background = lambda_background
+        self.averages = Averages(average)
 
     @classmethod
     def of_run(cls, parts: Parts, settings: Any) -> Self:
+        check_averages(settings)
         return cls(parts.generator_after("warmup"), parts.judge(), **stage_options(settings))
 
     @classmethod
@@ -52,6 +59,15 @@ class Matching(Stage):
 
     def trained(self) -> Iterable[nn.Parameter]:
         return self.generator.train_parameters()
+
+    def kept(self) -> dict[str, Tensor]:
+        return self.averages.of(self.trained())
+
+    def after_step(self, step: int) -> None:
+        self.averages.step(self.trained(), step)
+
+    def finish(self) -> None:
+        self.averages.put_into(self.trained())
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         pairs = Pairs.of(batch.tags, batch.number)

@@ -12,6 +12,7 @@ from semples.generators.base import Generator
 from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
 from semples.recipe import RefinementSettings
+from semples.stages.averages import check_averages
 from semples.stages.base import Parts, stage_options
 from semples.stages.matching import Matching
 from semples.training.task import Total, share
@@ -34,13 +35,23 @@ class Refinement(Matching):
         lambda_background: float = 2.4,
         lambda_refinement: float = 0.05,
         cam_epsilon: float | str = 0.1,
+        mask_scales: tuple[float, ...] = (1.0,),
+        average: float = 0.0,
     ) -> None:
-        super().__init__(generator, judge, lambda_background=lambda_background, cam_epsilon=cam_epsilon)
+        super().__init__(
+            generator,
+            judge,
+            lambda_background=lambda_background,
+            cam_epsilon=cam_epsilon,
+            mask_scales=mask_scales,
+            average=average,
+        )
         self.register_buffer("background_features", background_KE)
         self.lambda_refinement = lambda_refinement
 
     @classmethod
     def of_run(cls, parts: Parts, settings: Any) -> Self:
+        check_averages(settings)
         generator, judge = parts.generator_after("warmup"), parts.judge()
         with torch.no_grad():
             vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)

@@ -28,19 +28,32 @@ class ViewMaker:
     size: int
     epsilon: float | str
     renormalise: tuple[Tensor, Tensor] | None = None
+    scales: tuple[float, ...] = (1.0,)
 
     @classmethod
-    def of(cls, judge: Judge, *, epsilon: float | str, mean: RGB, std: RGB) -> ViewMaker:
-        """As the judge wants its views; mean and std are the generator's."""
+    def of(
+        cls, judge: Judge, *, epsilon: float | str, mean: RGB, std: RGB, scales: tuple[float, ...] = (1.0,)
+    ) -> ViewMaker:
+        """As the judge wants its views; mean and std are the generator's. scales: sizes of a photo at which masks are
+        made."""
         if judge.mean is None or judge.std is None:
-            return cls(judge.image_size, epsilon)
+            return cls(judge.image_size, epsilon, None, scales)
         factor = torch.tensor(std) / torch.tensor(judge.std)
         shift = (torch.tensor(mean) - torch.tensor(judge.mean)) / torch.tensor(judge.std)
-        return cls(judge.image_size, epsilon, (factor, shift))
+        return cls(judge.image_size, epsilon, (factor, shift), scales)
 
     def masks(self, generator: Generator, batch: TaggedBatch, pairs: Pairs) -> Tensor:
-        """Soft masks (P,size,size) of the present pairs, differentiable in the generator."""
-        return cam_masks(generator.cams(batch.image, pairs, noise_BZ=batch.noise), size=self.size, epsilon=self.epsilon)
+        """Soft masks (P,size,size) of the present pairs, differentiable in the generator; the mean of those that its
+        CAMs at each scale give."""
+        made = [
+            cam_masks(
+                generator.cams(resized(batch.image, scale, least=generator.patch_size), pairs, noise_BZ=batch.noise),
+                size=self.size,
+                epsilon=self.epsilon,
+            )
+            for scale in self.scales
+        ]
+        return made[0] if len(made) == 1 else torch.stack(made).mean(dim=0)
 
     def views(self, image_B3HW: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Foreground and background views (P,3,size,size)."""
@@ -52,6 +65,14 @@ class ViewMaker:
             factor, shift = (x.to(image_B3HW)[:, None, None] for x in self.renormalise)
             image_B3HW = image_B3HW * factor + shift
         return views(image_B3HW, mask_PSS, pairs)
+
+
+def resized(image_B3HW: Tensor, scale: float, *, least: int) -> Tensor:
+    """The photos at `scale`, bilinear, no side below `least` pixels; at 1 themselves."""
+    if scale == 1:
+        return image_B3HW
+    size = [max(least, round(side * scale)) for side in image_B3HW.shape[-2:]]
+    return F.interpolate(image_B3HW, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
 
 
 def cam_masks(cam_Phw: Tensor, *, size: int, epsilon: float | str) -> Tensor:

@@ -62,7 +62,7 @@ def render(context: Context, *, limit: int) -> str:
     by_hand = corrected(context)
     gallery = make_gallery(Sources(_dataset(context), stores, labels, threshold["value"], by_hand), limit=limit)
     curves = facts.curves(context)
-    script = '"use strict";\n{\n' + "\n".join(map(_asset, SCRIPTS)) + "}\n"
+    script = '"use strict";\n{\n' + "\n".join(map(asset, SCRIPTS)) + "}\n"
     words, no_words = facts.prompt_words(context)
     patches, no_patches = facts.background_patches(context)
     names = context.dataset.classes.names
@@ -78,8 +78,8 @@ def render(context: Context, *, limit: int) -> str:
         marks.append({"value": automatic, "name": "auto", "how": facts.SELECTED["auto"], "left": False})
     rows = mark_rows([(mark["value"], mark["left"]) for mark in marks])
     marks = [mark | {"row": row} for mark, row in zip(marks, rows, strict=True)]
-    return _environment().get_template(TEMPLATE).render(
-        style=Markup(_asset(STYLE)),
+    return environment().get_template(TEMPLATE).render(
+        style=Markup(asset(STYLE)),
         script=Markup(script),
         script_hash=_hash(script),
         made_with=__version__,
@@ -182,9 +182,10 @@ def class_colours(count: int) -> list[str]:
     return colours
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What makes pages of the templates in this folder."""
     return Environment(
-        loader=FunctionLoader(_asset),
+        loader=FunctionLoader(asset),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -207,7 +208,8 @@ def _all_shown(value: Any) -> Any:
     return _shown(value)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in this folder."""
     return (resources.files("semples.inspect.report") / name).read_text(encoding="utf-8")
 
 

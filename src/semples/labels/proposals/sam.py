@@ -55,7 +55,7 @@ class SamProposer(Proposer):
     def __init__(self, settings: SamSettings, *, device: torch.device | None = None) -> None:
         super().__init__(settings)
         self.chosen = settings
-        self.kind, model = _load(settings.model)
+        self.kind, model = load_sam(settings.model)
         self.model = model.to(device).eval().requires_grad_(False)
         prompt = model.config.prompt_encoder_config
         self.side = int(prompt.image_size)
@@ -173,7 +173,7 @@ def distinct(boxes: Tensor, quality: Tensor, *, max_overlap: float) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------- weights
 
 
-def _load(source: str) -> tuple[str, Any]:
+def load_sam(source: str) -> tuple[str, Any]:
     """Which of the two it is, and the model with its weights."""
     config_file, weights_file = _files(source)
     described = read_json(config_file)

@@ -105,6 +105,8 @@ def _measured(context: Context, todo: Sequence[str], counts: dict[str, int], ope
 
     opened = _with_networks(context, todo, opened)
     with Sample.of(context.recipe, context.listing, opened, device=context.engine.device) as sample:
+        if not sample.items:  # the data step says what is wrong with them
+            return _unmeasured(context, todo, counts)
         return [_row(sample, step, counts) for step in todo]
 
 

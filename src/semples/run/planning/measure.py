@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SAMPLE = 6  # photos that are looked at
 ENOUGH = 0.5  # CPU seconds, after which a step is timed on no further photo
 DRAWS = 40
+TRIED = 50  # photos that are decoded where none of the drawn ones could be
 SIGNS_BYTES = 2000  # of the signs of a photo
 UNKNOWN = (640, 480)  # size of a photo that cannot be read, where all the others cannot either
 
@@ -107,9 +108,24 @@ class Sample:
 
     @cached_property
     def items(self) -> list[Item]:
-        """Photos whose pixels and tags are those of the mean photo, as nearly as `DRAWS` draws of them come."""
-        readable = [item for item in self.dataset.items if item.id in self.sizes]
-        tagged = [item for item in readable if item.tags] or readable
+        """Photos whose pixels and tags are those of the mean photo, as nearly as `DRAWS` draws of them come; without
+        those that cannot be decoded. None where nearly no photo can."""
+        listed = [item for item in self.dataset.items if item.id in self.sizes]
+        tagged = [item for item in listed if item.tags] or listed
+        return self._decoded(self._like_all(tagged)) or self._decoded(tagged[:TRIED])[:SAMPLE]
+
+    def _decoded(self, items: Sequence[Item]) -> list[Item]:
+        """Those of `items` that can be decoded."""
+        kept = []
+        for item in items:
+            try:
+                self.dataset.photo(item)
+            except PhotoError:
+                continue
+            kept.append(item)
+        return kept
+
+    def _like_all(self, tagged: list[Item]) -> list[Item]:
         if len(tagged) <= SAMPLE:
             return tagged
         rng = np.random.default_rng(0)

@@ -6,12 +6,13 @@ line; then every network is built and asked once, as its step will.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from semples.core.errors import UserError
+from semples.core.errors import Note, UserError
 from semples.data.classes import ClassList
 from semples.labels.base import FEATURES, REGIONS
 from semples.networks.at_hand import hub_id, is_cached
@@ -168,10 +169,13 @@ def open_models(recipe: Recipe, steps: Sequence[str], *, classes: ClassList, dev
 
 @contextmanager
 def _said(group: str, groups: dict[str, tuple[str, ...]]) -> Iterator[None]:
-    """Name the recipe's group and the steps in what is wrong with a network."""
+    """Name the recipe's group and the steps in what is wrong with a network. Notes on how it was read are left to the
+    step that reads it for good."""
     where = f"{group}, for {', '.join(groups[group])}"
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Note)
+            yield
     except UserError as error:
         raise UserError(f"{error} ({where})") from None
     except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as error:
@@ -186,6 +190,8 @@ def _generator(recipe: Recipe, classes: ClassList, device: torch.device) -> Gene
     from semples.networks.pairs import Pairs
 
     generator = build_generator(recipe.generator, classes=classes, seed=recipe.run.seed).to(device).eval()
+    if type(recipe.generator).STORED:  # knows photos by their names: there is nothing to ask
+        return generator
     side = generator.view_side(recipe.generator.image_size)
     first = torch.zeros(1, dtype=torch.long, device=device)
     with torch.no_grad():

@@ -19,15 +19,17 @@ from semples.core.files import read_json
 from semples.core.progress import counter
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
+from semples.labels.scored import bilinear
 from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.models import RunParts
-from semples.run.names import CAM_STAGES, FIRST, LAST, RECORD, cams_name, health_name, last_stage
+from semples.run.names import CAM_STAGES, FIRST, LAST, LEARNED, RECORD, cams_name, health_name, last_stage
 from semples.run.photos import photo_sizes
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 
 if TYPE_CHECKING:
+    from semples.cams.make import PatchScores
     from semples.generators.base import Generator
 
 BEST = "best"  # of all stages, by the look after the last
@@ -39,7 +41,10 @@ def step(stage: str = LAST) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         parts = RunParts(work)
-        if not type(work.settings("generator")).TRAINABLE:
+        generator = work.settings("generator")
+        if type(generator).STORED:
+            work.content(generator.start)
+        if not type(generator).TRAINABLE:
             return write_cams(work, parts.new_generator())
         work.setting("judge.kind")  # on it depends which stage is the last
         chosen, told = work.setting("cams.stage") if stage == LAST else stage, {}
@@ -51,6 +56,7 @@ def step(stage: str = LAST) -> Step:
         return write_cams(work, parts.generator_after(chosen)) | told
 
     needs = (*CAM_STAGES, health_name(LAST)) if stage == LAST else (FIRST, stage)
+    needs = tuple(dict.fromkeys((*needs, LEARNED)))  # prompts may be classes of an affinity
     about = f"class activation maps after {stage}"
     return Step(cams_name(stage), about, ("data", *needs), run, partial=_partial, said=said)
 
@@ -111,6 +117,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
     model = model.to(work.device).eval()
+    scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
     size = work.speed("cams.batch")
@@ -119,11 +126,56 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
         todo.sort(key=lambda item: sizes[item.id])
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
         for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
-            made = photo_cams(model, photos, [item.tags for item in items], settings=settings, device=work.device)
-            for item, photo, cams in zip(items, photos, made, strict=True):
-                write(item.id, cams, (photo.shape[0], photo.shape[1]))
+            stored = [model.stored_cams(item.id) for item in items]
+            made = photo_cams(
+                model,
+                photos,
+                [item.tags if known is None else () for item, known in zip(items, stored, strict=True)],
+                settings=settings,
+                device=work.device,
+                scores=scores,
+            )
+            for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
+                shape = (photo.shape[0], photo.shape[1])
+                write(item.id, cams if known is None else tagged(known, item, shape), shape)
                 advance("")
     return {"photos": len(dataset.items)}
+
+
+def patch_scores(work: Work, model: Generator) -> PatchScores | None:
+    """What the affinity by class distribution compares: the judge's CLIP on patches, with the class texts and, where
+    asked for, the learned background prompts. None where that affinity is not wanted."""
+    affinity = work.setting("cams.affinity.power"), work.setting("cams.affinity.kind")
+    if not affinity[0] or affinity[1] != "class-distribution":
+        return None
+    import torch
+
+    from semples.generators.clip_patches import TextScores
+    from semples.judges.clip import Clip
+
+    parts = RunParts(work)
+    judge = parts.judge()
+    if not isinstance(judge, Clip):
+        raise UserError("cams.affinity.kind class-distribution needs a CLIP as the judge; set judge.kind=clip")
+    text_JE = judge.targets
+    if work.setting("cams.affinity.prompts"):
+        if not type(work.settings("generator")).TRAINABLE:
+            raise UserError("cams.affinity.prompts: this generator is not trained, so that no prompt is learned")
+        with torch.no_grad():
+            vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
+            text_JE = torch.cat([text_JE, judge.encode_backgrounds(vectors_KMW, parts.prompts)])
+    return TextScores(judge.clip, text_JE, mean=model.mean, std=model.std)
+
+
+def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:
+    """The CAMs of a photo's tags, in their order, bilinear at (H,W). Raises UserError where one of them is missing."""
+    absent = [tag for tag in item.tags if tag not in cams]
+    if absent:
+        raise UserError(
+            f"CAMs of {item.id}: none of class {absent[0]} (from 0), which the photo is tagged with; classes count in "
+            "the order of the class list"
+        )
+    return {tag: bilinear(cams[tag], shape) for tag in item.tags}
 
 
 @contextmanager

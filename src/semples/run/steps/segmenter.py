@@ -77,7 +77,7 @@ def trained_on(folder: Path) -> str:
 
 def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) -> dict[str, Any]:
     from semples.segmenter.build import Segmenter
-    from semples.segmenter.package import is_package, write_package
+    from semples.segmenter.package import is_complete, write_package
     from semples.segmenter.views import LabelFolder, labelled
     from semples.training.loop import CHECKPOINT
 
@@ -86,7 +86,7 @@ def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) ->
     dataset = labelled(dataset, maps)
     settings = settled(written, dataset)
     model = work.folder / MODEL
-    trained = Segmenter.load(model) if is_package(model) else _learn(work, dataset, maps, settings, run)
+    trained = Segmenter.load(model) if is_complete(model) else _learn(work, dataset, maps, settings, run)
     if work.is_main:
         card = _card(work, dataset, labels, settings, of_run=of_run)
         groups = {"segmenter": to_dict(settings), "crf": to_dict(crf), "run": {"seed": run.seed}}

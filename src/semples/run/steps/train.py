@@ -43,7 +43,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
     if epochs.count > 0 and not epochs.complete:
-        views = Views(
+        plain = Views(
             dataset=work.training_dataset,
             tags=tag_matrix(work.training_dataset),
             augment=settings.augment,
@@ -55,7 +55,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
         )
         train(
             task,
-            views,
+            task.views(plain),
             engine=work.engine,
             settings=settings,
             run=run,
@@ -65,6 +65,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
             label=stage,
             after_epoch=epochs.hook,
         )
+        task.finish()
     figures = epochs.choose(task)
     if work.is_main:
         _saver(task)(work.folder)
