@@ -53,12 +53,12 @@ def runs(material: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, C
 
 def read_by(context: Context) -> dict[str, set[str]]:
     """Settings that each step has read."""
-    found = {}
+    settings = {}
     for name in pipeline.known_steps():
         manifest = read_manifest(context.folder(name))
         if manifest is not None:
-            found[name] = {key.removeprefix("setting:") for key in manifest["reads"] if key.startswith("setting:")}
-    return found
+            settings[name] = {key.removeprefix("setting:") for key in manifest["reads"] if key.startswith("setting:")}
+    return settings
 
 
 def test_every_setting_that_changes_a_result_is_read_by_a_step(runs: dict[str, Context]) -> None:
