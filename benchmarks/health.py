@@ -97,9 +97,9 @@ def run_cell(name: str, cell: Cell, *, seed: int, place: Path) -> dict[str, Any]
         changes.append(f"judge.model={noise_clip(place.parent / 'noise')}")
     source = Source(world, *special_files(name, world, place, seed=seed))
     for kept in cell.keeps:
-        healthy, own = place / "healthy" / kept, place / name / kept
-        if not own.is_dir():
-            shutil.copytree(healthy, own)
+        healthy, copied = place / "healthy" / kept, place / name / kept
+        if not copied.is_dir():
+            shutil.copytree(healthy, copied)
     context = Context(load_recipe("demo", changes), source, place / name)
     start, ended = time.process_time(), ""
     try:
@@ -128,7 +128,9 @@ def special_files(name: str, world: Path, place: Path, *, seed: int) -> tuple[Pa
     if name == "shuffled":
         tags = [[dataset.classes.names[k] for k in item.tags] for item in dataset.items]
         random.Random(seed).shuffle(tags)
-        write_json(place / "shuffled.json", {item.id: own for item, own in zip(dataset.items, tags, strict=True)})
+        write_json(
+            place / "shuffled.json", {item.id: shuffled for item, shuffled in zip(dataset.items, tags, strict=True)}
+        )
         return place / "shuffled.json", None
     if name == "wrong-words":
         lines = [f"{name},{word}\n" for name, word in zip(dataset.classes.names, WRONG, strict=True)]
@@ -158,10 +160,10 @@ def truth(context: Context) -> dict[str, Any]:
             pipeline.run(context, steps=["data", curve_name(stage)])
             made[stage] = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]["miou"]
     if (context.folder("prompting") / "manifest.json").is_file():
-        own = read_json(context.dataset.root / "world.json")["own_background"]
+        grounds = read_json(context.dataset.root / "world.json")["own_background"]
         words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
         nearest = nearest_words(context, words=words, count=1)
-        made["words_first"] = sum(entries[0]["word"] == own[name] for name, entries in nearest.items())
+        made["words_first"] = sum(entries[0]["word"] == grounds[name] for name, entries in nearest.items())
     if (context.folder(SEGMENTER) / "manifest.json").is_file():
         made[SEGMENTER] = 100 * demo.score_segmenter(context, context.out / demo.CONFUSION)["miou"]
     return made
