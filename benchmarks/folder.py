@@ -225,8 +225,14 @@ def run_list(name: str) -> None:
     """Measure every cell of a list that has no file yet, a process each."""
     for cell in listed(name):
         path = RESULTS / f"{cell.name}.json"
-        if not path.is_file():
+        if not _measured(cell, path):
+            path.unlink(missing_ok=True)
             subprocess.run([sys.executable, __file__, *cell.arguments(path)], check=True)
+
+
+def _measured(cell: Cell, path: Path) -> bool:
+    """Whether the file has all that the cell asks for."""
+    return path.is_file() and (not cell.control or "auc_control" in read_json(path))
 
 
 def show(name: str) -> str:
