@@ -88,9 +88,11 @@ def changed(recipe: Recipe, key: str) -> Any:
         return next(option for option in get_args(hint) if option != value)
     if isinstance(value, bool):
         return not value
+    if isinstance(value, str) and int in get_args(hint):
+        return 64
     if isinstance(value, str) and float in get_args(hint):
         return 0.5
-    if isinstance(value, str) and tuple in map(get_origin, get_args(hint)):
+    if isinstance(value, str) and str not in get_args(hint) and tuple in map(get_origin, get_args(hint)):
         return [0.2, 0.3]
     if isinstance(value, str):
         return "a drawing of {name}." if name == "class_template" else "owner/name"
