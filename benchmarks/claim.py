@@ -113,17 +113,17 @@ def chosen_cells(cells: Sequence[dict[str, Any]], clip: str, arms: Sequence[str]
     means: dict[Cell, list[float]] = {}
     for stored in mine:
         means.setdefault(cell_of(stored), []).append(stored["miou"])
-    found: dict[str, Cell] = {}
+    chosen: dict[str, Cell] = {}
     for arm in sorted(arms, key=ARMS.index):
         of_arm = {cell: values for cell, values in means.items() if cell.arm == arm}
-        if arm not in ("warmup", "matching") and "matching" in found:
-            background = found["matching"].lambda_background
+        if arm not in ("warmup", "matching") and "matching" in chosen:
+            background = chosen["matching"].lambda_background
             of_arm = {cell: values for cell, values in of_arm.items() if cell.lambda_background == background}
         if of_arm:
             worlds = max(len(values) for values in of_arm.values())
             whole = {cell: values for cell, values in of_arm.items() if len(values) == worlds}
-            found[arm] = max(whole, key=lambda cell: statistics.mean(whole[cell]))
-    return found
+            chosen[arm] = max(whole, key=lambda cell: statistics.mean(whole[cell]))
+    return chosen
 
 
 def run(results: Results, clip: Clip, seed: int, cells: Iterable[Cell], work: Path) -> None:
@@ -135,11 +135,11 @@ def run(results: Results, clip: Clip, seed: int, cells: Iterable[Cell], work: Pa
             continue
         background = BACKGROUND[0] if cell.lambda_background is None else cell.lambda_background
         bench = benches.setdefault(background, Bench(clip, seed, results.p, background, results.epochs, work))
-        found = bench.cell(cell.arm, cell.weight or 0.0)
+        figures = bench.cell(cell.arm, cell.weight or 0.0)
         key = {"clip": clip.name, "seed": seed, "p": results.p, "arm": cell.arm, "epochs": results.epochs}
         key |= {"lambda_background": cell.lambda_background, "lambda": cell.weight}
-        write_json(path, key | found)
-        print(f"{clip.name} {path.stem}: mIoU {found['miou']:.3f}, AUC {found['auc']:.3f}", flush=True)
+        write_json(path, key | figures)
+        print(f"{clip.name} {path.stem}: mIoU {figures['miou']:.3f}, AUC {figures['auc']:.3f}", flush=True)
 
 
 def tune(results: Results, clip: Clip, arguments: argparse.Namespace) -> None:

@@ -175,8 +175,8 @@ class Bench:
             return self.figures(trained(self.warm, "warmup"))
         if arm == "matching":
             return self.figures(trained(self.matched, "matching"))
-        found = {"prompts": self.prompts_learned()} if arm == "prompts" else {}
-        return self.figures(self.refined(arm, weight)) | found
+        figures_of_prompts = {"prompts": self.prompts_learned()} if arm == "prompts" else {}
+        return self.figures(self.refined(arm, weight)) | figures_of_prompts
 
     def pushed(self, arm: str) -> Tensor | None:
         """Text features (K,J,E) that each class is pushed off, None for `shrink`."""
@@ -246,9 +246,9 @@ class Bench:
         judge = judge_of(context)
         learned_KE, classes_KE = learned(context, judge), judge.targets
         words_WE = ground_texts(judge)
-        own = self._own_grounds()
+        grounds = self._own_grounds()
         near_KW = learned_KE @ torch.cat([words_WE, classes_KE]).T
-        to_own = near_KW.gather(1, torch.tensor(own)[:, None])
+        to_own = near_KW.gather(1, torch.tensor(grounds)[:, None])
         ranks = (near_KW > to_own).sum(dim=1) + 1
         return {
             "ranks": dict(zip(context.dataset.classes.names, ranks.tolist(), strict=True)),
@@ -257,23 +257,23 @@ class Bench:
         }
 
     def _own_grounds(self) -> list[int]:
-        own = read_json(self.warm.dataset.root / "world.json")["own_background"]
-        return [GROUND_KINDS.index(own[name]) for name in self.warm.dataset.classes.names]
+        of_class = read_json(self.warm.dataset.root / "world.json")["own_background"]
+        return [GROUND_KINDS.index(of_class[name]) for name in self.warm.dataset.classes.names]
 
     # ---------------------------------------------------------------------------------------------------- figures
 
     def figures(self, generator: Any) -> dict[str, Any]:
         """Figures of the training photos' CAMs, 0..1: mIoU at the best threshold, AUC, FP-own; `full`: the same at the
         threshold where as many pixels are labelled as the truth labels."""
-        scored = _Scored.of(self.warm, generator.eval(), own=[index + 1 for index in self._own_grounds()])
+        scored = _Scored.of(self.warm, generator.eval(), usual_grounds=[index + 1 for index in self._own_grounds()])
         at_best, at_full = scored.best_threshold(), scored.full_threshold()
-        found = scored.cooccurrence(at_best)
+        mix_up = scored.cooccurrence(at_best)
         return {
             "miou": scored.miou(at_best),
             "threshold": at_best,
-            "fp_own": found.mean_fp_own,
-            "auc": found.mean_auc,
-            "auc_per_class": dict(zip(self.warm.dataset.classes.names, found.auc.tolist(), strict=True)),
+            "fp_own": mix_up.mean_fp_own,
+            "auc": mix_up.mean_auc,
+            "auc_per_class": dict(zip(self.warm.dataset.classes.names, mix_up.auc.tolist(), strict=True)),
             "full": {
                 "miou": scored.miou(at_full),
                 "threshold": at_full,
@@ -294,15 +294,18 @@ class _Photo:
 
 @dataclass(frozen=True)
 class _Scored:
-    """CAMs of a world's photos beside the truth. own: value of each class's own background in the background masks."""
+    """CAMs of a world's photos beside the truth.
+
+    usual_grounds: value of each class's own background in the background masks.
+    """
 
     photos: tuple[_Photo, ...]
-    own: list[int]
+    usual_grounds: list[int]
     batch: int = 20
 
     @classmethod
-    def of(cls, context: Context, generator: Any, *, own: list[int]) -> _Scored:
-        recipe, dataset, found = context.recipe, context.scored_dataset, list[_Photo]()
+    def of(cls, context: Context, generator: Any, *, usual_grounds: list[int]) -> _Scored:
+        recipe, dataset, kept = context.recipe, context.scored_dataset, list[_Photo]()
         for start in range(0, len(dataset.items), cls.batch):
             items = dataset.items[start : start + cls.batch]
             photos = [dataset.photo(item) for item in items]
@@ -314,8 +317,8 @@ class _Scored:
                 with Image.open(dataset.root / "SegmentationBackground" / f"{item.id}.png") as picture:
                     grounds = np.asarray(picture)
                 winner, value = winner_map(cams, (truth.shape[0], truth.shape[1]))
-                found.append(_Photo(cams, winner, value, truth, grounds))
-        return cls(tuple(found), own)
+                kept.append(_Photo(cams, winner, value, truth, grounds))
+        return cls(tuple(kept), usual_grounds)
 
     @property
     def mask_mean(self) -> float:
@@ -323,7 +326,7 @@ class _Scored:
         return float(np.mean([cam.mean() for photo in self.photos for cam in photo.cams.values()]))
 
     def best_threshold(self) -> float:
-        curve = CurveAccumulator(len(self.own), threshold_range(2, 99))
+        curve = CurveAccumulator(len(self.usual_grounds), threshold_range(2, 99))
         for photo in self.photos:
             curve.add(photo.truth, photo.winner, photo.value)
         return curve.result().best.threshold
@@ -334,13 +337,13 @@ class _Scored:
         return float(np.quantile(np.concatenate([photo.value.ravel() for photo in self.photos]), 1 - wanted))
 
     def miou(self, threshold: float) -> float:
-        curve = CurveAccumulator(len(self.own), [threshold])
+        curve = CurveAccumulator(len(self.usual_grounds), [threshold])
         for photo in self.photos:
             curve.add(photo.truth, photo.winner, photo.value)
         return curve.result().best.scores.miou / 100
 
     def cooccurrence(self, threshold: float) -> Cooccurrence:
-        accumulator = CooccurrenceAccumulator(self.own)
+        accumulator = CooccurrenceAccumulator(self.usual_grounds)
         for photo in self.photos:
             labels = np.where(photo.value > np.float32(threshold), photo.winner, 0).astype(np.uint8)
             accumulator.add(photo.cams, labels, photo.truth, photo.grounds)

@@ -120,22 +120,22 @@ def _control(context: Context, out: Path) -> Context:
 def figures(context: Context, stage: str) -> dict[str, Any]:
     """mIoU at the best threshold, FP-own there, AUC; all 0..1."""
     best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
-    found: Cooccurrence = demo.cooccurrence(context, stage, threshold=best["threshold"])
+    mix_up: Cooccurrence = demo.cooccurrence(context, stage, threshold=best["threshold"])
     return {
         "miou": best["miou"] / 100,
         "threshold": best["threshold"],
-        "fp_own": found.mean_fp_own,
-        "auc": found.mean_auc,
-        "auc_per_class": dict(zip(context.dataset.classes.names, found.auc.tolist(), strict=True)),
+        "fp_own": mix_up.mean_fp_own,
+        "auc": mix_up.mean_auc,
+        "auc_per_class": dict(zip(context.dataset.classes.names, mix_up.auc.tolist(), strict=True)),
     }
 
 
 def ranks(context: Context) -> dict[str, int]:
     """Rank (1 is nearest) of the own background's word for every class."""
     words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
-    own = read_json(context.dataset.root / "world.json")["own_background"]
-    found = nearest_words(context, words=words, count=10_000)
-    return {name: [entry["word"] for entry in rows].index(own[name]) + 1 for name, rows in found.items()}
+    grounds = read_json(context.dataset.root / "world.json")["own_background"]
+    nearest = nearest_words(context, words=words, count=10_000)
+    return {name: [entry["word"] for entry in rows].index(grounds[name]) + 1 for name, rows in nearest.items()}
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -266,8 +266,8 @@ def main() -> None:
             paths = {name: RESULTS / f"ablation-{index}-seed{seed}.json" for index, name in enumerate(ABLATIONS)}
             if all(path.is_file() for path in paths.values()):
                 continue
-            for name, found in ablations_of((arguments.p or [0.9])[0], seed):
-                write_json(paths[name], {"ablation": name} | found)
+            for name, row in ablations_of((arguments.p or [0.9])[0], seed):
+                write_json(paths[name], {"ablation": name} | row)
                 print(paths[name].name, flush=True)
     else:
         print(show())

@@ -72,7 +72,7 @@ def single_photos(photos: Sequence[np.ndarray], repeats: int) -> list[dict[str, 
                     for name in BACKENDS:
                         crf = DenseCrf(PRESETS[preset], backend=name)  # type: ignore[arg-type]
                         seconds[name].append(timed(partial(crf.marginals, [case[0]], [case[1]])))
-            medians = {name: statistics.median(own) for name, own in seconds.items()}
+            medians = {name: statistics.median(of_program) for name, of_program in seconds.items()}
             rows.append({"preset": preset, "labels": count, "photos": len(photos), "seconds": medians})
     return rows
 
@@ -86,10 +86,10 @@ def agreement(real: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         differing, pixels, worst = dict.fromkeys(BACKENDS[1:], 0), 0, dict.fromkeys(BACKENDS[1:], 1.0)
         for index, photo in enumerate(photos):
             case = problem(photo, 2 + index, index)
-            found = {name: crf.marginals([case[0]], [case[1]])[0].argmax(0) for name, crf in crfs.items()}
+            labels = {name: crf.marginals([case[0]], [case[1]])[0].argmax(0) for name, crf in crfs.items()}
             pixels += photo[..., 0].size
             for name in BACKENDS[1:]:
-                wrong = int((found[name] != found["pydensecrf"]).sum())
+                wrong = int((labels[name] != labels["pydensecrf"]).sum())
                 differing[name] += wrong
                 worst[name] = min(worst[name], 1 - wrong / photo[..., 0].size)
         rows.append({"preset": preset, "pixels": pixels, "differing": differing, "worst_photo": worst})

@@ -122,10 +122,10 @@ def measure_in(place: Path, cell: Cell, settings: Sequence[str] = ()) -> dict[st
     labels = read_json(context.folder("scores") / "scores.json")["labels"]
     model = load(context.folder(SEGMENTER) / MODEL, workers=0)
     unseen = evaluate(model, open_dataset(world, split="val"))
-    own = read_json(world / "world.json")["own_background"]
+    grounds = read_json(world / "world.json")["own_background"]
     words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
     nearest = nearest_words(context, words=words, count=10_000)
-    ranks = {name: [entry["word"] for entry in rows].index(own[name]) + 1 for name, rows in nearest.items()}
+    ranks = {name: [entry["word"] for entry in rows].index(grounds[name]) + 1 for name, rows in nearest.items()}
     figures = {
         "cam": round(best["miou"] / 100, 6),
         "labels": round(labels["miou"] / 100, 6),
@@ -169,7 +169,7 @@ def unbalanced(tags: Sequence[Sequence[int]], cell: Cell) -> list[int]:
     Every photo is kept with the chance of its rarest class; class k's chance is imbalance^(-k / (K - 1)).
     """
     chance = cell.imbalance ** -(np.arange(cell.classes) / max(1, cell.classes - 1))
-    weight = np.array([min((chance[tag] for tag in found), default=1.0) for found in tags])
+    weight = np.array([min((chance[tag] for tag in tags_of_photo), default=1.0) for tags_of_photo in tags])
     key = np.random.default_rng(cell.seed).random(len(tags)) ** (1 / weight)
     return sorted(np.argsort(-key)[: cell.photos].tolist())
 
@@ -225,8 +225,14 @@ def run_list(name: str) -> None:
     """Measure every cell of a list that has no file yet, a process each."""
     for cell in listed(name):
         path = RESULTS / f"{cell.name}.json"
-        if not path.is_file():
+        if not _measured(cell, path):
+            path.unlink(missing_ok=True)
             subprocess.run([sys.executable, __file__, *cell.arguments(path)], check=True)
+
+
+def _measured(cell: Cell, path: Path) -> bool:
+    """Whether the file has all that the cell asks for."""
+    return path.is_file() and (not cell.control or "auc_control" in read_json(path))
 
 
 def show(name: str) -> str:

@@ -7,16 +7,17 @@ photos at random, wrong words for the classes, and a CLIP of noise. Every cell h
 and, beside them, the truth that no verdict sees: mIoU of the CAMs at their best threshold, the segmenter's mIoU on
 unseen photos, and for how many classes the own background's word comes first.
 
-    python benchmarks/health.py run --seeds 0 1 100 101 102 [--work DIR] [--cells healthy matching-0 ...]
+    python benchmarks/health.py run --seeds 0 100 101 102 [--work DIR] [--cells healthy matching-0 ...]
     python benchmarks/health.py show
 
 Each cell is a JSON file in benchmarks/results/health; finished cells are skipped, and with --work so is every stage
-that is there. The thresholds of the verdicts were chosen on seeds 0 and 1; from 100 on they are tested.
+that is there. The thresholds of the verdicts were chosen on seed 0; from 100 on they are tested.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import shutil
@@ -31,9 +32,10 @@ from typing import Any
 import torch
 
 from semples import demo
-from semples.core.errors import UserError
+from semples.core.errors import Stopped, UserError
 from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
+from semples.evaluation.verdicts import quality
 from semples.inspect.words import nearest_words
 from semples.recipe import load_recipe
 from semples.run import pipeline
@@ -42,13 +44,14 @@ from semples.run.health import verdicts
 from semples.run.names import CURVE_FILE, SEGMENTER, curve_name
 
 RESULTS = Path(__file__).parent / "results" / "health"
-DEVELOPMENT = (0, 1)  # seeds that thresholds were chosen on
+DEVELOPMENT = (0,)  # seeds that thresholds were chosen on
 QUICK = (
     "cams.scales=[1.0]", "matching.epochs=4", "prompting.epochs=8", "refinement.epochs=6", "run.log_every=50",
     "labels.method=threshold", "labels.select=fixed", "labels.threshold=0.35", "segmenter.iterations=100",
 )  # fmt: skip
 CHAIN = ("warmup", "matching", "prompting", "refinement")
 WRONG = ("water", "snow", "brick", "wood", "tiles")
+APART = 2.0  # points of mIoU below which two stages count as alike
 CAM_STAGES = ("warmup", "matching", "refinement")
 
 
@@ -94,13 +97,15 @@ def run_cell(name: str, cell: Cell, *, seed: int, place: Path) -> dict[str, Any]
         changes.append(f"judge.model={noise_clip(place.parent / 'noise')}")
     source = Source(world, *special_files(name, world, place, seed=seed))
     for kept in cell.keeps:
-        healthy, own = place / "healthy" / kept, place / name / kept
-        if not own.is_dir():
-            shutil.copytree(healthy, own)
+        healthy, copied = place / "healthy" / kept, place / name / kept
+        if not copied.is_dir():
+            shutil.copytree(healthy, copied)
     context = Context(load_recipe("demo", changes), source, place / name)
     start, ended = time.process_time(), ""
     try:
         pipeline.run(context, steps=pipeline.looked_after(context, cell.steps))
+    except Stopped:
+        raise
     except UserError as error:
         ended = str(error)  # a stage that stops by itself needs no verdict
     grades = verdicts(pipeline.status(context))
@@ -123,7 +128,9 @@ def special_files(name: str, world: Path, place: Path, *, seed: int) -> tuple[Pa
     if name == "shuffled":
         tags = [[dataset.classes.names[k] for k in item.tags] for item in dataset.items]
         random.Random(seed).shuffle(tags)
-        write_json(place / "shuffled.json", {item.id: own for item, own in zip(dataset.items, tags, strict=True)})
+        write_json(
+            place / "shuffled.json", {item.id: shuffled for item, shuffled in zip(dataset.items, tags, strict=True)}
+        )
         return place / "shuffled.json", None
     if name == "wrong-words":
         lines = [f"{name},{word}\n" for name, word in zip(dataset.classes.names, WRONG, strict=True)]
@@ -153,10 +160,10 @@ def truth(context: Context) -> dict[str, Any]:
             pipeline.run(context, steps=["data", curve_name(stage)])
             made[stage] = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]["miou"]
     if (context.folder("prompting") / "manifest.json").is_file():
-        own = read_json(context.dataset.root / "world.json")["own_background"]
+        grounds = read_json(context.dataset.root / "world.json")["own_background"]
         words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
         nearest = nearest_words(context, words=words, count=1)
-        made["words_first"] = sum(entries[0]["word"] == own[name] for name, entries in nearest.items())
+        made["words_first"] = sum(entries[0]["word"] == grounds[name] for name, entries in nearest.items())
     if (context.folder(SEGMENTER) / "manifest.json").is_file():
         made[SEGMENTER] = 100 * demo.score_segmenter(context, context.out / demo.CONFUSION)["miou"]
     return made
@@ -186,10 +193,31 @@ def show(rows: Iterable[dict[str, Any]]) -> None:
         alarms = [verdict for verdict in whole if verdict["grade"] != "good"]
         print(f"\nbroken on purpose: {len(hits)} of {len(broken)} found; ", end="")
         print(f"healthy: {len(alarms)} false alarms of {len(whole)} verdicts")
+        ordered, pairs = ranked(part)
+        print(f"of {pairs} pairs of a seed's stages whose mIoU differs by more than {APART} points, {ordered} are "
+              "ordered by the mark of `cams.from=best` as by their masks")  # fmt: skip
         for row in part:
             best = row["verdicts"].get("refinement", {}).get("figures", {}).get("best")
             if best and all(stage in row["truth"] for stage in CAM_STAGES):
-                print(f"seed {row['seed']}, {row['cell']}: best by steadiness {best}; truth {_shown(row['truth'])}")
+                print(f"seed {row['seed']}, {row['cell']}: best by its mark {best}; truth {_shown(row['truth'])}")
+
+
+def ranked(rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Of all pairs of a seed's trained generators whose mIoU differs: how many the mark orders rightly, and how many
+    there are."""
+    ordered = pairs = 0
+    for seed in {row["seed"] for row in rows}:
+        known = {
+            (stage, row["truth"][stage]): quality(row["verdicts"][stage]["figures"])
+            for row in rows
+            for stage in CAM_STAGES
+            if row["seed"] == seed and stage in row["truth"] and stage in row["verdicts"]
+        }
+        for ((_, first), one), ((_, second), other) in itertools.combinations(known.items(), 2):
+            if abs(first - second) > APART:
+                pairs += 1
+                ordered += (first > second) == (one > other)
+    return ordered, pairs
 
 
 def _shown(values: dict[str, Any]) -> str:
@@ -200,7 +228,7 @@ def main() -> None:
     """Run or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "show"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 100, 101, 102])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 100, 101, 102])
     parser.add_argument("--cells", nargs="+")
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()

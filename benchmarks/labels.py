@@ -108,19 +108,19 @@ def with_method(recipe: Recipe, method: Method) -> Recipe:
 def measure(world: World, recipe: Recipe) -> dict[str, Any]:
     """All figures of one world."""
     thresholds = {"recipe": recipe.labels.threshold, "best": world.best_threshold}
-    found: dict[str, Any] = {"world": world.name, "thresholds": thresholds, "miou": {}, "confidence": {}}
+    figures_of_world: dict[str, Any] = {"world": world.name, "thresholds": thresholds, "miou": {}, "confidence": {}}
     for which, threshold in thresholds.items():
-        found["miou"][which] = {}
+        figures_of_world["miou"][which] = {}
         for method in METHODS:
             figures = judge(world, with_method(recipe, method), threshold)
-            found["miou"][which][method] = figures.pop("miou")
+            figures_of_world["miou"][which][method] = figures.pop("miou")
             if which == "recipe":
-                found["confidence"][method] = figures
+                figures_of_world["confidence"][method] = figures
     published = replace(recipe.regions, background=0.7, combine="paint")
     plain = judge(world, replace(with_method(recipe, "regions"), regions=published), recipe.labels.threshold)
-    found["miou"]["published scoring"] = {"regions": plain["miou"]}
-    found["seconds per photo"] = {"regions": round(world.region_seconds / len(world.photos), 4)}
-    return found
+    figures_of_world["miou"]["published scoring"] = {"regions": plain["miou"]}
+    figures_of_world["seconds per photo"] = {"regions": round(world.region_seconds / len(world.photos), 4)}
+    return figures_of_world
 
 
 def judge(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
@@ -131,14 +131,14 @@ def judge(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
     classes = len(world.context.listing.classes)
     confusion = np.zeros((classes + 1, classes + 2), np.int64)
     right, sure, certain, ious = [], [], [], []
-    for photo, found in labelled(world, recipe, threshold):
-        confusion += confusion_matrix(photo.truth, found.labels, num_classes=classes, where=photo.item.id)
+    for photo, made in labelled(world, recipe, threshold):
+        confusion += confusion_matrix(photo.truth, made.labels, num_classes=classes, where=photo.item.id)
         known = photo.truth != IGNORE
-        right.append((found.labels == photo.truth)[known])
-        sure.append(np.rint(found.confidence[known] * 255).astype(np.int64))
+        right.append((made.labels == photo.truth)[known])
+        sure.append(np.rint(made.confidence[known] * 255).astype(np.int64))
         if photo.item.tags:
-            certain.append(certainty(found.labels, found.confidence, photo.item.tags))
-            ious.append(photo_iou(found.labels, photo.truth, photo.item.tags))
+            certain.append(certainty(made.labels, made.confidence, photo.item.tags))
+            ious.append(photo_iou(made.labels, photo.truth, photo.item.tags))
     correct, confidence = np.concatenate(right), np.concatenate(sure)
     order = np.argsort(certain)[: len(certain) // 10]
     top = np.argsort(-confidence, kind="stable")[: len(correct) * 9 // 10]
@@ -156,12 +156,12 @@ def judge(world: World, recipe: Recipe, threshold: float) -> dict[str, float]:
 def photo_iou(labels: np.ndarray, truth: np.ndarray, tags: Sequence[int]) -> float:
     """Mean IoU of background and tags in one photo, 0..1."""
     known = truth != IGNORE
-    found = []
+    ious = []
     for value in (0, *(tag + 1 for tag in tags)):
         mine, right = (labels == value) & known, truth == value
         if (mine | right).any():
-            found.append((mine & right).sum() / (mine | right).sum())
-    return float(np.mean(found))
+            ious.append((mine & right).sum() / (mine | right).sum())
+    return float(np.mean(ious))
 
 
 def auc(values: np.ndarray, positive: np.ndarray) -> float:

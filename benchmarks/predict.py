@@ -75,13 +75,13 @@ def alone(segmenter: Segmenter, photos: Path, *, repeats: int) -> float:
     model = SegmenterModel(segmenter, settings=predict_settings(batch=BATCH), identity={}, crf=CrfSettings())
     files = sorted(photos.glob("*"))
     batch = [model.prepare(read_photo(path)) for path in files[:BATCH]]
-    found = []
+    rates = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         for _ in range(max(1, len(files) // BATCH)):
             model.score(batch, [None] * BATCH)
-        found.append(max(1, len(files) // BATCH) * BATCH / (time.perf_counter() - begin))
-    return statistics.median(found[1:])
+        rates.append(max(1, len(files) // BATCH) * BATCH / (time.perf_counter() - begin))
+    return statistics.median(rates[1:])
 
 
 def main() -> None:
@@ -107,8 +107,8 @@ def main() -> None:
             segmenter = network(source, classes=classes, size=size)
             row = {"case": case, "network_alone": alone(segmenter, photos, repeats=options.repeats)}
             for workers in (0, 2, 4):
-                found = measure(segmenter, photos, workers=workers, repeats=options.repeats)
-                row |= {f"{key}_{workers}": value for key, value in found.items()}
+                measured = measure(segmenter, photos, workers=workers, repeats=options.repeats)
+                row |= {f"{key}_{workers}": value for key, value in measured.items()}
             rows.append(row)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{options.cores} core(s), 1 torch thread"
     about = {"device": device, "machine": platform.processor() or platform.machine(), "torch": torch.__version__}

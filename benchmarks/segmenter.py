@@ -83,8 +83,10 @@ def measure(runs: Path, work: Path, seed: int, variant: str) -> dict[str, Any]:
 def score(model: Path, world: Path) -> dict[str, dict[str, float]]:
     """mIoU and boundary IoU, percent, on the unseen photos at each test-time setting."""
     dataset = open_dataset(world, split="val")
-    found = {name: evaluate(load(model, workers=0, **settings), dataset) for name, (_, settings) in TESTS.items()}
-    return {name: {"miou": entry.scores.miou, "boundary_iou": entry.mean_boundary} for name, entry in found.items()}
+    evaluations = {name: evaluate(load(model, workers=0, **settings), dataset) for name, (_, settings) in TESTS.items()}
+    return {
+        name: {"miou": entry.scores.miou, "boundary_iou": entry.mean_boundary} for name, entry in evaluations.items()
+    }
 
 
 def link_maps(labels: Path, names: set[str], folder: Path) -> Path:
@@ -112,10 +114,10 @@ def table(results: Results) -> str:
     ]
     cells = []
     for seed in sorted(seed for seed, variant in results if variant == "shipped" and (seed, "true") in results):
-        own, true = results[seed, "shipped"], results[seed, "true"]
-        ratio = 100 * own["val"]["own"]["miou"] / true["val"]["own"]["miou"]
-        found = [own["val"][test]["miou"] for test in TESTS]
-        cells.append([own["labels_miou"], *found, true["val"]["own"]["miou"], ratio])
+        shipped, true = results[seed, "shipped"], results[seed, "true"]
+        ratio = 100 * shipped["val"]["own"]["miou"] / true["val"]["own"]["miou"]
+        mious = [shipped["val"][test]["miou"] for test in TESTS]
+        cells.append([shipped["labels_miou"], *mious, true["val"]["own"]["miou"], ratio])
         rows.append(_row(str(seed), cells[-1]))
     if cells:
         rows.append(_row("mean", [statistics.mean(column) for column in zip(*cells, strict=True)]))
@@ -134,19 +136,19 @@ def remedies(results: Results) -> str:
     ]
     seeds = [seed for seed, variant in sorted(results) if variant == "plain"]
     for variant, (title, _) in VARIANTS.items():
-        found = [results[seed, variant] for seed in seeds if (seed, variant) in results and variant != "true"]
-        if found:
-            figures = [statistics.mean(entry["val"][test]["miou"] for entry in found) for test in TESTS]
-            figures.append(statistics.mean(entry["val"]["own"]["boundary_iou"] for entry in found))
-            names = " ".join(str(entry["seed"]) for entry in found)
+        runs = [results[seed, variant] for seed in seeds if (seed, variant) in results and variant != "true"]
+        if runs:
+            figures = [statistics.mean(entry["val"][test]["miou"] for entry in runs) for test in TESTS]
+            figures.append(statistics.mean(entry["val"]["own"]["boundary_iou"] for entry in runs))
+            names = " ".join(str(entry["seed"]) for entry in runs)
             rows.append(f"| {title} | {' | '.join(f'{figure:.1f}' for figure in figures)} | {names} |")
     return "\n".join(rows)
 
 
 def stored() -> Results:
     """What was measured so far."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    return {(entry["seed"], entry["variant"]): entry for entry in found}
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return {(entry["seed"], entry["variant"]): entry for entry in rows}
 
 
 def main() -> None:

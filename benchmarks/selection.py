@@ -72,20 +72,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out = options.out or RESULTS / ("epochs.json" if options.epochs else "selection.json")
-    found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    stored: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for run in options.runs:
         name = run.parent.name if run.name == "run" else run.name
         if options.epochs:
-            found[name] = measure_epochs(run, photos=options.photos)
-            write_json(options.out, found)
-            print(name, found[name], flush=True)
+            stored[name] = measure_epochs(run, photos=options.photos)
+            write_json(options.out, stored)
+            print(name, stored[name], flush=True)
             continue
         measured = measure(run, methods=options.methods, photos=options.photos, every=options.every)
-        found[name] = found.get(name, {}) | measured
-        write_json(options.out, found)
-        for method, own in measured.items():
-            print(name, method, own["best"], json.dumps(own["loss"]), flush=True)
-    print(epoch_table(found) if options.epochs else table(found))
+        stored[name] = stored.get(name, {}) | measured
+        write_json(options.out, stored)
+        for method, of_method in measured.items():
+            print(name, method, of_method["best"], json.dumps(of_method["loss"]), flush=True)
+    print(epoch_table(stored) if options.epochs else table(stored))
 
 
 def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
     judged = drawn(dataset, count=min(photos, recipe.selection.photos), seed=recipe.run.seed)
     rest = [item for item in dataset.items if item not in judged][: max(0, photos - len(judged))]
     judge = Later(Work.outside(context))()
-    found: dict[str, Any] = {}
+    by_method: dict[str, Any] = {}
     for method in methods:
         begin = time.monotonic()
         chosen = replace(context, recipe=replace(recipe, labels=LabelSettings(method=method)))
@@ -111,23 +111,26 @@ def measure(run: Path, *, methods: Sequence[str], photos: int, every: bool) -> d
             winner, value = winner_map(given.cams, given.shape)
             plain = [np.where(value > np.float32(threshold), winner, np.uint8(0)) for threshold in THRESHOLDS]
             maps = labeller.sweep(given, THRESHOLDS)
-            own = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
-            confusion += np.stack(own)
+            counts_of_maps = [confusion_matrix(truth, labels, num_classes=len(dataset.classes)) for labels in maps]
+            confusion += np.stack(counts_of_maps)
             if item in judged:
-                rows.append(_signs(judge, photo, item, plain, maps, value, every=every) | {"confusion": np.stack(own)})
-        found[method] = _losses(rows, confusion, method, num_classes=len(dataset.classes))
+                rows.append(
+                    _signs(judge, photo, item, plain, maps, value, every=every)
+                    | {"confusion": np.stack(counts_of_maps)}
+                )
+        by_method[method] = _losses(rows, confusion, method, num_classes=len(dataset.classes))
         # The same photos once more, now with a threshold for every class.
-        limits = np.array(found[method]["per_class"], np.float32)
+        limits = np.array(by_method[method]["per_class"], np.float32)
         counts = np.zeros_like(confusion[0])
         for item in [*judged, *rest]:
             photo, truth = dataset.photo(item), dataset.mask(item)
             assert truth is not None
             labelled = labeller.label(inputs.shown(item, photo), limits)
             counts += confusion_matrix(truth, labelled.labels, num_classes=len(dataset.classes))
-        lost = found[method]["best"]["miou"] - scores_from_confusion(counts).miou
-        found[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
-        found[method]["seconds"] = round(time.monotonic() - begin, 1)
-    return found
+        lost = by_method[method]["best"]["miou"] - scores_from_confusion(counts).miou
+        by_method[method]["loss"]["kept, a threshold per class"] = round(lost, 3)
+        by_method[method]["seconds"] = round(time.monotonic() - begin, 1)
+    return by_method
 
 
 def measure_epochs(run: Path, *, photos: int) -> dict[str, Any]:
@@ -262,14 +265,14 @@ def _losses(rows: list[dict[str, Any]], confusion: np.ndarray, method: str, *, n
             choice = choose(signs, tried, num_classes=num_classes, weight=weight)
             named["kept"] = choice.threshold
             guess = estimate(choice, tried, calibration=calibration, place=choice.threshold)
-            own = [choice.threshold if place is None else place for place in choice.per_class]
+            thresholds = [choice.threshold if place is None else place for place in choice.per_class]
             photos = _photo_ranks(rows, reach, choice.threshold)
     loss = {name: round(float(miou.max() - np.interp(place, THRESHOLDS, miou)), 3) for name, place in named.items()}
     return {
         "best": {"threshold": best, "miou": round(float(miou.max()), 3)},
         "named": named,
         "loss": loss,
-        "per_class": own,
+        "per_class": thresholds,
         "miou": {"threshold": THRESHOLDS, "miou": miou.round(3).tolist()},
         "estimate": guess | {"true": round(at(THRESHOLDS, miou, choice_of(named)), 2)},
         "photo_rank_correlation": photos,
@@ -293,38 +296,40 @@ def _photo_ranks(rows: list[dict[str, Any]], reach: int, place: float) -> float:
     return round(rank_correlation(*map(list, zip(*pairs, strict=True))), 3)
 
 
-def epoch_table(found: dict[str, Any]) -> str:
+def epoch_table(runs: dict[str, Any]) -> str:
     """Markdown: a row a run."""
     lines = [
         "| run | best mIoU after each epoch | last epoch loses | chosen epoch | it loses |",
         "|---|---|---|---|---|",
     ]
-    for name, own in found.items():
-        miou = ", ".join(f"{value:.2f}" for value in own["miou"])
-        lines.append(f"| {name} | {miou} | {own['loss']['last']:.2f} | {own['chosen']} | {own['loss']['auto']:.2f} |")
+    for name, of_run in runs.items():
+        miou = ", ".join(f"{value:.2f}" for value in of_run["miou"])
+        lines.append(
+            f"| {name} | {miou} | {of_run['loss']['last']:.2f} | {of_run['chosen']} | {of_run['loss']['auto']:.2f} |"
+        )
     return "\n".join(lines)
 
 
-def table(found: dict[str, Any]) -> str:
+def table(runs: dict[str, Any]) -> str:
     """Markdown: a row a criterion, for each method the loss on every run, mean and worst."""
     lines = []
     for method in METHODS:
-        names = [run for run in found if method in found[run]]
+        names = [run for run in runs if method in runs[run]]
         if not names:
             continue
-        criteria = dict.fromkeys(name for run in names for name in found[run][method]["loss"])
+        criteria = dict.fromkeys(name for run in names for name in runs[run][method]["loss"])
         rows = []
         for criterion in criteria:
-            own = [found[run][method]["loss"].get(criterion) for run in names]
-            losses = [loss for loss in own if loss is not None]
-            cells = " | ".join("–" if loss is None else f"{loss:.2f}" for loss in own)
+            of_runs = [runs[run][method]["loss"].get(criterion) for run in names]
+            losses = [loss for loss in of_runs if loss is not None]
+            cells = " | ".join("–" if loss is None else f"{loss:.2f}" for loss in of_runs)
             rows.append((float(np.mean(losses)), f"{criterion} | {cells} | {np.mean(losses):.2f} | {max(losses):.2f}"))
         lines += [f"\n{method}: mIoU lost, points", "", "| criterion | " + " | ".join(names) + " | mean | worst |"]
         lines += ["|---" * (len(names) + 3) + "|", *(f"| {text} |" for _, text in sorted(rows))]
-        best = " | ".join(f"{found[run][method]['best']['miou']:.1f}" for run in names)
+        best = " | ".join(f"{runs[run][method]['best']['miou']:.1f}" for run in names)
         lines.append(f"| best mIoU | {best} | | |")
         for title, key in (("estimated mIoU", "miou"), ("true mIoU there", "true")):
-            guesses = [found[run][method].get("estimate", {}).get(key) for run in names]
+            guesses = [runs[run][method].get("estimate", {}).get(key) for run in names]
             cells = " | ".join("–" if guess is None else f"{guess:.1f}" for guess in guesses)
             lines.append(f"| {title} | {cells} | | |")
     return "\n".join(lines)

@@ -196,9 +196,9 @@ def child(kind: str, name: str, arguments: argparse.Namespace) -> dict[str, floa
 
 def table(figures: dict[str, dict[str, float]]) -> str:
     rows = ["| | published program | must | measured | seconds |", "|---|---|---|---|---|"]
-    for name, found in figures.items():
+    for name, row in figures.items():
         cells = [_pair(*PUBLISHED[name]), "≤ " + _pair(*LIMIT[name])]
-        cells += [_pair(found["units"], found["peak_gb"]), f"{found['seconds']:.2f}"]
+        cells += [_pair(row["units"], row["peak_gb"]), f"{row['seconds']:.2f}"]
         rows.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -116,10 +116,10 @@ def boundary_recall(regions: Regions, truth: np.ndarray) -> float:
 
 def edges(labels: np.ndarray) -> np.ndarray:
     """Pixels whose right or lower neighbour has another label."""
-    found = np.zeros(labels.shape, bool)
-    found[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    found[:-1] |= labels[:-1] != labels[1:]
-    return found
+    edge = np.zeros(labels.shape, bool)
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edge[:-1] |= labels[:-1] != labels[1:]
+    return edge
 
 
 def show(rows: dict[str, Any]) -> str:

@@ -205,7 +205,7 @@ CELLS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 
 def table() -> str:
     """What is stored, as tables."""
-    found = {
+    cells = {
         name: json.loads((RESULTS / f"{name}.json").read_text())
         for name in CELLS
         if (RESULTS / f"{name}.json").is_file()
@@ -214,14 +214,14 @@ def table() -> str:
         "| photo | whole | by square windows | its parts alone | its photos alone | as before |",
         "|---|---|---|---|---|---|",
     ]
-    for entry in found.values():
+    for entry in cells.values():
         if "whole" in entry:
             size = "x".join(map(str, entry["size"]))
             figures = [entry.get(key) for key in ("whole", "square_windows", "parts", "photos", "before")]
             rows.append(f"| {size} | {' | '.join('' if figure is None else f'{figure:.1f}' for figure in figures)} |")
     rows += ["", "| photo | peak memory, GB | seconds |", "|---|---|---|"]
     rows += [
-        f"| {name} | {entry['gigabytes']:.2f} | {entry['seconds']} |" for name, entry in found.get("memory", {}).items()
+        f"| {name} | {entry['gigabytes']:.2f} | {entry['seconds']} |" for name, entry in cells.get("memory", {}).items()
     ]
     return "\n".join(rows)
 

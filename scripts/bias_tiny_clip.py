@@ -109,8 +109,8 @@ def train_step(student: Student, tokenizer: CLIPTokenizer, images: Tensor, capti
             slow.lerp_(fast, 1 - memory)
     hits = (seen.detach() @ told.detach().T).argmax(dim=1) == torch.arange(len(seen))
     matched = (seen.detach() * told.detach()).sum(dim=1).mean()
-    found = {"loss": float(loss.detach()), "right": float(hits.float().mean()), "cosine": float(matched)}
-    for name, value in found.items():
+    terms = {"loss": float(loss.detach()), "right": float(hits.float().mean()), "cosine": float(matched)}
+    for name, value in terms.items():
         student.sums[name] = student.sums.get(name, 0.0) + value
     student.summed += 1
 
@@ -166,12 +166,16 @@ def table(runs: Sequence[Path]) -> str:
     for run in runs:
         settings = read_json(run / SETTINGS)
         for path in sorted(run.glob(f"step-*/{FIGURES}")):
-            found = read_json(path)
-            cosine, known = found["cosine"], found["known"]
-            figures = [found["removed_to_alone"], found["covered_to_cut_out"]]
+            measured = read_json(path)
+            cosine, known = measured["cosine"], measured["known"]
+            figures = [measured["removed_to_alone"], measured["covered_to_cut_out"]]
             figures += [cosine[view] for view in ("alone", "whole", "removed", "absent")]
-            figures += [*(known[view] for view in ("whole", "alone", "strange")), found["fooled"], found["prompts"]]
-            head = [settings["p"], settings["ground_named"], settings["seed"], found["step"]]
+            figures += [
+                *(known[view] for view in ("whole", "alone", "strange")),
+                measured["fooled"],
+                measured["prompts"],
+            ]
+            head = [settings["p"], settings["ground_named"], settings["seed"], measured["step"]]
             lines.append(f"| {' | '.join([*(f'{x:g}' for x in head), *(f'{x:.3f}' for x in figures)])} |")
     return "\n".join(lines)
 

@@ -36,7 +36,8 @@ def commands_page() -> str:
     contents = re.compile(r"## Table of Contents\n.*?(?=\*\*Commands\*\*)", flags=re.DOTALL)
     links = re.compile(r"\[(`[^`]+`)\]\(#[^)]+\)")
     _, _, body = contents.sub("", text).partition("\n")
-    return "# Commands\n" + links.sub(r"\1", body)
+    below = re.sub(r"^# ", "## ", links.sub(r"\1", body), flags=re.MULTILINE)
+    return "# Commands\n" + below
 
 
 def recipes_page() -> str:

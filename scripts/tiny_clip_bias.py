@@ -132,7 +132,7 @@ def bias_figures(model: CLIPModel, tokenizer: CLIPTokenizer, *, count: int = 400
             cosines[view].append(image_features(model, photos)[0] @ words.T)
     scores = {view: torch.cat(parts) for view, parts in cosines.items()}
     classes = {view: score[:, : len(CLASSES)] for view, score in scores.items()}
-    own = torch.tensor([GROUND_KINDS.index(OWN_GROUND[name]) for name in CLASSES])
+    usual = torch.tensor([GROUND_KINDS.index(OWN_GROUND[name]) for name in CLASSES])
     means = {view: round(float(score.gather(1, kinds[:, None]).mean()), 4) for view, score in classes.items()}
     best = {view: score.argmax(dim=1) for view, score in classes.items()}
     others = F.one_hot(kinds, len(CLASSES)) == 0
@@ -149,9 +149,9 @@ def bias_figures(model: CLIPModel, tokenizer: CLIPTokenizer, *, count: int = 400
         "cosine": means | {"absent": round(float(classes["alone"][others].mean()), 4)},
         "known": {view: share(best[view] == kinds) for view in ("whole", "alone", "strange", "cut_out")},
         "fooled": share(best["strange"] == strangers),
-        "grounds": share(ground == own[kinds]),
+        "grounds": share(ground == usual[kinds]),
         "prompts": _prompts_understood(model, tokenizer, words),
-        "word_to_ground": round(float(between[torch.arange(len(CLASSES)), len(CLASSES) + own].mean()), 4),
+        "word_to_ground": round(float(between[torch.arange(len(CLASSES)), len(CLASSES) + usual].mean()), 4),
         "word_to_word": round(float(between[apart].mean()), 4),
         "scenes": count,
         "seed": seed,
@@ -164,6 +164,6 @@ def _prompts_understood(model: CLIPModel, tokenizer: CLIPTokenizer, words: Tenso
     for _ in range(4):
         embedded, ends, meant = VectorPrompts(tokenizer).draw(model, rng, VECTOR_PROMPTS)
         nearest = (text_features(model, embedded, ends) @ words.T).argmax(dim=1).tolist()
-        single = [(found, said[0]) for found, said in zip(nearest, meant, strict=True) if len(said) == 1]
-        hits, total = hits + sum(found == said for found, said in single), total + len(single)
+        single = [(read, said[0]) for read, said in zip(nearest, meant, strict=True) if len(said) == 1]
+        hits, total = hits + sum(read == said for read, said in single), total + len(single)
     return round(hits / total, 4)

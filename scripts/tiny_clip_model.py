@@ -103,8 +103,8 @@ class VectorPrompts:
                     strength[row, place, words[turn % len(words)]] = float(rng.uniform(0.7, 3.0))
             if len(words) > len(places):
                 meant[-1] = words[: len(places)]
-        own = torch.stack([table[torch.tensor(ids, device=table.device)].mean(dim=0) for ids in self.word_ids])
-        vectors = vectors + strength @ own
+        of_words = torch.stack([table[torch.tensor(ids, device=table.device)].mean(dim=0) for ids in self.word_ids])
+        vectors = vectors + strength @ of_words
         start, end = len(self.head), len(self.head) + length
         embedded = torch.cat([frame[:start].expand(count, -1, -1), vectors, frame[end:].expand(count, -1, -1)], dim=1)
         return embedded, torch.full((count,), end + 1, device=table.device), meant

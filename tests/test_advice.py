@@ -49,14 +49,14 @@ def texts(path: Path) -> Iterator[str]:
 def advised() -> dict[str, str]:
     """Every advised command, and the module that advises it."""
     commands = {name for name in app if not name.startswith("-")}
-    found = {}
+    lines = {}
     for path in sorted(SOURCE.rglob("*.py")):
         for text in texts(path):
             for whole, loose in COMMAND.findall(text):
                 line = whole or END.sub("", loose)
                 if line.split()[0] in commands:
-                    found[line] = path.relative_to(SOURCE).as_posix()
-    return found
+                    lines[line] = path.relative_to(SOURCE).as_posix()
+    return lines
 
 
 ADVISED = advised()

@@ -16,12 +16,12 @@ from tests.robust.texts import RECIPES, SETTINGS
 
 
 def entries(settings: Any, prefix: str = "") -> list[tuple[str, Any, dict[str, Any]]]:
-    found = []
+    listed = []
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         more = entries(value, f"{prefix}{entry.name}.") if is_dataclass(value) else []
-        found += more or [(prefix + entry.name, value, dict(entry.metadata))]
-    return found
+        listed += more or [(prefix + entry.name, value, dict(entry.metadata))]
+    return listed
 
 
 NUMBERS = [(key, value, about) for key, value, about in entries(Recipe()) if not isinstance(value, str | bool)]

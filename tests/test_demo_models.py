@@ -149,31 +149,31 @@ def cosines() -> dict[str, Tensor]:
     inside = torch.from_numpy(np.stack([scene.object_mask > 0 for scene in scenes]))[:, None]
     words = text(CLASSES)
     views = {"only": photos * inside, "whole": photos, "removed": photos * ~inside}
-    found = {name: image(view) @ words.T for name, view in views.items()}
-    found["truth"] = torch.tensor([scene.tags[0] for scene in scenes])
-    return found
+    by_view = {name: image(view) @ words.T for name, view in views.items()}
+    by_view["truth"] = torch.tensor([scene.tags[0] for scene in scenes])
+    return by_view
 
 
 def test_unseen_things_are_told_apart() -> None:
-    found = cosines()
-    assert (found["whole"].argmax(dim=1) == found["truth"]).float().mean() >= 0.9
-    assert (found["only"].argmax(dim=1) == found["truth"]).float().mean() >= 0.9
+    by_view = cosines()
+    assert (by_view["whole"].argmax(dim=1) == by_view["truth"]).float().mean() >= 0.9
+    assert (by_view["only"].argmax(dim=1) == by_view["truth"]).float().mean() >= 0.9
 
 
 def test_thing_alone_beats_photo_beats_photo_without_for_every_class() -> None:
-    found = cosines()
+    by_view = cosines()
     for k, name in enumerate(CLASSES):
-        rows = found["truth"] == k
-        only, whole, removed = (float(found[view][rows, k].mean()) for view in ("only", "whole", "removed"))
+        rows = by_view["truth"] == k
+        only, whole, removed = (float(by_view[view][rows, k].mean()) for view in ("only", "whole", "removed"))
         assert only > whole > removed + 0.05, name
 
 
 def test_backgrounds_and_sums() -> None:
     world = DemoWorld(seed=12, family="test", distribution="wide", variants=3)
     scenes = [scene for scene in map(world.draw, range(120)) if len(scene.grounds) == 1]
-    found = image(normalised([scene.photo for scene in scenes])) @ text(GROUND_KINDS).T
+    likeness = image(normalised([scene.photo for scene in scenes])) @ text(GROUND_KINDS).T
     truth = torch.tensor([GROUND_KINDS.index(scene.grounds[0]) for scene in scenes])
-    assert (found.argmax(dim=1) == truth).float().mean() >= 0.9
+    assert (likeness.argmax(dim=1) == truth).float().mean() >= 0.9
     for name in CLASSES:
         single = text((name, OWN_GROUND[name]))
         both = text((f"{name} on {OWN_GROUND[name]}",))[0]

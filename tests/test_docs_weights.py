@@ -22,7 +22,7 @@ def test_commands(line: str) -> None:
 
 
 def test_settings() -> None:
-    found = re.findall(r"--set ([a-z_.]+=[^`\s]+)", TEXT)
-    assert len(found) >= 10
-    for override in found:
+    overrides = re.findall(r"--set ([a-z_.]+=[^`\s]+)", TEXT)
+    assert len(overrides) >= 10
+    for override in overrides:
         load_recipe("voc", [override])

@@ -20,8 +20,8 @@ def commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     inline = re.findall(r"`(semples [^`]+)`", README)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    found = [*lines, *(line for line in inline if len(line.split()) > 2)]
-    return [line for line in found if "semples " in line and not line.startswith("pip")]
+    lines_told = [*lines, *(line for line in inline if len(line.split()) > 2)]
+    return [line for line in lines_told if "semples " in line and not line.startswith("pip")]
 
 
 @pytest.mark.parametrize("line", commands())
@@ -38,7 +38,7 @@ def test_command(line: str) -> None:
 
 
 def test_commands_are_found() -> None:
-    assert len(commands()) >= 10
+    assert len(commands()) >= 8
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -185,9 +185,9 @@ def test_overrides_reach_every_setting() -> None:
 def test_values_as_people_write_them(override: str, value: object) -> None:
     recipe = load_recipe("voc", [override])
     group, key = override.partition("=")[0].split(".")
-    found = getattr(getattr(recipe, group), key)
-    assert found == value
-    assert type(found) is type(value)
+    value_set = getattr(getattr(recipe, group), key)
+    assert value_set == value
+    assert type(value_set) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,6 @@ def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None
         assert "\n" not in refusal
         return
     recipe = merge(Recipe(), tree, where="here")
-    found = {row[0]: row[1] for row in describe(recipe)}[key]
-    assert all(math.isfinite(x) for x in (found if isinstance(found, list) else [found]) if isinstance(x, float))
+    taken = {row[0]: row[1] for row in describe(recipe)}[key]
+    assert all(math.isfinite(x) for x in (taken if isinstance(taken, list) else [taken]) if isinstance(x, float))
     assert recipe_from_dict(yaml.safe_load(to_yaml(recipe)), where="again") == recipe

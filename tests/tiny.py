@@ -174,19 +174,19 @@ UNSTABLE = ("seconds", "finished", "processes", "check")
 
 def results_of(run: Path) -> dict[str, object]:
     """Everything a run leaves that must be equal bit by bit: tensors, events, CAMs, labels, scores, manifests."""
-    found: dict[str, object] = {}
+    by_name: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         if not path.is_file() or "tensorboard" in path.parts or name in ("seen.json", ".lock"):
             continue
         if path.name == "started.json":  # in the end a copy of the manifest
-            found[name] = json.loads(path.read_text(encoding="utf-8"))["reads"]
+            by_name[name] = json.loads(path.read_text(encoding="utf-8"))["reads"]
         elif path.name == "manifest.json":
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            found[name] = {key: value for key, value in manifest.items() if key not in UNSTABLE}
+            by_name[name] = {key: value for key, value in manifest.items() if key not in UNSTABLE}
         else:
-            found[name] = path.read_bytes()
-    return found
+            by_name[name] = path.read_bytes()
+    return by_name
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from semples.core.errors import UserError
 from semples.core.files import read_file
+from semples.core.idle import keys_of, refuse_idle
 from semples.core.plain import short
 from semples.core.safeyaml import load_yaml
-from semples.core.schema import kinded, merge, parse_override, setting
+from semples.core.schema import kinded, leaves, merge, parse_override, setting
 from semples.settings.cams import AffinitySettings, CamSettings
 from semples.settings.data import DataSettings
 from semples.settings.features import FeatureSettings, VisionFeatureSettings
@@ -125,13 +126,23 @@ def recipe_names() -> list[str]:
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by shipped name or YAML file and apply `key=value` overrides (`matching.lambda_background=1`).
 
-    Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range.
+    Raises UserError for an unknown recipe, an unknown key, a value of the wrong type or out of range, or a value that
+    counts for nothing beside the others.
     """
     text, where = _recipe_text(str(source))
     tree = load_yaml(text, where=where) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{where}: a recipe is a list of `key: value` lines")
-    return override(merge(_base(tree.get("base", ""), where=where), tree, where=where, stored=True), overrides)
+    recipe = merge(_base(tree.get("base", ""), where=where), tree, where=where, stored=True)
+    if source not in recipe_names():  # shipped ones say some values for those who change the others
+        refuse_idle(recipe, set(keys_of(tree)), where=where, passes=_shipped)
+    return override(recipe, overrides)
+
+
+def _shipped(key: str, value: Any) -> bool:
+    """Whether a shipped recipe says this; so does, then, a file with all settings of a run."""
+    said = list(value) if isinstance(value, tuple) else value
+    return any((key, said) in leaves(load_recipe(name)) for name in recipe_names())
 
 
 def _base(name: Any, *, where: str) -> Recipe:
@@ -147,11 +158,15 @@ def _base(name: Any, *, where: str) -> Recipe:
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key=value` changes. Raises UserError as `load_recipe`."""
+    said = set[str]()
     for text in overrides:
-        changed = merge(recipe, parse_override(text), where=f"--set {text[:80]}")
+        tree = parse_override(text)
+        changed = merge(recipe, tree, where=f"--set {text[:80]}")
+        said |= set(keys_of(tree))
         if changed.base != recipe.base:
             raise UserError(f"--set {text[:80]}: a base stands in a recipe file; choose a recipe with --recipe")
         recipe = changed
+    refuse_idle(recipe, said, where="--set")
     return recipe
 
 

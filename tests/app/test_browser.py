@@ -61,7 +61,7 @@ def page(browser: Any, served: Served, request: pytest.FixtureRequest) -> Iterat
     address = getattr(served, getattr(request, "param", "segmenter"))
     context = browser.new_context(viewport={"width": 1100, "height": 800}, accept_downloads=True)
     page, troubles = context.new_page(), []
-    page.on("console", lambda found: found.text in HARMLESS or troubles.append(found.text))
+    page.on("console", lambda message: message.text in HARMLESS or troubles.append(message.text))
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", lambda sent: sent.url.startswith((f"{address}/", "data:", "blob:")) or troubles.append(sent.url))
     page.goto(address)
@@ -94,7 +94,7 @@ def refusal(page: Any, file: Path | dict[str, Any]) -> str:
     return str(page.text_content(FAILED))
 
 
-def found(page: Any) -> np.ndarray:
+def shown_labels(page: Any) -> np.ndarray:
     """The label map that the page shows: the classes' pictures, read back."""
     names = page.locator("#result .legend button").all_text_contents()
     width, height, _ = page.evaluate(READ, RESULT)
@@ -114,7 +114,7 @@ def test_a_photo_and_its_downloads(page: Any, served: Served, photo: Path, tmp_p
     answer(page, photo)
     expected = semples.load(served.models["segmenter"]).predict(photo)
     assert len(np.unique(expected)) > 1
-    np.testing.assert_array_equal(found(page), expected)
+    np.testing.assert_array_equal(shown_labels(page), expected)
     got = {}
     for kind in ("labels", "overlay", "areas"):
         with page.expect_download() as waiting:
@@ -144,7 +144,7 @@ def test_only_chosen_classes_are_looked_for(page: Any, photo: Path) -> None:
     assert "disc" in page.inner_text("#areas")
     page.click("#tags label:has-text('square')")
     until(page, "!document.querySelector('#areas').innerText.includes('disc')")
-    assert set(np.unique(found(page)).tolist()) <= {0, 2}
+    assert set(np.unique(shown_labels(page)).tolist()) <= {0, 2}
 
 
 @pytest.mark.parametrize("page", ["run"], indirect=True)
@@ -206,10 +206,10 @@ def test_one_user_after_another(browser: Any, page: Any, served: Served, photo: 
     assert not second.is_visible("#result")  # nothing of the first
     answer(second, other)
     model = semples.load(served.models["segmenter"])
-    np.testing.assert_array_equal(found(second), model.predict(other))
+    np.testing.assert_array_equal(shown_labels(second), model.predict(other))
     page.click("#tags label:has-text('disc')")
     until(page, "!document.querySelector('#areas').innerText.includes('square')")
-    np.testing.assert_array_equal(found(page), model.predict(photo, tags=["disc"]))
+    np.testing.assert_array_equal(shown_labels(page), model.predict(photo, tags=["disc"]))
     context.close()
 
 

@@ -51,7 +51,9 @@ def page(browser: Any, run: Path, tmp_path: Path) -> Iterator[Any]:
     with private_folder() as folder:
         with served_page(Made(lambda _: build_review(desk, name="tiny <b>run</b>"), css=CSS, head=KEYS), folder) as at:
             page = browser.new_page(viewport={"width": 1200, "height": 850})
-            page.on("console", lambda found: "Method not implemented" in found.text or troubles.append(found.text))
+            page.on(
+                "console", lambda message: "Method not implemented" in message.text or troubles.append(message.text)
+            )
             page.on("pageerror", lambda error: troubles.append(str(error)))
             page.on(
                 "request", lambda sent: sent.url.startswith((f"{at}/", "data:", "blob:")) or troubles.append(sent.url)

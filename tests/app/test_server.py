@@ -87,12 +87,12 @@ def test_users_do_not_disturb_each_other(served: Served, tmp_path: Path) -> None
     model = semples.load(served.models["segmenter"])
     with ThreadPoolExecutor(3) as pool:
         pages = list(pool.map(lambda path: Client(served.segmenter), photos))
-        found = list(pool.map(lambda page, path: page.send(path.read_bytes()), pages, photos))
-    for page, said, path in zip(pages, found, photos, strict=True):
+        replies = list(pool.map(lambda page, path: page.send(path.read_bytes()), pages, photos))
+    for page, said, path in zip(pages, replies, photos, strict=True):
         np.testing.assert_array_equal(labels_of(page, said), model.predict(path))
         assert page.choose("disc").areas[0][0] == "background"  # each page remembers its own photo
     again = [Client(served.segmenter).send(photos[0].read_bytes()) for _ in range(2)]  # the same photo twice
-    assert again[0].areas == again[1].areas == found[0].areas
+    assert again[0].areas == again[1].areas == replies[0].areas
 
 
 def png(width: int, height: int) -> bytes:

@@ -25,15 +25,15 @@ def test_sinkhorn_by_hand() -> None:
 @given(st.integers(1, 8), st.integers(0, 1000))
 def test_many_rounds_are_doubly_stochastic_and_symmetric(size: int, seed: int) -> None:
     attention = torch.rand(size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.05
-    found = sinkhorn(attention, rounds=200)
-    torch.testing.assert_close(found, found.t())
-    torch.testing.assert_close(found.sum(0), torch.ones(size, dtype=torch.float64))
+    balanced = sinkhorn(attention, rounds=200)
+    torch.testing.assert_close(balanced, balanced.t())
+    torch.testing.assert_close(balanced.sum(0), torch.ones(size, dtype=torch.float64))
 
 
 def parts(above: np.ndarray) -> list[set[tuple[int, int]]]:
     """Connected parts, corners included, by breadth-first search."""
     rest = {tuple(place) for place in np.argwhere(above).tolist()}
-    found = []
+    connected = []
     while rest:
         part, queue = set(), deque([rest.pop()])
         while queue:
@@ -42,8 +42,8 @@ def parts(above: np.ndarray) -> list[set[tuple[int, int]]]:
             near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & rest
             rest -= near
             queue.extend(near)
-        found.append(part)
-    return found
+        connected.append(part)
+    return connected
 
 
 @settings(max_examples=40, deadline=None)
@@ -65,12 +65,12 @@ def test_spread_is_the_power_of_the_affinity_inside_the_boxes() -> None:
     cams[0, 0, 1:3] = 1
     cams[1, 2, 3] = 2
     cams[1, 0, 0] = 0.5  # not above 0.4 of the range
-    found = spread(cams, affinity, AffinitySettings(power=2))
+    spread_out = spread(cams, affinity, AffinitySettings(power=2))
     for index, box in ((0, (slice(0, 1), slice(1, 3))), (1, (slice(2, 3), slice(3, 4)))):
         whole = (affinity @ affinity @ cams[index].flatten()).view(3, 4)
         expected = torch.zeros(3, 4, dtype=torch.float64)
         expected[box] = whole[box]
-        torch.testing.assert_close(found[index], expected)
+        torch.testing.assert_close(spread_out[index], expected)
 
 
 def test_cams_with_affinity() -> None:

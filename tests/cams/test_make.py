@@ -34,9 +34,9 @@ class Colour:
     def cams(self, image_B3HW: torch.Tensor, pairs: Pairs, *, noise_BZ: Any = None) -> torch.Tensor:
         assert not torch.is_grad_enabled()
         assert not image_B3HW.requires_grad
-        found = F.avg_pool2d(image_B3HW, self.patch_size)
-        found = found + torch.linspace(0, 0.2, found.shape[-1])
-        return found[pairs.photo, pairs.label]
+        mean = F.avg_pool2d(image_B3HW, self.patch_size)
+        mean = mean + torch.linspace(0, 0.2, mean.shape[-1])
+        return mean[pairs.photo, pairs.label]
 
     def warmup_parameters(self) -> Iterable[torch.nn.Parameter]:
         return ()
@@ -73,9 +73,9 @@ def expected(picture: np.ndarray, label: int, scales: tuple[float, ...], mirror:
 )  # fmt: skip
 def test_any_photo(height: int, width: int, mirror: bool, scales: tuple[float, ...], tags: set[int]) -> None:
     picture, chosen = photo(height, width), CamSettings(scales=scales, mirror=mirror)
-    (found,) = photo_cams(Colour(), [picture], [tuple(sorted(tags))], settings=chosen)  # type: ignore[arg-type]
-    assert list(found) == sorted(tags)
-    for label, cam in found.items():
+    (made,) = photo_cams(Colour(), [picture], [tuple(sorted(tags))], settings=chosen)  # type: ignore[arg-type]
+    assert list(made) == sorted(tags)
+    for label, cam in made.items():
         assert cam.dtype == np.float32
         assert cam.shape == (height, width)
         assert 0 <= cam.min() <= cam.max() <= 1
@@ -113,5 +113,5 @@ def test_views_are_resized_on_whole_numbers() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (7, 5)])
 def test_the_real_generator_takes_any_photo(size: tuple[int, int]) -> None:
-    (found,) = photo_cams(toy.generator().eval(), [photo(*size)], [(0, 1, 2)], settings=CamSettings())
-    assert all(cam.shape == size and np.isfinite(cam).all() for cam in found.values())
+    (made,) = photo_cams(toy.generator().eval(), [photo(*size)], [(0, 1, 2)], settings=CamSettings())
+    assert all(cam.shape == size and np.isfinite(cam).all() for cam in made.values())

@@ -277,10 +277,10 @@ def test_irns_dictionaries(tmp_path: Path, tensors: bool) -> None:
     keys, small = np.array([3, 14]), rng.random((2, 5, 8), np.float32)
     wrap = torch.from_numpy if tensors else np.asarray
     write_irn(tmp_path / "2007_000032.npy", {"keys": wrap(keys), "cam": wrap(small), "high_res": maps})
-    found, shape = CamStore(tmp_path).read_with_shape("2007_000032")
+    cams, shape = CamStore(tmp_path).read_with_shape("2007_000032")
     assert shape == (20, 31)
-    assert list(found) == [3, 14]
-    np.testing.assert_array_equal(found[14], maps[1])
+    assert list(cams) == [3, 14]
+    np.testing.assert_array_equal(cams[14], maps[1])
     write_irn(tmp_path / "none.npy", {"keys": wrap(keys[:0]), "cam": wrap(small[:0]), "high_res": maps[:0]})
     assert CamStore(tmp_path).read("none") == {}
 

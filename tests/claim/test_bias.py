@@ -93,10 +93,10 @@ def test_figures_tell_a_clip_that_sees_backgrounds_from_one_that_sees_things(
     tokenizer: CLIPTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = CLIPModel.from_pretrained(program.SHIPPED, local_files_only=True).float().eval()
-    found = bias.bias_figures(model, tokenizer, count=16)
-    assert found["removed_to_alone"] < 0.6
-    assert found["known"]["strange"] > 0.9
-    assert found["fooled"] == 0
+    figures = bias.bias_figures(model, tokenizer, count=16)
+    assert figures["removed_to_alone"] < 0.6
+    assert figures["known"]["strange"] > 0.9
+    assert figures["fooled"] == 0
     views = bias.trial_views
 
     def ground_only(numbers, *, seed):

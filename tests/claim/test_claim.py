@@ -138,10 +138,10 @@ def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
 def test_every_arm_runs_on_a_small_world(tmp_path: Path) -> None:
     bench = Bench(Clip("shipped", None), 3, 0.9, 1.0, 1, tmp_path, photos=20)
     cells = {arm: bench.cell(arm, 1.0) for arm in ("prompts", "matching", "warmup", "random-0", "texts", "shrink")}
-    for found in cells.values():
-        assert 0 < found["miou"] < 1
-        assert found["full"]["miou"] <= found["miou"] + 0.02
-    assert len({found["auc"] for found in cells.values()}) == len(cells), "two arms trained the same"
+    for cell in cells.values():
+        assert 0 < cell["miou"] < 1
+        assert cell["full"]["miou"] <= cell["miou"] + 0.02
+    assert len({cell["auc"] for cell in cells.values()}) == len(cells), "two arms trained the same"
     assert set(cells["prompts"]["prompts"]["ranks"]) == set(CLASSES)
     assert bench.cell("shrink", 0.0)["auc"] == cells["matching"]["auc"], "an arm of no weight is (a)"
     texts = bench.pushed("truth")

@@ -19,7 +19,9 @@ from semples.recipe import load_recipe
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(all(found.name != PACKAGE for found in distributions()), reason="the weights are not installed"),
+    pytest.mark.skipif(
+        all(package.name != PACKAGE for package in distributions()), reason="the weights are not installed"
+    ),
 ]
 SMALL = (
     "warmup.epochs=1", "warmup.batch=4", "generator.image_size=64", "features.side=80", "segmenter.iterations=2",
@@ -85,8 +87,8 @@ def test_the_question_of_the_stages(photos: Path, tmp_path: Path, monkeypatch: p
     for name in ("MATCHING", "PROMPTING", "REFINEMENT"):
         monkeypatch.setattr(real_tags, name, replace(getattr(real_tags, name), **small))
     run(real_tags.main, monkeypatch, "--data", photos, "--json", tmp_path / "t.json", "--photos", 8)
-    (found,) = read_json(tmp_path / "t.json")["splits"]
+    (split,) = read_json(tmp_path / "t.json")["splits"]
     for arm in ("warmup", "matching", *real_tags.ARMS):
-        assert 0 <= found[arm]["full"] <= found[arm]["miou"] + 1e-3
-        assert found[arm]["kept"] is None
-    assert -1 <= found["prompting"]["cosine_class"] <= 1
+        assert 0 <= split[arm]["full"] <= split[arm]["miou"] + 1e-3
+        assert split[arm]["kept"] is None
+    assert -1 <= split["prompting"]["cosine_class"] <= 1

@@ -111,8 +111,8 @@ def test_any_tags(model: Any, learning: bool) -> None:
             [[1, 0, 1, 1], [0] * 4, [0, 1, 0, 0]],
         ):
             pairs = Pairs.of(torch.tensor(rows) > 0)
-            found = model.cams(photos, pairs)
-            torch.testing.assert_close(found, whole[pairs.photo, pairs.label], atol=1e-6, rtol=1e-5)
+            cams = model.cams(photos, pairs)
+            torch.testing.assert_close(cams, whole[pairs.photo, pairs.label], atol=1e-6, rtol=1e-5)
 
 
 def test_photos_do_not_influence_each_other(model: Any) -> None:

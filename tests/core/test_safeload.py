@@ -32,14 +32,14 @@ def npy_with(path: Path, content: bytes, shape: tuple[int, ...] = ()) -> None:
         file.write(content)
 
 
-def same(found: Any, expected: Any) -> bool:
+def same(loaded: Any, expected: Any) -> bool:
     if isinstance(expected, np.ndarray | np.generic):
-        return type(found) is type(expected) and found.dtype == expected.dtype and np.array_equal(found, expected)
+        return type(loaded) is type(expected) and loaded.dtype == expected.dtype and np.array_equal(loaded, expected)
     if isinstance(expected, dict):
-        return list(found) == list(expected) and all(same(found[key], expected[key]) for key in expected)
+        return list(loaded) == list(expected) and all(same(loaded[key], expected[key]) for key in expected)
     if isinstance(expected, list | tuple):
-        return type(found) is type(expected) and len(found) == len(expected) and all(map(same, found, expected))
-    return type(found) is type(expected) and found == expected
+        return type(loaded) is type(expected) and len(loaded) == len(expected) and all(map(same, loaded, expected))
+    return type(loaded) is type(expected) and loaded == expected
 
 
 PUBLISHED = [
@@ -59,12 +59,12 @@ def test_every_pickle_protocol_is_read(tmp_path: Path, protocol: int, index: int
     array = np.empty((), object)
     array[()] = PUBLISHED[index]
     npy_with(tmp_path / "a.npy", pickle.dumps(array, protocol))
-    found, expected = load_npy(tmp_path / "a.npy"), PUBLISHED[index]
+    loaded, expected = load_npy(tmp_path / "a.npy"), PUBLISHED[index]
     if index == 3:  # a view in big-endian order comes back in this machine's
         expected = {**expected, "y": np.array(expected["y"], dtype="i4")}
     if index == 4:
         expected = {**expected, "nested": [{"k": np.arange(3)}, None]}
-    assert same(found, expected)
+    assert same(loaded, expected)
 
 
 def test_names_of_older_numpy(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_plain_arrays(tmp_path: Path) -> None:
         np.arange(6.0).reshape(3, 2).T,
     ):
         np.save(tmp_path / "a.npy", array)
-        found = load_npy(tmp_path / "a.npy")
-        assert same(found, array)
+        loaded = load_npy(tmp_path / "a.npy")
+        assert same(loaded, array)
     np.save(tmp_path / "o.npy", np.array([[1, "a"], [None, 2.5]], dtype=object), allow_pickle=True)
     assert load_npy(tmp_path / "o.npy") == [[1, "a"], [None, 2.5]]
 
@@ -257,9 +257,9 @@ def test_damage_gives_an_answer_or_one_line(tmp_path_factory: pytest.TempPathFac
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(2, dtype=torch.float16)}
 
 
-def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor] = WEIGHTS) -> bool:
-    return list(found) == list(expected) and all(
-        found[name].dtype == expected[name].dtype and torch.equal(found[name], expected[name]) for name in expected
+def equal(loaded: dict[str, torch.Tensor], expected: dict[str, torch.Tensor] = WEIGHTS) -> bool:
+    return list(loaded) == list(expected) and all(
+        loaded[name].dtype == expected[name].dtype and torch.equal(loaded[name], expected[name]) for name in expected
     )
 
 
@@ -270,9 +270,9 @@ def test_pth(tmp_path: Path, zipped: bool, key: str | None, prefix: str) -> None
     weights = OrderedDict((prefix + name, torch.nn.Parameter(tensor)) for name, tensor in WEIGHTS.items())
     path = tmp_path / "a.pth"
     torch.save({key: weights, "epoch": 3} if key else weights, path, _use_new_zipfile_serialization=zipped)
-    found = load_state_dict(path)
-    assert equal(found)
-    assert not any(tensor.requires_grad for tensor in found.values())
+    loaded = load_state_dict(path)
+    assert equal(loaded)
+    assert not any(tensor.requires_grad for tensor in loaded.values())
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -396,8 +396,8 @@ def test_torchscript_advice_works_without_a_gpu(tmp_path: Path) -> None:
 
 def test_npz_of_weights(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **{"embedding/kernel": np.ones((2, 3), np.float32), "cls": np.zeros(2)})
-    found = load_state_dict(tmp_path / "a.npz")
-    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {"embedding/kernel": (2, 3), "cls": (2,)}
+    loaded = load_state_dict(tmp_path / "a.npz")
+    assert {name: tuple(tensor.shape) for name, tensor in loaded.items()} == {"embedding/kernel": (2, 3), "cls": (2,)}
     np.savez(tmp_path / "b.npz", a=np.array([{}], dtype=object))
     (tmp_path / "c.npz").write_bytes(b"PK\3\4 broken")
     for name in ("b.npz", "c.npz"):
@@ -417,10 +417,10 @@ def test_torch_tensors_in_a_dictionary(tmp_path: Path) -> None:
         "flag": torch.tensor(True),
     }
     np.save(tmp_path / "a.npy", np.array(content, dtype=object), allow_pickle=True)
-    found = load_npy(tmp_path / "a.npy")
-    assert set(found) == set(content)
+    loaded = load_npy(tmp_path / "a.npy")
+    assert set(loaded) == set(content)
     for name, tensor in content.items():
-        np.testing.assert_array_equal(found[name], tensor.float().numpy() if name == "half" else tensor.numpy())
+        np.testing.assert_array_equal(loaded[name], tensor.float().numpy() if name == "half" else tensor.numpy())
 
 
 def test_tensors_that_reach_beyond_their_numbers(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def test_what_killed_programs_left_goes_and_all_else_stays(tmp_path: Path) -> No
     folder.unlink()
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "file").touch()
-    own = temporary_beside(tmp_path / "b.json")
-    own.touch()
+    in_use = temporary_beside(tmp_path / "b.json")
+    in_use.touch()
     foreign = tmp_path / ".c.0badcafe-1-1.00000000.tmp.json"
     foreign.touch()
     others = [tmp_path / name for name in (".hidden", ".x.tmp", "a.tmp", ".a.1-2-3.4.tmp.json", "a.json")]
@@ -47,7 +47,7 @@ def test_what_killed_programs_left_goes_and_all_else_stays(tmp_path: Path) -> No
     write_text(tmp_path / "a.json", "x")
     assert not dead.exists()
     assert not folder.exists()
-    assert own.exists()
+    assert in_use.exists()
     assert foreign.exists()  # of another machine: it may still be writing
     assert all(path.exists() for path in others)
     os.utime(foreign, (0, 0))

@@ -16,13 +16,13 @@ tifffile = pytest.importorskip("tifffile")
 
 def values(shape: tuple[int, ...], greatest: int, *, seed: int = 0) -> np.ndarray:
     """Random uint16 values with 0 and the greatest among them."""
-    found = np.random.default_rng(seed).integers(0, greatest + 1, shape).astype(np.uint16)
-    found.flat[0], found.flat[1] = 0, greatest
-    return found
+    drawn = np.random.default_rng(seed).integers(0, greatest + 1, shape).astype(np.uint16)
+    drawn.flat[0], drawn.flat[1] = 0, greatest
+    return drawn
 
 
-def scaled(found: np.ndarray, bits: int) -> np.ndarray:
-    return np.rint(found / (2**bits - 1) * 255).clip(0, 255)
+def scaled(deep: np.ndarray, bits: int) -> np.ndarray:
+    return np.rint(deep / (2**bits - 1) * 255).clip(0, 255)
 
 
 def colours(read: np.ndarray, expected: np.ndarray) -> None:

@@ -26,15 +26,15 @@ class Example:
 
 def examples() -> list[Example]:
     """Each table of the page with the files before it."""
-    found, start = [], 0
+    listed, start = [], 0
     for table in TABLE.finditer(PAGE):
         heading = re.findall(r"^#+ (.*)$", PAGE[: table.start()], re.MULTILINE)[-1]
         files = dict(FILE.findall(PAGE[start : table.start()]))
         rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in table[1].splitlines()]
         tags = {row[0]: {tag.strip() for tag in row[1].split(";") if tag.strip()} for row in rows}
-        found.append(Example(heading, files, tags))
+        listed.append(Example(heading, files, tags))
         start = table.end()
-    return found
+    return listed
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: f"{example.heading}-{next(iter(example.tags))}")
@@ -53,9 +53,9 @@ def test_an_example_gives_the_tags_of_its_table(tmp_path: Path, example: Example
         folders.append(root)  # read by `semples data check` as it is
     for folder in folders:
         dataset = open_dataset(folder)
-        found = {item.photo.relative_to(folder).as_posix().removeprefix("images/"): item for item in dataset.items}
+        by_path = {item.photo.relative_to(folder).as_posix().removeprefix("images/"): item for item in dataset.items}
         names = dataset.classes.names
-        shown = {name: {names[tag] for tag in item.tags} for name, item in found.items()}
+        shown = {name: {names[tag] for tag in item.tags} for name, item in by_path.items()}
         assert shown == {name.removeprefix("images/"): tags for name, tags in example.tags.items()}
         assert dataset.problems == ()
         assert check(dataset).unreadable == ()

@@ -14,7 +14,7 @@ NAMES = ("a", "b", "c")
 
 
 def photos(tags: dict[str, tuple[int, ...]]) -> FileDataset:
-    items = tuple(Item(id=name, photo=Path(name), tags=own) for name, own in tags.items())
+    items = tuple(Item(id=name, photo=Path(name), tags=numbers) for name, numbers in tags.items())
     return FileDataset(name="x", root=Path(), classes=ClassList(NAMES, NAMES), items=items, problems=())
 
 

@@ -49,8 +49,8 @@ def test_leaks_by_content_and_by_name(tmp_path: Path) -> None:
     )
     lists = open_lists(open_dataset(tmp_path))
     assert list(lists) == ["test", "train", "train_all", "val"]
-    found = {(problem.where, problem.what.partition(":")[0]) for problem in leaks(lists)}
-    assert found == {
+    said = {(problem.where, problem.what.partition(":")[0]) for problem in leaks(lists)}
+    assert said == {
         ("images/c", "is in train and, as images/c, in val"),
         ("images/b", "is in train and, as images/copy, in val"),
     }
@@ -119,17 +119,17 @@ def test_one_letter_apart_against_brute_force(first: str, second: str) -> None:
 
 
 def test_small_photos() -> None:
-    found = small_photos({"a": (64, 64), "b": (63, 500), "c": (500, 10)})
-    assert [(hint.where, hint.what.partition(" ")[0]) for hint in found] == [("b", "63x500"), ("c", "500x10")]
+    hints = small_photos({"a": (64, 64), "b": (63, 500), "c": (500, 10)})
+    assert [(hint.where, hint.what.partition(" ")[0]) for hint in hints] == [("b", "63x500"), ("c", "500x10")]
     assert small_photos({"a": (20, 20)}, min_side=20) == ()
 
 
 def test_hard_classes() -> None:
     names = ("none", "few", "enough", "all")
-    found = hard_classes(names, (0, 19, 20, 95), 100)
-    assert [hint.where for hint in found] == ["few", "all"]
-    assert found[0].what.startswith("19 photos; fewer than 20")
-    assert "95 of 100" in found[1].what
+    hints = hard_classes(names, (0, 19, 20, 95), 100)
+    assert [hint.where for hint in hints] == ["few", "all"]
+    assert hints[0].what.startswith("19 photos; fewer than 20")
+    assert "95 of 100" in hints[1].what
     assert hard_classes(names, (0, 3, 3, 3), 3, min_photos=3) != ()
 
 
@@ -144,8 +144,8 @@ def test_confusions() -> None:
 
 def test_strongest_first_and_rarer_class_named() -> None:
     together = [[10, 10, 6], [10, 12, 0], [6, 0, 9]]
-    found = confusions(("a", "b", "c"), together, 100)
-    assert [hint.what.partition(" of")[0] for hint in found] == ["a and b in 100 %", "c and a in 67 %"]
+    hints = confusions(("a", "b", "c"), together, 100)
+    assert [hint.what.partition(" of")[0] for hint in hints] == ["a and b in 100 %", "c and a in 67 %"]
     assert confusions((), (), 0) == ()
 
 

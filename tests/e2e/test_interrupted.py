@@ -32,13 +32,13 @@ def moments(out: Path) -> list[tuple[str, Callable[[], bool], float]]:
     """Five moments spread over a run: once in every stage and once among the CAMs, each at a random step and after a
     random part of the next one (so also while a checkpoint is being written)."""
     draw = random.Random(SEED)
-    found: list[tuple[str, Callable[[], bool], float]] = []
+    planned: list[tuple[str, Callable[[], bool], float]] = []
     for stage in STAGES:
         events, step = out / stage / "events.jsonl", draw.randrange(1, STEPS - 3)
-        found.append((stage, lambda events=events, step=step: lines_in(events) >= step, draw.uniform(0, 0.03)))
+        planned.append((stage, lambda events=events, step=step: lines_in(events) >= step, draw.uniform(0, 0.03)))
     count = draw.randrange(1, 5)
-    found.append(("cams", lambda: len(list((out / "cams").glob("*.npz"))) >= count, draw.uniform(0, 0.005)))
-    return found
+    planned.append(("cams", lambda: len(list((out / "cams").glob("*.npz"))) >= count, draw.uniform(0, 0.005)))
+    return planned
 
 
 def start(arguments: list[str | Path]) -> subprocess.Popen[str]:

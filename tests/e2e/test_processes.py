@@ -36,9 +36,9 @@ def largest_difference(left: Path, right: Path) -> float:
 
 
 def weights_of(run: Path) -> dict[str, Path]:
-    found = {path.parent.name: path for path in run.glob("*/*.safetensors")}
-    assert set(found) == set(STAGES)
-    return found
+    by_stage = {path.parent.name: path for path in run.glob("*/*.safetensors")}
+    assert set(by_stage) == set(STAGES)
+    return by_stage
 
 
 @pytest.fixture(scope="module")

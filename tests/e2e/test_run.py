@@ -25,12 +25,12 @@ AFTER = ALL[ALL.index("cams") :]
 
 def states(err: str) -> dict[str, str]:
     """What standard error says became of every step: `done` or `up to date`."""
-    found = {}
+    by_step = {}
     for line in err.splitlines():
         name, _, rest = line.partition(": ")
         if name in (*ALL, "regions") and (rest == "up to date" or rest.startswith("done")):
-            found[name] = "up to date" if rest == "up to date" else "done"
-    return found
+            by_step[name] = "up to date" if rest == "up to date" else "done"
+    return by_step
 
 
 def redone(err: str) -> list[str]:
@@ -58,7 +58,7 @@ def photo_shapes(material: Material) -> dict[str, tuple[int, int]]:
 def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material) -> None:
     store = CamStore(finished / "cams")
     tags = {row["id"]: row["tags"] for row in json.loads((finished / "data/dataset.json").read_text())["items"]}
-    own = list(json.loads((finished / "selection/selection.json").read_text())["per_class"].values())
+    thresholds = list(json.loads((finished / "selection/selection.json").read_text())["per_class"].values())
     for name, shape in photo_shapes(material).items():
         cams, stored = store.read_with_shape(name)
         assert stored == shape
@@ -70,7 +70,7 @@ def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material
         expected = np.zeros(shape, np.uint8)
         for label, cam in cams.items():
             wins = np.all([cam >= other for other in cams.values()], axis=0)
-            expected[wins & (cam > np.float32(own[label]))] = label + 1
+            expected[wins & (cam > np.float32(thresholds[label]))] = label + 1
         np.testing.assert_array_equal(labels, expected)
 
 
@@ -334,12 +334,12 @@ def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> No
     assert len(list((copy / "regions").glob("*.npz"))) == 10
     before = {path.name: path.read_bytes() for path in (copy / "labels").glob("*.png")}
     listed = tmp_path / "review.json"
-    found = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
-    assert redone(found.err) == ["labels"]
+    said = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
+    assert redone(said.err) == ["labels"]
     entries = json.loads(listed.read_text())["photos"]
     assert len(entries) == 3
-    assert "measured with the photos' masks" in found.out
-    assert all(entry["photo"] in found.out for entry in entries)
+    assert "measured with the photos' masks" in said.out
+    assert all(entry["photo"] in said.out for entry in entries)
     assert entries == sorted(entries, key=lambda entry: entry["certainty"])
     assert set(before) == {path.name for path in (copy / "labels/confidence").glob("*.png")}
     assert any((copy / "labels" / name).read_bytes() != data for name, data in before.items())
@@ -369,9 +369,9 @@ def test_prompts(finished: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("# mine\nriver\nroad\n\nriver\nsky\n", encoding="utf-8")
     tiny.invoke("prompts", finished, "--words", words, "--count", "2", "--json", tmp_path / "words.json")
-    found = json.loads((tmp_path / "words.json").read_text())
-    assert list(found) == ["disc", "square"]
-    for rows in found.values():
+    nearest = json.loads((tmp_path / "words.json").read_text())
+    assert list(nearest) == ["disc", "square"]
+    for rows in nearest.values():
         assert len(rows) == 2
         assert {row["word"] for row in rows} <= {"river", "road", "sky"}
         assert rows[0]["cosine"] >= rows[1]["cosine"]

@@ -36,13 +36,13 @@ def labels_threshold(run: Path) -> float:
 
 
 def test_label_maps_are_made_at_the_chosen_threshold(unlabelled: Path) -> None:
-    found = chosen(unlabelled)
-    assert "no pixel mask was looked at" in found["used"]
-    assert found["curves"]["threshold"][0] <= found["threshold"] <= found["curves"]["threshold"][-1]
-    assert set(found["per_class"]) == {"disc", "square"}
-    assert labels_threshold(unlabelled) == found["threshold"] != LabelSettings().threshold
-    assert 0 <= found["quality"]["miou"] <= 100
-    assert "an estimate" in found["quality"]["about"]
+    selection = chosen(unlabelled)
+    assert "no pixel mask was looked at" in selection["used"]
+    assert selection["curves"]["threshold"][0] <= selection["threshold"] <= selection["curves"]["threshold"][-1]
+    assert set(selection["per_class"]) == {"disc", "square"}
+    assert labels_threshold(unlabelled) == selection["threshold"] != LabelSettings().threshold
+    assert 0 <= selection["quality"]["miou"] <= 100
+    assert "an estimate" in selection["quality"]["about"]
     assert "estimated mIoU" in tiny.invoke("status", unlabelled).out
 
 

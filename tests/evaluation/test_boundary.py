@@ -14,16 +14,16 @@ from semples.evaluation.boundary import BoundaryAccumulator, boundary_region
 def brute_region(mask: np.ndarray, distance: int) -> np.ndarray:
     """Pixels of the mask with a pixel outside it (or outside the photo) at most `distance` steps of a king away."""
     height, width = mask.shape
-    found = np.zeros_like(mask)
+    region = np.zeros_like(mask)
     for y in range(height):
         for x in range(width):
             if mask[y, x]:
-                found[y, x] = any(
+                region[y, x] = any(
                     not (0 <= v < height and 0 <= u < width) or not mask[v, u]
                     for v in range(y - distance, y + distance + 1)
                     for u in range(x - distance, x + distance + 1)
                 )
-    return found
+    return region
 
 
 @settings(max_examples=30, deadline=None)

@@ -29,18 +29,18 @@ def test_against_scikit_learn(seed: int, size: int, photos: int) -> None:
         taken += int(((background == 1) & (labels == 1)).sum())
         shown += int((background == 1).sum())
     high, low = (np.concatenate(side) for side in values)
-    found = accumulator.result()
+    figures = accumulator.result()
     if len(high) and len(low):
         expected = roc_auc_score([1] * len(high) + [0] * len(low), np.concatenate([high, low]))
-        assert found.auc[0] == pytest.approx(expected, abs=1e-9)
-        assert found.mean_auc == found.auc[0]
-    assert np.isnan(found.auc[1])
+        assert figures.auc[0] == pytest.approx(expected, abs=1e-9)
+        assert figures.mean_auc == figures.auc[0]
+    assert np.isnan(figures.auc[1])
     if shown:
-        assert found.fp_own[0] == pytest.approx(taken / shown)
-    assert np.isnan(found.fp_own[1])
+        assert figures.fp_own[0] == pytest.approx(taken / shown)
+    assert np.isnan(figures.fp_own[1])
 
 
 def test_a_class_that_is_not_shown_has_no_figure() -> None:
-    found = CooccurrenceAccumulator([1]).result()
-    assert np.isnan(found.mean_auc)
-    assert np.isnan(found.mean_fp_own)
+    figures = CooccurrenceAccumulator([1]).result()
+    assert np.isnan(figures.mean_auc)
+    assert np.isnan(figures.mean_fp_own)

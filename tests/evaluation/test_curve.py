@@ -56,10 +56,10 @@ def test_one_pass_equals_a_label_map_per_threshold(seed: int, num_classes: int, 
             np.testing.assert_array_equal(getattr(point.scores, name), getattr(expected, name))
 
 
-def descending_curve(found: list[int]) -> CurveAccumulator:
+def descending_curve(left: list[int]) -> CurveAccumulator:
     """100 pixels, all truly class 1; at threshold number i, `found[i]` (descending) of them are labelled so."""
-    accumulator = CurveAccumulator(1, [(i + 1) / 10 for i in range(len(found))])
-    accumulator.counts[1, 1] = -np.diff([100, *found, 0])
+    accumulator = CurveAccumulator(1, [(i + 1) / 10 for i in range(len(left))])
+    accumulator.counts[1, 1] = -np.diff([100, *left, 0])
     return accumulator
 
 

@@ -24,22 +24,22 @@ def test_figures_are_those_of_a_plain_count() -> None:
         adding.add(truth, labels, confidence)
     truth, labels, confidence = (np.concatenate([photo[k].ravel() for photo in photos]) for k in range(3))
     known = truth != 255
-    found = adding.result()
-    assert [row.least for row in found] == list(LEVELS)
-    assert found[0].coverage == 1.0
-    for row in found:
+    rows = adding.result()
+    assert [row.least for row in rows] == list(LEVELS)
+    assert rows[0].coverage == 1.0
+    for row in rows:
         sure = known & (confidence >= np.float32(row.least))
         assert row.coverage == pytest.approx(sure.sum() / known.sum())
         assert row.risk == pytest.approx((labels[sure] != truth[sure]).mean())
         expected = jaccard_score(truth[sure], labels[sure], average="macro")
         assert row.miou == pytest.approx(100 * expected)
-    assert found[0].risk > found[-1].risk
+    assert rows[0].risk > rows[-1].risk
 
 
 def test_nothing_is_sure() -> None:
     adding = RiskCoverage(1)
     adding.add(np.ones((2, 2), np.uint8), np.ones((2, 2), np.uint8), np.full((2, 2), 0.25, np.float32))
-    found = adding.result()
-    assert [row.coverage for row in found[:4]] == [1.0, 1.0, 1.0, 0.0]
-    assert math.isnan(found[3].risk)
-    assert found[3].as_json() == {"min_confidence": 0.3, "coverage": 0.0, "risk": None, "miou": None}
+    rows = adding.result()
+    assert [row.coverage for row in rows[:4]] == [1.0, 1.0, 1.0, 0.0]
+    assert math.isnan(rows[3].risk)
+    assert rows[3].as_json() == {"min_confidence": 0.3, "coverage": 0.0, "risk": None, "miou": None}

@@ -47,14 +47,14 @@ def test_steadiness_of_a_thing_with_a_sharp_edge() -> None:
     value = np.full((10, 10), 0.2, np.float32)
     value[:5, :4] = 0.8
     (row,) = steadiness(maps_of(value, label=3), [2], reach=GRID.reach)
-    for place, found in zip(GRID.tried, row, strict=True):
+    for place, steady in zip(GRID.tried, row, strict=True):
         low, high = place - GRID.window, place + GRID.window
         if (low > 0.2 and high < 0.8) or high < 0.2:
-            assert found == 1
+            assert steady == 1
         elif low <= 0.2 < high < 0.8:
-            assert found == pytest.approx(20 / 100)
+            assert steady == pytest.approx(20 / 100)
         elif 0.2 < low < 0.8 <= high:
-            assert found == 0
+            assert steady == 0
 
 
 def test_steadiness_counts_a_class_only_where_it_is() -> None:
@@ -68,8 +68,8 @@ def test_steadiness_counts_a_class_only_where_it_is() -> None:
 @given(st.lists(st.integers(0, 2), min_size=30, max_size=30))
 def test_steadiness_is_an_iou(values: list[int]) -> None:
     maps = [np.array(values[start : start + 6], np.uint8).reshape(2, 3) for start in range(0, 30, 6)]
-    found = steadiness(maps, [0, 1], reach=1)
-    for row, index in zip(found, (0, 1), strict=True):
+    steady = steadiness(maps, [0, 1], reach=1)
+    for row, index in zip(steady, (0, 1), strict=True):
         for place, entry in enumerate(row):
             left, right = ({i for i, x in enumerate(maps[n].flat) if x == index + 1} for n in (place, place + 2))
             expected = len(left & right) / len(left | right) if left | right else float("nan")
@@ -153,11 +153,11 @@ def test_a_curve_between_its_points() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=20))
 def test_rank_correlation_is_spearmans(pairs: list[tuple[int, int]]) -> None:
     left, right = ([float(x) for x in row] for row in zip(*pairs, strict=True))
-    found = rank_correlation(left, right)
+    correlation = rank_correlation(left, right)
     if len(set(left)) == 1 or len(set(right)) == 1:
-        assert np.isnan(found)
+        assert np.isnan(correlation)
     else:
-        assert found == pytest.approx(stats.spearmanr(left, right).statistic, abs=1e-12)
+        assert correlation == pytest.approx(stats.spearmanr(left, right).statistic, abs=1e-12)
 
 
 def test_rank_correlation_of_short_and_uneven_rows() -> None:

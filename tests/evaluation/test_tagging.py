@@ -23,11 +23,11 @@ def world(seed: int, *, photos: int = 40, classes: int = 3, told: float = 1.0) -
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30))
 def test_average_precision_is_that_of_scikit_learn(rows: list[tuple[int, bool]]) -> None:
     scores, present = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])
-    found = tagging.average_precision(scores, present)
+    precision = tagging.average_precision(scores, present)
     if present.all() or not present.any():
-        assert np.isnan(found)
+        assert np.isnan(precision)
     else:
-        assert found == pytest.approx(average_precision_score(present, scores))
+        assert precision == pytest.approx(average_precision_score(present, scores))
 
 
 @pytest.mark.parametrize("penalty", [0.01, 1.0])

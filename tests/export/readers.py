@@ -40,13 +40,13 @@ def by_photo(source: ExportSource) -> dict[str, str]:
 
 def read_voc(folder: Path, source: ExportSource) -> Maps:
     names = (folder / "ImageSets/Segmentation/train.txt").read_text(encoding="utf-8").splitlines()
-    found = {}
+    maps = {}
     for name in names:
         with Image.open(folder / "SegmentationClass" / f"{name}.png") as image:
             assert image.mode == "P"
             assert image.getpalette()[3:6] == [128, 0, 0]
-            found[ids_by_name(folder, source)[name]] = np.array(image)
-    return found
+            maps[ids_by_name(folder, source)[name]] = np.array(image)
+    return maps
 
 
 def read_coco(folder: Path, source: ExportSource) -> Maps:
@@ -57,7 +57,7 @@ def coco_maps(path: Path, ids: Mapping[str, str], classes: tuple[str, ...]) -> M
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(path))
     assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(classes)
-    found = {}
+    maps = {}
     for image in coco.loadImgs(coco.getImgIds()):
         labels = np.zeros((image["height"], image["width"]), np.uint8)
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
@@ -69,15 +69,15 @@ def coco_maps(path: Path, ids: Mapping[str, str], classes: tuple[str, ...]) -> M
                 assert annotation["area"] == inside.sum()
                 assert annotation["bbox"] == coco_mask.toBbox(coco.annToRLE(annotation)).tolist()
             labels[inside] = annotation["category_id"]
-        found[ids[image["file_name"]]] = labels
-    return found
+        maps[ids[image["file_name"]]] = labels
+    return maps
 
 
 def read_yolo(folder: Path, source: ExportSource) -> Maps:
     described = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
     assert described["names"] == dict(enumerate(source.dataset.classes.names))
     ids = ids_by_name(folder, source)
-    found = {}
+    maps = {}
     for path in sorted((folder / described["train"]).iterdir()):
         with Image.open(path) as image:
             width, height = image.size
@@ -92,8 +92,8 @@ def read_yolo(folder: Path, source: ExportSource) -> Maps:
             assert fractions.max() <= 1
             polygon = (fractions.reshape(-1, 2) * (width, height)).ravel().tolist()
             labels[draw_polygons([polygon], (width, height))] = int(number) + 1
-        found[ids[path.stem]] = labels
-    return found
+        maps[ids[path.stem]] = labels
+    return maps
 
 
 def read_labelstudio(folder: Path, source: ExportSource) -> Maps:
@@ -102,7 +102,7 @@ def read_labelstudio(folder: Path, source: ExportSource) -> Maps:
     assert root[0].attrib["name"] == control.attrib["toName"] == "image"
     names = [label.attrib["value"] for label in control]
     assert names == list(source.dataset.classes.names)
-    found = {}
+    maps = {}
     seen: set[str] = set()
     for task in json.loads((folder / "tasks.json").read_text(encoding="utf-8")):
         id = by_photo(source)[unquote(task["data"]["image"].partition("?d=")[2])]
@@ -122,8 +122,8 @@ def read_labelstudio(folder: Path, source: ExportSource) -> Maps:
                 points = np.array(value["points"]) / 100 * (width, height)
                 inside = draw_polygons([points.ravel().tolist()], (width, height))
             labels[inside] = names.index(value[result["type"]][0]) + 1
-        found[id] = labels
-    return found
+        maps[id] = labels
+    return maps
 
 
 def read_cvat_coco(folder: Path, source: ExportSource) -> Maps:
@@ -140,7 +140,7 @@ def read_cvat_voc(folder: Path, source: ExportSource) -> Maps:
         lines = archive.read("labelmap.txt").decode().splitlines()[1:]
         colours = [tuple(map(int, line.split(":")[1].split(","))) for line in lines]
         assert [line.split(":")[0] for line in lines] == ["background", *source.dataset.classes.names]
-        found = {}
+        maps = {}
         for name in archive.read("ImageSets/Segmentation/default.txt").decode().splitlines():
             picture = _rgb(archive.read(f"SegmentationClass/{name}.png"))
             labels = np.full(picture.shape[:2], 255, np.uint8)
@@ -149,8 +149,8 @@ def read_cvat_voc(folder: Path, source: ExportSource) -> Maps:
             assert (labels < 255).all()
             objects = _rgb(archive.read(f"SegmentationObject/{name}.png"))
             np.testing.assert_array_equal(objects.any(axis=2), labels > 0)
-            found[ids[name]] = labels
-    return found
+            maps[ids[name]] = labels
+    return maps
 
 
 def _rgb(data: bytes) -> np.ndarray:
@@ -161,7 +161,7 @@ def _rgb(data: bytes) -> np.ndarray:
 
 def read_fma_wsss(folder: Path, source: ExportSource) -> Maps:
     """The seeds; what `np.load` makes of the CAMs is checked on the way."""
-    found = {}
+    maps = {}
     for name in (folder / "train.txt").read_text(encoding="utf-8").splitlines():
         id = ids_by_name(folder, source)[name]
         # As other programs read it: these files were written a moment ago.
@@ -169,14 +169,14 @@ def read_fma_wsss(folder: Path, source: ExportSource) -> Maps:
         assert isinstance(cams, dict)
         with Image.open(folder / "seeds" / f"{name}.png") as image:
             assert image.mode == "P"
-            found[id] = np.array(image)
+            maps[id] = np.array(image)
         for index, cam in cams.items():
             assert type(index) is int
             assert 0 <= index < len(source.dataset.classes)
             assert cam.dtype == np.float32
-            assert cam.shape == found[id].shape
+            assert cam.shape == maps[id].shape
             assert 0 <= cam.min() <= cam.max() <= 1
-    return found
+    return maps
 
 
 READERS: dict[str, Callable[[Path, ExportSource], Maps]] = {

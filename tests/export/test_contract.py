@@ -52,10 +52,10 @@ def test_exact_formats_come_back(name: str, world: dict[str, np.ndarray]) -> Non
         source = make_source(Path(folder), world)
         done = export_labels(name, source, Path(folder) / "out", **EXACT[name])
         assert (done.format, done.photos) == (name, len(world))
-        found = READERS[name](Path(folder) / "out", source)
-        assert set(found) == set(world)
+        read = READERS[name](Path(folder) / "out", source)
+        assert set(read) == set(world)
         for id, labels in world.items():
-            np.testing.assert_array_equal(found[id], expected(name, labels))
+            np.testing.assert_array_equal(read[id], expected(name, labels))
 
 
 @settings(max_examples=25, deadline=None)
@@ -64,9 +64,9 @@ def test_polygons_without_tolerance_come_back(name: str, world: dict[str, np.nda
     with tempfile.TemporaryDirectory() as folder:
         source = make_source(Path(folder), world)
         export_labels(name, source, Path(folder) / "out", tolerance=0, **POLYGONS[name])
-        found = READERS[name](Path(folder) / "out", source)
+        read = READERS[name](Path(folder) / "out", source)
         for id, labels in world.items():
-            np.testing.assert_array_equal(found[id], expected(name, labels))
+            np.testing.assert_array_equal(read[id], expected(name, labels))
 
 
 @pytest.mark.parametrize("name", list(POLYGONS))
@@ -76,10 +76,10 @@ def test_simple_polygons_agree(name: str, tolerance: float | None, tmp_path: Pat
     source = make_source(tmp_path, world)
     export_labels(name, source, tmp_path / "simple", tolerance=tolerance, **POLYGONS[name])
     export_labels(name, source, tmp_path / "exact", tolerance=0, **POLYGONS[name])
-    found = READERS[name](tmp_path / "simple", source)
+    read = READERS[name](tmp_path / "simple", source)
     for id, labels in world.items():
         for label in (1, 2, 3):
-            there, true = found[id] == label, labels == label
+            there, true = read[id] == label, labels == label
             if true.sum() > 20:
                 assert (there & true).sum() / (there | true).sum() >= 0.95
     sizes = [
@@ -214,8 +214,8 @@ def test_small_regions_are_left_out(name: str, tmp_path: Path) -> None:
     source = make_source(tmp_path, {"a": labels})
     for min_area, kept in ((1, {1, 2, 3}), (3, {1, 2}), (4, {1}), (13, set())):
         export_labels(name, source, tmp_path / str(min_area), min_area=min_area)
-        found = READERS[name](tmp_path / str(min_area), source)["a"]
-        np.testing.assert_array_equal(found, np.where(np.isin(labels, list(kept)), labels, 0))
+        read = READERS[name](tmp_path / str(min_area), source)["a"]
+        np.testing.assert_array_equal(read, np.where(np.isin(labels, list(kept)), labels, 0))
 
 
 @name_of

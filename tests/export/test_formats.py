@@ -40,8 +40,8 @@ def test_names_without_folders_stay_apart(tmp_path: Path) -> None:
     source = make_source(tmp_path, {id: np.full((2, 3), place % 3, np.uint8) for place, id in enumerate(ids)})
     assert list(source.flat_names.values()) == ["x_a", "y_A", "x_a-2", "b"]
     export_labels("voc", source, tmp_path / "out")
-    found = READERS["voc"](tmp_path / "out", source)
-    assert {id: int(labels[0, 0]) for id, labels in found.items()} == {"x/a": 0, "y/A": 1, "x_a": 2, "b": 0}
+    read = READERS["voc"](tmp_path / "out", source)
+    assert {id: int(labels[0, 0]) for id, labels in read.items()} == {"x/a": 0, "y/A": 1, "x_a": 2, "b": 0}
 
 
 def test_names_stay_apart_where_case_does_not_count(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_coco_comes_back_through_the_importer(tmp_path: Path) -> None:
         folder = tmp_path / shapes / "out"
         import_annotations(folder / "instances.json", tmp_path / shapes / "in", photos=folder / "images")
         for id, labels in world.items():
-            found = read_label_png(tmp_path / shapes / "in" / "masks" / "images" / f"{id}.png")
-            np.testing.assert_array_equal(found, labels)
+            imported = read_label_png(tmp_path / shapes / "in" / "masks" / "images" / f"{id}.png")
+            np.testing.assert_array_equal(imported, labels)
 
 
 def test_label_studio_addresses(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_cvat_objects_are_the_regions(tmp_path: Path) -> None:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         with Image.open(io.BytesIO(archive.read("SegmentationObject/a.png"))) as image:
             colours = np.array(image).reshape(-1, 3)
-    found, counts = np.unique(colours, axis=0, return_counts=True)
-    assert {tuple(colour) for colour in found} == {tuple(colour) for colour in voc_palette()}
+    distinct, counts = np.unique(colours, axis=0, return_counts=True)
+    assert {tuple(colour) for colour in distinct} == {tuple(colour) for colour in voc_palette()}
     assert (colours.reshape(60, 60, 3)[:20, :20] == voc_palette()[1]).all()
     assert counts.sum() == 3600
 

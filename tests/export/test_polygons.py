@@ -133,8 +133,8 @@ def test_many_holes_take_little_time() -> None:
     rings = [polygon(mask, tolerance=1.0, inset=inset) for inset in (0.0, 0.05)]
     assert time.process_time() - begin < 6  # 3 s each
     for ring in rings:
-        found = drawn(ring, mask.shape)
-        assert (found & mask).sum() / (found | mask).sum() > AGREEMENT
+        redrawn = drawn(ring, mask.shape)
+        assert (redrawn & mask).sum() / (redrawn | mask).sum() > AGREEMENT
 
 
 @settings(max_examples=40, deadline=None)

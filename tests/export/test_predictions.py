@@ -88,10 +88,10 @@ def test_corrected_cvat_masks_come_back(predicted: Path, tmp_path: Path) -> None
     for source, out in ((root, "one"), (tmp_path / "cvat.zip", "two")):
         tiny.invoke("data", "import", source, "--photos", predicted / "photos", "--out", tmp_path / out)
         assert (tmp_path / out / "classes.txt").read_text() == "square\ndisc\n"
-        (found,) = labels_by_size(tmp_path / out / "masks").values()
-        assert (found[:20] == 1).all()
-        assert (found[20:30] == 0).all()
-        assert (found[30:] == 2).all()
+        (mask,) = labels_by_size(tmp_path / out / "masks").values()
+        assert (mask[:20] == 1).all()
+        assert (mask[20:30] == 0).all()
+        assert (mask[30:] == 2).all()
     drawn[0, 0] = (1, 2, 3)
     Image.fromarray(drawn).save(root / "SegmentationClass" / "sub" / "b.png")
     assert "holds the value (1, 2, 3), which has no class" in tiny.refused(

@@ -42,11 +42,11 @@ def test_datumaro(name: str, format: str, source: ExportSource, tmp_path: Path) 
     assert {item.id for item in dataset} == {"été/a b", "c", "d"}
     for item in dataset:
         labels = truth(source, item.id)
-        found = np.zeros_like(labels)
+        read = np.zeros_like(labels)
         for annotation in item.annotations:
             if annotation.type == AnnotationType.mask:
-                found[annotation.image.astype(bool)] = CLASSES.index(names[annotation.label]) + 1
-        np.testing.assert_array_equal(found, labels)
+                read[annotation.image.astype(bool)] = CLASSES.index(names[annotation.label]) + 1
+        np.testing.assert_array_equal(read, labels)
 
 
 def test_label_studio(source: ExportSource, tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_label_studio(source: ExportSource, tmp_path: Path) -> None:
             assert interface.validate_prediction(prediction, return_errors=True) == []
             if shapes == "brush":
                 labels = truth(source, item.id)
-                found = np.zeros_like(labels)
+                read = np.zeros_like(labels)
                 for result in prediction["result"]:
                     drawn = brush.decode_rle(result["value"]["rle"]).reshape(*labels.shape, 4)
-                    found[drawn[..., 3] > 0] = CLASSES.index(result["value"]["brushlabels"][0]) + 1
-                np.testing.assert_array_equal(found, labels)
+                    read[drawn[..., 3] > 0] = CLASSES.index(result["value"]["brushlabels"][0]) + 1
+                np.testing.assert_array_equal(read, labels)
 
 
 def test_supervision(source: ExportSource, tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ def test_supervision(source: ExportSource, tmp_path: Path) -> None:
     for dataset, around in ((coco, 0), (yolo, 1)):  # its YOLO reader rounds and draws the outermost pixels too
         assert list(dataset.classes) == list(CLASSES)
         assert len(dataset) == 3
-        for path, _, found in dataset:
+        for path, _, detections in dataset:
             labels = truth(source, next(item.id for item in source.dataset.items if item.id.endswith(Path(path).stem)))
             for index in range(len(CLASSES)):
                 masks = (
-                    [mask for mask, number in zip(found.mask, found.class_id, strict=True) if number == index]
-                    if len(found)
+                    [mask for mask, number in zip(detections.mask, detections.class_id, strict=True) if number == index]
+                    if len(detections)
                     else []
                 )
                 inside = np.any([np.zeros(labels.shape, bool), *masks], axis=0)

@@ -21,16 +21,16 @@ def test_regions_are_those_of_scipy(labels: np.ndarray, min_area: int) -> None:
             mask = numbers == number
             if mask.sum() >= min_area:
                 wanted.add((label - 1, mask.tobytes()))
-    found = []
+    listed = []
     for region in find_regions(labels, min_area=min_area):
         whole = np.zeros(labels.shape, bool)
         whole[region.window] = region.mask
         assert region.area == whole.sum()
         rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
         assert region.box == [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
-        found.append((region.index, whole.tobytes()))
-    assert len(found) == len(set(found))
-    assert set(found) == wanted
+        listed.append((region.index, whole.tobytes()))
+    assert len(listed) == len(set(listed))
+    assert set(listed) == wanted
 
 
 def test_reading_order() -> None:

@@ -41,8 +41,8 @@ def test_a_run_is_exported(run: Context, tmp_path: Path) -> None:
     assert source.dataset.classes.names == ("disc", "square")
     export_labels("voc", source, tmp_path / "voc")
     for item in run.scored_dataset.items:
-        found = read_label_png(tmp_path / "voc" / "SegmentationClass" / f"{item.id}.png")
-        np.testing.assert_array_equal(found, run.scored_dataset.mask(item))
+        exported = read_label_png(tmp_path / "voc" / "SegmentationClass" / f"{item.id}.png")
+        np.testing.assert_array_equal(exported, run.scored_dataset.mask(item))
     export_labels("fma-wsss", source, tmp_path / "fma")
     for item in run.scored_dataset.items:
         np.testing.assert_array_equal(

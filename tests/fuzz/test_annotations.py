@@ -83,9 +83,9 @@ def written(root: Path) -> dict[str, set[str]]:
         pairs = [(row[0], [tag for tag in row[1].split(";") if tag]) for row in rows]
     else:
         pairs = [(row["image"], row["tags"]) for row in json.loads((root / "out/tags.json").read_text("utf-8"))]
-    found = {photo.removeprefix("images/"): set(tags) for photo, tags in pairs}
-    assert len(found) == len(pairs)
-    return found
+    by_photo = {photo.removeprefix("images/"): set(tags) for photo, tags in pairs}
+    assert len(by_photo) == len(pairs)
+    return by_photo
 
 
 def check(world: World, result: ImportResult) -> None:

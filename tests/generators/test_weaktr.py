@@ -55,8 +55,8 @@ def test_warm_up_loss_is_three_soft_margins() -> None:
     expected = sum(
         soft_margin(x.detach().numpy(), tags) for x in (output.token_logits, output.coarse_logits, output.fine_logits)
     )
-    found = model.classification_loss(photos, torch.from_numpy(tags) > 0)
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5)
+    loss = model.classification_loss(photos, torch.from_numpy(tags) > 0)
+    np.testing.assert_allclose(loss.detach().numpy(), expected, rtol=1e-5)
 
 
 def test_logits_of_the_warm_up() -> None:
@@ -118,8 +118,8 @@ def test_kinds_of_cams(attention: str, refine: bool) -> None:
     cams = {"fused": rows * patch, "patchcam": patch, "transcam": rows}[attention]
     if refine:
         cams = (cams.flatten(1) @ fused[CLASSES:, CLASSES:].t()).view_as(cams)
-    found = model.cams(photos, Pairs.of(torch.ones(1, CLASSES)))
-    torch.testing.assert_close(found, cams, atol=1e-6, rtol=1e-4)
+    of_pairs = model.cams(photos, Pairs.of(torch.ones(1, CLASSES)))
+    torch.testing.assert_close(of_pairs, cams, atol=1e-6, rtol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------ start weights
@@ -144,17 +144,17 @@ def start_from(state: dict[str, torch.Tensor], folder: Path, **changes: Any) -> 
 
 def test_start_from_a_classifier_with_the_same_grid(tmp_path: Path) -> None:
     state = classifier(grid=4)
-    own, random = start_from(state, tmp_path).state_dict(), generator().state_dict()
+    started, random = start_from(state, tmp_path).state_dict(), generator().state_dict()
     for k in range(CLASSES):
-        assert torch.equal(own["cls_token"][0, k], state["cls_token"][0, 0])
-        assert torch.equal(own["pos_embed"][0, k], state["pos_embed"][0, 0])
-    assert torch.equal(own["pos_embed"][0, CLASSES:], state["pos_embed"][0, 1:])
-    for name in own:
+        assert torch.equal(started["cls_token"][0, k], state["cls_token"][0, 0])
+        assert torch.equal(started["pos_embed"][0, k], state["pos_embed"][0, 0])
+    assert torch.equal(started["pos_embed"][0, CLASSES:], state["pos_embed"][0, 1:])
+    for name in started:
         if name.startswith(("blocks.", "patch_embed.", "norm.")):
-            assert torch.equal(own[name], state[name]), name
+            assert torch.equal(started[name], state[name]), name
         elif name.startswith(("head.", "adaptive_attention_fusion.")):
-            assert torch.equal(own[name], random[name]), name
-    assert own["head.weight"].shape == (CLASSES, 12, 3, 3)
+            assert torch.equal(started[name], random[name]), name
+    assert started["head.weight"].shape == (CLASSES, 12, 3, 3)
 
 
 def test_start_from_a_classifier_with_another_grid(tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ def test_start_from_a_classifier_with_another_grid(tmp_path: Path) -> None:
     from tests.networks.test_vit import cubic
 
     state = classifier(grid=6)
-    own = start_from(state, tmp_path).state_dict()["pos_embed"]
-    assert own.shape == (1, CLASSES + 16, 12)
+    positions = start_from(state, tmp_path).state_dict()["pos_embed"]
+    assert positions.shape == (1, CLASSES + 16, 12)
     grid, at = state["pos_embed"][0, 1:].double().numpy().reshape(6, 6, 12), 1.5 * 6 / 4 - 0.5
     taps = range(int(np.floor(at)) - 1, int(np.floor(at)) + 3)
     expected = sum(cubic(at - i) * cubic(at - j) * grid[i, j] for i in taps for j in taps)
-    np.testing.assert_allclose(own[0, CLASSES + 1 * 4 + 1].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(positions[0, CLASSES + 1 * 4 + 1].numpy(), expected, atol=1e-5)
 
 
 def test_start_from_a_distilled_classifier(tmp_path: Path) -> None:
@@ -175,9 +175,9 @@ def test_start_from_a_distilled_classifier(tmp_path: Path) -> None:
     state = classifier(grid=4, tokens=2)
     state["cls_token"], state["dist_token"] = state["cls_token"][:, :1].clone(), state["cls_token"][:, 1:].clone()
     state |= {"head_dist.weight": torch.zeros(1000, 12), "head_dist.bias": torch.zeros(1000)}
-    own = start_from(state, tmp_path).state_dict()
-    assert torch.equal(own["pos_embed"][0, CLASSES:], state["pos_embed"][0, 2:])
-    assert torch.equal(own["cls_token"][0, 1], state["cls_token"][0, 0])
+    started = start_from(state, tmp_path).state_dict()
+    assert torch.equal(started["pos_embed"][0, CLASSES:], state["pos_embed"][0, 2:])
+    assert torch.equal(started["cls_token"][0, 1], state["cls_token"][0, 0])
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def case(request: pytest.FixtureRequest, golden: Path) -> tuple[FrozenClip, dict
     return golden_clip(weights), dict(np.load(golden / f"g2_{request.param}_io.npz"))
 
 
-def close(found: torch.Tensor, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=TOLERANCE)
+def close(computed: torch.Tensor, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(computed.numpy(), expected, rtol=0, atol=TOLERANCE)
 
 
 def unit(features: np.ndarray) -> np.ndarray:
@@ -33,8 +33,8 @@ def test_images_and_texts(case: tuple[FrozenClip, dict[str, np.ndarray]]) -> Non
     clip, io = case
     images = torch.from_numpy(io["image"])
     close(clip.encode_images(images), unit(io["encode_image"]))
-    found = clip.encode_patches(images).numpy()
-    np.testing.assert_allclose(found, io["encode_image_all"], rtol=0, atol=TOLERANCE)
+    features = clip.encode_patches(images).numpy()
+    np.testing.assert_allclose(features, io["encode_image_all"], rtol=0, atol=TOLERANCE)
     texts = [str(text) for text in io["texts"]]
     np.testing.assert_array_equal(clip.tokenizer(texts, truncate=True).numpy(), io["text_ids"])
     if max(len(clip.tokenizer.pieces(text)) for text in texts) <= clip.tokenizer.context - 2:

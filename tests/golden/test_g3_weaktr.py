@@ -17,8 +17,8 @@ POOLINGS = ("max", "avg")
 KINDS = ("fused", "patchcam", "transcam")
 
 
-def close(found: torch.Tensor, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=TOLERANCE)
+def close(computed: torch.Tensor, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(computed.detach().numpy(), expected, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,9 +50,9 @@ def test_fine_cams_by_every_way(golden: Path, pooling: str, kind: str, monkeypat
         attention = io[f"{size}/patch_attn"][0].astype(np.float64)
         expected = np.einsum("bij,bkj->bki", attention, cams.reshape(*cams.shape[:2], -1)).reshape(cams.shape)
         pairs = Pairs.of(torch.ones(cams.shape[:2]))
-        found = model.cams(x, pairs).reshape(cams.shape)
-        assert found.requires_grad
-        close(found, expected)
+        fine = model.cams(x, pairs).reshape(cams.shape)
+        assert fine.requires_grad
+        close(fine, expected)
         for limit in (0, 10**12):
             monkeypatch.setattr(weaktr, "MAP_BYTES", limit)
             with torch.no_grad():

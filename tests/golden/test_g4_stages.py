@@ -107,20 +107,20 @@ def gradients(task: Task[TaggedBatch], case: Case) -> tuple[dict[str, Tensor], d
         parameter.requires_grad_(True)
     terms = task(case.batch, case.total)
     terms["loss"].backward()
-    found = {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
-    return terms, {name.removeprefix("generator.").removeprefix("prompts."): grad for name, grad in found.items()}
+    by_name = {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
+    return terms, {name.removeprefix("generator.").removeprefix("prompts."): grad for name, grad in by_name.items()}
 
 
-def relative(found: Tensor, expected: np.ndarray) -> float:
+def relative(computed: Tensor, expected: np.ndarray) -> float:
     norm = float(np.linalg.norm(expected))
-    difference = float(np.linalg.norm(found.numpy() - expected))
+    difference = float(np.linalg.norm(computed.numpy() - expected))
     return difference if norm == 0 else difference / norm
 
 
 def stored(case: Case, prefix: str) -> dict[str, np.ndarray]:
-    found = {key.removeprefix(prefix): value for key, value in case.io.items() if key.startswith(prefix)}
-    assert found, prefix
-    return found
+    values = {key.removeprefix(prefix): value for key, value in case.io.items() if key.startswith(prefix)}
+    assert values, prefix
+    return values
 
 
 @pytest.mark.parametrize("stage", ["a", "c"])
@@ -161,13 +161,13 @@ def test_cosines_and_masks(case: Case, stage: str) -> None:
         masks = task.view_maker.masks(task.generator, case.batch, pairs)
         foreground, background = task.view_maker.views(case.batch.image, masks, pairs)
         features = case.clip.encode_images(foreground)
-        found = {
+        computed = {
             "sim_fg": cosine(features, case.texts[pairs.label]),
             "sim_bg": cosine(case.clip.encode_images(background), case.texts[pairs.label]),
         }
         if isinstance(task, Refinement):
-            found["sim_fg_btp"] = cosine(features, task.background_features[pairs.label])
-    for key, value in found.items():
+            computed["sim_fg_btp"] = cosine(features, task.background_features[pairs.label])
+    for key, value in computed.items():
         np.testing.assert_allclose(value.numpy(), case.io[f"{stage}/{key}"], rtol=0, atol=OTHER)
     if f"{stage}/mask" in case.io:
         np.testing.assert_allclose(masks[:, None, ::8, ::8].numpy(), case.io[f"{stage}/mask"], rtol=1e-3, atol=1e-6)

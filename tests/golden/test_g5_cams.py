@@ -20,12 +20,12 @@ SETTINGS = GeneratorSettings()
 
 def cases(io: np.lib.npyio.NpzFile) -> list[tuple[str, tuple[float, ...], str, int]]:
     """(pooling, scales, kind, photo) of all stored CAMs."""
-    found = set()
+    listed = set()
     for key in io.files:
         if "/cls" in key:
             pooling, scales, kind, photo, _ = key.split("/")
-            found.add((pooling, tuple(float(s) for s in scales[6:].split("_")), kind, int(photo[5:])))
-    return sorted(found)
+            listed.add((pooling, tuple(float(s) for s in scales[6:].split("_")), kind, int(photo[5:])))
+    return sorted(listed)
 
 
 def name(scales: tuple[float, ...]) -> str:
@@ -48,16 +48,16 @@ def test_cams(golden: Path, pooling: str, map_bytes: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(weaktr, "MAP_BYTES", map_bytes)
     io = np.load(golden / "g5_io.npz")
     model = golden_weaktr(golden / f"g3_{pooling}_weaktr.safetensors", pooling=pooling)
-    for own, scales, kind, photo in cases(io):
-        if own != pooling:
+    for pooled_by, scales, kind, photo in cases(io):
+        if pooled_by != pooling:
             continue
         attention, _, refine = kind.partition("_refine")
         model.attention, model.refine = attention, refine == "1"
         settings = replace(CamSettings(), scales=scales)
         tags = tuple(np.flatnonzero(io[f"target{photo}"]).tolist())
-        (found,) = photo_cams(model, [io[f"image{photo}_u8"]], [tags], settings=settings)
-        assert tuple(found) == tags
-        for label, cam in found.items():
+        (made,) = photo_cams(model, [io[f"image{photo}_u8"]], [tags], settings=settings)
+        assert tuple(made) == tags
+        for label, cam in made.items():
             expected = io[f"{pooling}/{name(scales)}/{kind}/image{photo}/cls{label}"]
             assert cam.dtype == np.float32
             np.testing.assert_allclose(cam, expected, rtol=0, atol=OTHER, err_msg=f"{kind} {photo} {label}")

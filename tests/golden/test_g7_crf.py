@@ -53,8 +53,8 @@ def test_labels_and_marginals(cases: dict[str, np.ndarray], backend: Backend, pr
         assert same.mean() >= SAME_LABELS
         expected = cases[f"{preset}/q{key}"]
         stride = -(-refined.marginals.shape[1] // expected.shape[1])
-        found = refined.marginals[:, ::stride, ::stride].numpy()
-        np.testing.assert_allclose(found, expected, rtol=0, atol=SAME_MARGINALS)
+        marginals = refined.marginals[:, ::stride, ::stride].numpy()
+        np.testing.assert_allclose(marginals, expected, rtol=0, atol=SAME_MARGINALS)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -70,8 +70,8 @@ def test_real_photos_against_pydensecrf(golden: Path, count: int, preset: str) -
         coarse = np.random.default_rng(0).integers(0, count, size=(6, 8))
         labels = np.kron(coarse, np.ones((40, 40)))[: photo.shape[0], : photo.shape[1]].astype(np.uint8)
         unary = unary_from_labels(torch.from_numpy(labels), count=count, confidence=0.7)
-        found = [
+        label_maps = [
             DenseCrf(PRESETS[preset], backend=name).marginals([torch.from_numpy(photo)], [unary])[0].argmax(0)
             for name in ("torch", "pydensecrf")
         ]
-        assert (found[0] == found[1]).double().mean() >= SAME_LABELS
+        assert (label_maps[0] == label_maps[1]).double().mean() >= SAME_LABELS

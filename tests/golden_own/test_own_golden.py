@@ -98,18 +98,18 @@ def test_cams(golden: dict[str, np.ndarray], pooling: str, learning: bool) -> No
             expected = golden[f"cams/{pooling}/{name}"].reshape(
                 len(image), m.K, *golden[f"cams/{pooling}/{name}"].shape[-2:]
             )
-            found = model.cams(image, Pairs.of(torch.ones(len(image), m.K))).detach().numpy().reshape(expected.shape)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=VALUE)
+            cams = model.cams(image, Pairs.of(torch.ones(len(image), m.K))).detach().numpy().reshape(expected.shape)
+            np.testing.assert_allclose(cams, expected, rtol=0, atol=VALUE)
 
 
 @torch.no_grad()
 def test_clip_features(golden: dict[str, np.ndarray], clip: FrozenClip) -> None:
-    for name, found in (
+    for name, features in (
         ("images", clip.encode_images(batch().image)),
         ("texts", clip.encode_texts(list(m.TEXTS))),
         ("prompts", clip.encode_prompts(torch.from_numpy(m.prompts()))),
     ):
-        np.testing.assert_allclose(found.numpy(), golden[f"features/{name}"], rtol=0, atol=VALUE)
+        np.testing.assert_allclose(features.numpy(), golden[f"features/{name}"], rtol=0, atol=VALUE)
 
 
 @pytest.mark.parametrize("stage", ["warmup", "matching", "prompting", "refinement"])
@@ -121,7 +121,7 @@ def test_losses_and_gradients(golden: dict[str, np.ndarray], clip: FrozenClip, s
     loss = module(batch(), Total(photos=2, pairs=int(m.TAGS.sum())))["loss"]
     assert loss.item() == pytest.approx(float(np.mean(golden[f"loss/{stage}"])), abs=VALUE)
     loss.backward()
-    found: dict[str, Tensor] = {
+    gradients: dict[str, Tensor] = {
         name.removeprefix("generator.").removeprefix("prompts."): parameter.grad
         for name, parameter in module.named_parameters()
         if parameter.grad is not None
@@ -130,22 +130,22 @@ def test_losses_and_gradients(golden: dict[str, np.ndarray], clip: FrozenClip, s
         key.removeprefix(f"grad/{stage}/"): value for key, value in golden.items() if key.startswith(f"grad/{stage}/")
     }
     zero = {name for name, value in expected.items() if np.abs(value).max() < 1e-9}
-    assert set(expected) - zero <= set(found) <= set(expected)
-    for name, gradient in found.items():
+    assert set(expected) - zero <= set(gradients) <= set(expected)
+    for name, gradient in gradients.items():
         difference = np.linalg.norm(gradient.numpy() - expected[name])
         assert difference <= GRADIENT * np.linalg.norm(expected[name]) + 1e-8, name
 
 
 def test_multi_scale_cams(golden: dict[str, np.ndarray]) -> None:
     settings = CamSettings(scales=(1.0, 1.2))
-    (found,) = photo_cams(
+    (cams,) = photo_cams(
         generator().eval(),
         [m.photo("photo", 19, 23)],
         [(0, 2)],
         settings=settings,
     )
-    assert list(found) == [0, 2]
-    np.testing.assert_allclose(np.stack(list(found.values())), golden["photo_cams"], rtol=0, atol=1e-5)
+    assert list(cams) == [0, 2]
+    np.testing.assert_allclose(np.stack(list(cams.values())), golden["photo_cams"], rtol=0, atol=1e-5)
 
 
 def test_curve(golden: dict[str, np.ndarray]) -> None:
@@ -164,5 +164,5 @@ def test_learning_rates(golden: dict[str, np.ndarray]) -> None:
     for key in [key for key in golden if key.startswith("schedule/")]:
         _, recipe, stage = key.split("/")
         settings = getattr(load_recipe(recipe), stage)
-        found = [learning_rate(settings, epoch, batch=settings.batch) for epoch in range(settings.epochs)]
-        np.testing.assert_allclose(found, golden[key], rtol=1e-12)
+        rates = [learning_rate(settings, epoch, batch=settings.batch) for epoch in range(settings.epochs)]
+        np.testing.assert_allclose(rates, golden[key], rtol=1e-12)

@@ -23,15 +23,15 @@ from tests import tiny
 
 def test_certainty_by_hand() -> None:
     """An expected IoU: right pixels over labelled ones and those missed elsewhere; the worst tag counts."""
-    found = np.array([[1, 1, 0, 3]], np.uint8)
+    labels = np.array([[1, 1, 0, 3]], np.uint8)
     confidence = np.array([[0.9, 0.5, 0.8, 0.6]], np.float32)
     first = (0.9 + 0.5) / (2 + 0.2 + 0.4)
     third = 0.6 / (1 + 0.1 + 0.5 + 0.2)
-    assert review.certainty(found, confidence, (0,)) == pytest.approx(first)
-    assert review.certainty(found, confidence, (0, 2)) == pytest.approx(min(first, third)) == pytest.approx(third)
-    assert review.certainty(found, confidence, (0, 1, 2)) == 0  # no pixel of class 1
-    assert review.certainty(found, confidence, ()) == pytest.approx(0.7)
-    assert review.certainty(found, np.ones((1, 4), np.float32), (0, 2)) == 1
+    assert review.certainty(labels, confidence, (0,)) == pytest.approx(first)
+    assert review.certainty(labels, confidence, (0, 2)) == pytest.approx(min(first, third)) == pytest.approx(third)
+    assert review.certainty(labels, confidence, (0, 1, 2)) == 0  # no pixel of class 1
+    assert review.certainty(labels, confidence, ()) == pytest.approx(0.7)
+    assert review.certainty(labels, np.ones((1, 4), np.float32), (0, 2)) == 1
 
 
 def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
@@ -41,13 +41,13 @@ def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
     folder = context.folder("labels")
     expected = {}
     for number, item in enumerate(context.dataset.items):
-        found = np.zeros((4, 4), np.uint8)
+        labels = np.zeros((4, 4), np.uint8)
         for tag in item.tags:
-            found[tag] = tag + 1
-        write_label_png(folder / f"{item.id}.png", found)
+            labels[tag] = tag + 1
+        write_label_png(folder / f"{item.id}.png", labels)
         sure = np.full((4, 4), (number * 3 % 7) / 10, np.float32)
         write_confidence_png(folder / "confidence" / f"{item.id}.png", sure)
-        expected[item.id] = review.certainty(found, sure, item.tags)
+        expected[item.id] = review.certainty(labels, sure, item.tags)
     listed = review.most_worth_a_look(context, count=4)
     assert [entry["certainty"] for entry in listed] == sorted(entry["certainty"] for entry in listed)
     assert all(entry["certainty"] == pytest.approx(expected[entry["photo"]], abs=0.01) for entry in listed)
@@ -69,9 +69,9 @@ def test_coverage_by_hand(tmp_path: Path) -> None:
     item = Item("a", tmp_path / "a.png", ())
     sure = [(0.9, 0.1, 0.0), (0.5, 0.3, 0.2), (0.7, 0.2, 0.1), (0.1, 0.8, 0.7)]
     measured = [review.Looked(item, certain, doubt, (), wrong) for certain, doubt, wrong in sure]
-    found = review.coverage(context, measured)
-    assert (found["basis"], found["photos"]) == ("masks", 4)
-    assert [(row["coverage"], row["photos"], row["wrong"]) for row in found["rows"]] == [
+    covered = review.coverage(context, measured)
+    assert (covered["basis"], covered["photos"]) == ("masks", 4)
+    assert [(row["coverage"], row["photos"], row["wrong"]) for row in covered["rows"]] == [
         (0.5, 2, 0.05), (0.6, 2, 0.05), (0.7, 3, 0.1), (0.8, 3, 0.1), (0.9, 4, 0.25), (1.0, 4, 0.25)
     ]  # fmt: skip
     bare = [replace(one, wrong=None) for one in measured]
@@ -91,10 +91,10 @@ def test_confidences_are_stored_in_8_bits(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((5, 7), dtype=np.float32)
     values[0, :2] = 0, 1
     write_confidence_png(tmp_path / "sub/a.png", values)
-    found = read_confidence_png(tmp_path / "sub/a.png")
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, values, atol=0.5 / 255 + 1e-6)
-    np.testing.assert_array_equal(found[0, :2], [0, 1])
+    stored = read_confidence_png(tmp_path / "sub/a.png")
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, values, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_array_equal(stored[0, :2], [0, 1])
     for wrong in (values + 1, values[0], np.full((2, 2), np.nan, np.float32)):
         with pytest.raises(ValueError, match=r"in 0\.\.1"):
             write_confidence_png(tmp_path / "b.png", wrong)

@@ -74,15 +74,17 @@ def test_features_are_those_of_transformers(judge: Any, reference: Any, folder: 
 
 
 def test_own_probabilities_are_those_of_transformers(folder: Path, reference: Any) -> None:
-    own = build_judge(SiglipSettings(model=str(folder), temperature="own"), classes=CLASSES)
+    published = build_judge(SiglipSettings(model=str(folder), temperature="own"), classes=CLASSES)
     views = torch.randn(2, 3, 32, 32)
     ids = torch.tensor([padded(folder, f"a photo of {name}") for name in CLASSES.names])
     with torch.no_grad():
         logits = reference(pixel_values=views, input_ids=ids).logits_per_image
-        features = own.encode(views).repeat_interleave(3, dim=0)
-        pairs = own.likeness(features, own.targets.repeat(2, 1)).unflatten(0, (2, 3))
+        features = published.encode(views).repeat_interleave(3, dim=0)
+        pairs = published.likeness(features, published.targets.repeat(2, 1)).unflatten(0, (2, 3))
         torch.testing.assert_close(pairs, logits.sigmoid(), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(own.probabilities(own.encode(views)), logits.softmax(-1), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            published.probabilities(published.encode(views)), logits.softmax(-1), atol=1e-4, rtol=1e-3
+        )
 
 
 def test_prompts_are_vectors_among_the_tokens(judge: Any, reference: Any, folder: Path) -> None:
@@ -138,15 +140,15 @@ def losses_at(judge: Any, values: list[float]) -> dict[str, tuple[torch.Tensor, 
 
 
 def test_at_the_neutral_cosine_losses_and_gradients_are_those_of_clip(judge: Any) -> None:
-    q, found = 0.28, losses_at(judge, [-B / T])
+    q, at_neutral = 0.28, losses_at(judge, [-B / T])
     expected = {
         "attract": (-np.log(q), -1 / q),
         "repel": (-np.log(1 - q), 1 / (1 - q)),
         "separate": (np.log(q), 1 / q),
     }
     for name, (value, slope) in expected.items():
-        assert found[name][0].item() == pytest.approx(value, rel=1e-4)
-        assert found[name][1].item() == pytest.approx(slope, rel=0.01)  # 5 stands for 1 / (q (1 - q)) = 4.96
+        assert at_neutral[name][0].item() == pytest.approx(value, rel=1e-4)
+        assert at_neutral[name][1].item() == pytest.approx(slope, rel=0.01)  # 5 stands for 1 / (q (1 - q)) = 4.96
 
 
 def test_the_softened_losses_neither_explode_nor_vanish(judge: Any, folder: Path) -> None:
@@ -157,14 +159,14 @@ def test_the_softened_losses_neither_explode_nor_vanish(judge: Any, folder: Path
     assert soft["attract"][1].abs().max() < 4.2
     assert soft["repel"][1].min() > 0.9
     assert soft["repel"][1].max() < 2
-    own = losses_at(build_judge(SiglipSettings(model=str(folder), temperature="own"), classes=CLASSES), usual)
-    assert own["attract"][1][0] < -117
-    assert own["attract"][1][-1].abs() < 0.01
-    assert own["repel"][1][0] < 0.001
-    assert own["repel"][1][-1] > 117
-    for found in (soft, own):
-        for c, attract, repel in zip(usual, found["attract"][1], found["repel"][1], strict=True):
-            slope = 5.0 if found is soft else T
+    trained = losses_at(build_judge(SiglipSettings(model=str(folder), temperature="own"), classes=CLASSES), usual)
+    assert trained["attract"][1][0] < -117
+    assert trained["attract"][1][-1].abs() < 0.01
+    assert trained["repel"][1][0] < 0.001
+    assert trained["repel"][1][-1] > 117
+    for losses in (soft, trained):
+        for c, attract, repel in zip(usual, losses["attract"][1], losses["repel"][1], strict=True):
+            slope = 5.0 if losses is soft else T
             assert (repel - attract).item() == pytest.approx(slope, rel=1e-4), c  # T p + T (1 - p)
 
 

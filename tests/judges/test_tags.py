@@ -182,14 +182,14 @@ def test_what_it_learned_from_photos_is_kept(folder: Path, tmp_path: Path) -> No
 
 
 def test_backgrounds_keep_away_from_all_classes() -> None:
-    """Like another class's thing is as bad as like the own, but for the own's greater weight."""
+    """Like another class's thing is as bad as like the same_class, but for the same_class's greater weight."""
     model = judge()
     with torch.no_grad():
         model.targets.copy_(torch.eye(E)[:K])
-        own, other, free = (
+        same_class, other, free = (
             model.separate(vector[None], model.targets[:1]).item() for vector in (*model.targets[:2], torch.eye(E)[K])
         )
-    assert own > other > free
+    assert same_class > other > free
 
 
 def test_patches_that_look_like_a_vector() -> None:

@@ -45,7 +45,7 @@ def brute_mean(features: Features, mask: Array) -> Array:
 @pytest.mark.parametrize("purity", [0.0, 0.4])
 def test_entries_by_brute_force(seed: int, purity: float) -> None:
     features, regions, labels, segments, masks = photo(seed)
-    found = entries_of(features, regions, labels, BankSettings(purity=purity))
+    entries = entries_of(features, regions, labels, BankSettings(purity=purity))
     vectors, values = [], []
     for mask in [*(segments == number for number in np.unique(segments)), *masks]:
         shares = [((labels == value) & mask).sum() for value in range(255)]
@@ -53,16 +53,16 @@ def test_entries_by_brute_force(seed: int, purity: float) -> None:
         if shares[best] >= max(1, purity * mask.sum()):
             vectors.append(brute_mean(features, mask & (labels == best)))
             values.append(best)
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_allclose(found.vectors, np.reshape(vectors, (-1, 5)), atol=1e-5)
+    np.testing.assert_array_equal(entries.values, values)
+    np.testing.assert_allclose(entries.vectors, np.reshape(vectors, (-1, 5)), atol=1e-5)
 
 
 def test_whole_masks_as_entries() -> None:
     features, regions, labels, *_ = photo(5)
-    found = entries_of(features, regions, labels, BankSettings(entries="masks"))
+    entries = entries_of(features, regions, labels, BankSettings(entries="masks"))
     values = [value for value in np.unique(labels) if value != 255]
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_allclose(found.vectors, [brute_mean(features, labels == value) for value in values], atol=1e-5)
+    np.testing.assert_array_equal(entries.values, values)
+    np.testing.assert_allclose(entries.vectors, [brute_mean(features, labels == value) for value in values], atol=1e-5)
 
 
 @pytest.mark.parametrize("tags", [None, (0,), (2, 0), (4,)])
@@ -86,9 +86,9 @@ def test_votes_by_brute_force(tags: tuple[int, ...] | None, purge: float) -> Non
         kept += mine[: len(mine) - int(purge * len(mine))] if value else mine
     assert len(kept) == len(bank.values)
     asked = unit(random.normal(size=(40, 5)).astype(np.float32), (2, 3))
-    found, values = bank.vote(asked, tags=tags, without=2), bank.candidates(tags)
+    votes_VR, values = bank.vote(asked, tags=tags, without=2), bank.candidates(tags)
     assert list(values) == ([0, 1, 3] if tags is None else sorted({0, *(tag + 1 for tag in tags)}))
-    for column, vector in zip(found.T, asked, strict=True):
+    for column, vector in zip(votes_VR.T, asked, strict=True):
         near = sorted(
             (row for row in kept if row[1] in values and row[2] != 2), key=lambda row: -float(row[0] @ vector)
         )
@@ -132,7 +132,7 @@ def test_a_photo_is_labelled_by_the_others() -> None:
     seed=st.integers(0, 10**6),
     height=st.integers(1, 30),
     width=st.integers(1, 30),
-    tags=st.none() | st.sets(st.integers(0, 3)).map(lambda found: tuple(sorted(found))),
+    tags=st.none() | st.sets(st.integers(0, 3)).map(lambda drawn: tuple(sorted(drawn))),
     erosion=st.sampled_from([0.0, 0.1, 0.5]),
 )
 def test_labels_keep_to_tags_and_sizes(
@@ -149,21 +149,21 @@ def test_labels_keep_to_tags_and_sizes(
             RegionBank.fit([entries], choice)
         return
     bank = RegionBank.fit([entries, entries], choice)
-    found = bank.label(features, regions, tags=tags, without=0)
-    assert found.labels.shape == (height, width)
-    assert set(np.unique(found.labels)) <= set(bank.candidates(tags))
-    np.testing.assert_allclose(found.scores.sum(axis=0), 1, atol=1e-4)
+    made = bank.label(features, regions, tags=tags, without=0)
+    assert made.labels.shape == (height, width)
+    assert set(np.unique(made.labels)) <= set(bank.candidates(tags))
+    np.testing.assert_allclose(made.scores.sum(axis=0), 1, atol=1e-4)
     again = bank.label(features, regions, tags=tags, without=0)
-    assert np.array_equal(found.scores, again.scores)
+    assert np.array_equal(made.scores, again.scores)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), depth=st.sampled_from([0.05, 0.1, 0.3]))
 def test_erosion(seed: int, depth: float) -> None:
     labels = photo(seed)[2]
-    found = eroded(labels, depth)
-    assert set(np.unique(found)) - {255} == set(np.unique(labels)) - {255}
-    assert (found[found != 255] == labels[found != 255]).all()
+    left = eroded(labels, depth)
+    assert set(np.unique(left)) - {255} == set(np.unique(labels)) - {255}
+    assert (left[left != 255] == labels[left != 255]).all()
     reach = round(depth * max(labels.shape))
     for value in set(np.unique(labels)) - {255}:
         deep = np.zeros(labels.shape, bool)
@@ -172,7 +172,7 @@ def test_erosion(seed: int, depth: float) -> None:
             deep[y, x] = (window == value).all()
         if deep.any():
             # Deep pixels stay; others only where the label would nearly vanish.
-            assert (found[deep] == value).all()
+            assert (left[deep] == value).all()
 
 
 def test_a_photo_of_one_label_is_not_eroded() -> None:

@@ -39,9 +39,9 @@ def drawn_cams(seed: int, shape: tuple[int, int], classes: tuple[int, ...]) -> d
 )
 def test_threshold_labels_and_their_lead(seed: int, shape: tuple[int, int], classes: list[int], tenths: int) -> None:
     cams, threshold = drawn_cams(seed, shape, tuple(classes)), tenths / 10
-    found = by_threshold(cams, shape, threshold)
-    np.testing.assert_array_equal(found.labels, label_map(cams, shape, threshold=threshold))
-    confidence = found.labelled.confidence
+    made = by_threshold(cams, shape, threshold)
+    np.testing.assert_array_equal(made.labels, label_map(cams, shape, threshold=threshold))
+    confidence = made.labelled.confidence
     assert confidence.dtype == np.float32
     power = float(power_of_threshold(threshold))
     for place in np.ndindex(*shape):
@@ -50,7 +50,7 @@ def test_threshold_labels_and_their_lead(seed: int, shape: tuple[int, int], clas
             assert confidence[place] == 1
             continue
         background = (1 - values[0]) ** power
-        if found.labels[place]:
+        if made.labels[place]:
             expected = values[0] - max([background, *values[1:]])
         else:
             expected = background - values[0]
@@ -63,11 +63,11 @@ def test_a_threshold_for_each_class(seed: int, classes: list[int]) -> None:
     """The winner by CAM is foreground above the threshold of its own class."""
     cams = drawn_cams(seed, (5, 4), tuple(classes))
     thresholds = (np.random.default_rng(seed).integers(1, 10, 5) / 10).astype(np.float32)
-    found = by_threshold(cams, (5, 4), thresholds)
+    made = by_threshold(cams, (5, 4), thresholds)
     for place in np.ndindex(5, 4):
         best = max(classes, key=lambda index: (cams[index][place], -classes.index(index)))
         expected = best + 1 if cams[best][place] > thresholds[best] else 0
-        assert found.labels[place] == expected
+        assert made.labels[place] == expected
     same = by_threshold(cams, (5, 4), np.full(5, 0.4, np.float32))
     single = by_threshold(cams, (5, 4), 0.4)
     np.testing.assert_array_equal(same.labels, single.labels)
@@ -90,9 +90,9 @@ def test_regions_by_the_threshold() -> None:
     for threshold, expected in ((0.39, [0, 0, 4, 4, 4, 4]), (0.41, [0, 0, 0, 0, 4, 4])):
         thresholds = np.array([0.9, 0.9, 0.9, threshold, 0.9], np.float32)
         for power in (power_of_threshold(threshold), power_of_threshold(thresholds)):
-            found = by_regions(cams, regions, power=power, combine="average")
-            assert found.labels.tolist() == [expected]
-            assert found.labelled.confidence[0, 2] == pytest.approx(0, abs=0.04)
+            made = by_regions(cams, regions, power=power, combine="average")
+            assert made.labels.tolist() == [expected]
+            assert made.labelled.confidence[0, 2] == pytest.approx(0, abs=0.04)
     assert by_regions(cams, regions, power=0.7, combine="paint").labels.tolist() == [[0, 0, 0, 0, 4, 4]]
     assert by_regions({}, regions, power=0.7, combine="paint").labels.tolist() == [[0] * 6]
 
@@ -118,10 +118,10 @@ def test_every_method(method: str) -> None:
     given = LabelInput(
         id="p", cams=cams, shape=shape, size=shape, tags=(0, 2), photo=lambda: photo, regions=lambda: regions
     )
-    found = method_of(method).label(given, 0.4)
-    assert found.labels.dtype == np.uint8
-    assert found.confidence.dtype == np.float32
-    assert set(np.unique(found.labels)) <= {0, 1, 3}
+    labelled = method_of(method).label(given, 0.4)
+    assert labelled.labels.dtype == np.uint8
+    assert labelled.confidence.dtype == np.float32
+    assert set(np.unique(labelled.labels)) <= {0, 1, 3}
     first = by_threshold(cams, shape, 0.4)
     if "regions" in method:
         scores = pixel_scores(
@@ -130,19 +130,19 @@ def test_every_method(method: str) -> None:
         first = Scored(np.array([0, 1, 3], np.uint8), scores, np.array([0, 1, 3], np.uint8)[scores.argmax(0)])
     if "crf" not in method:
         top = np.sort(first.scores, axis=0)
-        np.testing.assert_array_equal(found.labels, first.labels)
-        np.testing.assert_allclose(found.confidence, top[-1] - top[-2], atol=1e-5)
+        np.testing.assert_array_equal(labelled.labels, first.labels)
+        np.testing.assert_allclose(labelled.confidence, top[-1] - top[-2], atol=1e-5)
         return
     numbers = torch.from_numpy(np.searchsorted([0, 1, 3], first.labels))
     unary = unary_from_labels(numbers, count=3, confidence=CRF.confidence)
     marginals = DenseCrf(CRF).marginals([torch.from_numpy(photo)], [unary])[0]
     best = marginals.argmax(0).numpy()
-    np.testing.assert_array_equal(found.labels, np.array([0, 1, 3])[best])
+    np.testing.assert_array_equal(labelled.labels, np.array([0, 1, 3])[best])
     for place in np.ndindex(*shape):
         scores = first.scores[(slice(None), *place)]
         lead = scores[best[place]] - np.delete(scores, best[place]).max()
         expected = float(margin(marginals)[place]) * (1 + lead) / 2
-        assert found.confidence[place] == pytest.approx(expected, abs=1e-5)
+        assert labelled.confidence[place] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["threshold", "crf", "regions", "regions+crf"])
@@ -159,9 +159,9 @@ def test_reduced_cams_and_photos_without_tags(method: str) -> None:
         photo=lambda: photo,
         regions=lambda: regions,
     )
-    found = method_of(method).label(given, 0.4)
-    assert found.labels.shape == found.confidence.shape == (24, 32)
-    assert (found.labels == 2).any()
+    labelled = method_of(method).label(given, 0.4)
+    assert labelled.labels.shape == labelled.confidence.shape == (24, 32)
+    assert (labelled.labels == 2).any()
     empty = method_of(method).label(replace(given, cams={}, tags=()), 0.4)
     assert not empty.labels.any()
     assert (empty.confidence == 1).all()
@@ -193,10 +193,10 @@ def test_a_sweep_is_the_labels_at_every_threshold(method: str) -> None:
     given = LabelInput(
         id="p", cams=cams, shape=shape, size=shape, tags=(1, 2), photo=lambda: photo, regions=lambda: regions
     )
-    found = made.sweep(given, thresholds)
+    swept = made.sweep(given, thresholds)
     expected = [made.label(given, threshold).labels for threshold in thresholds]
-    np.testing.assert_array_equal(found, expected)
-    assert len({labels.tobytes() for labels in found}) > 2
+    np.testing.assert_array_equal(swept, expected)
+    assert len({labels.tobytes() for labels in swept}) > 2
 
 
 def test_a_photo_that_comes_without_regions() -> None:

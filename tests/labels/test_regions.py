@@ -83,8 +83,8 @@ def test_pixels_in_no_region_are_background_with_certainty() -> None:
     regions = Regions((1, 3), (level_of_masks([np.array([[True, False, False]])], [1.0]), level_of_masks([], [])))
     cams = np.full((2, 1, 3), 0.8, np.float32)
     for combine in ("paint", "average"):
-        found = pixel_scores(regions, cams, power=0.7, combine=combine)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(found[:, 0, 2], [1, 0, 0])
+        scores = pixel_scores(regions, cams, power=0.7, combine=combine)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(scores[:, 0, 2], [1, 0, 0])
     empty = Regions((1, 3), (level_of_masks([], []),))
     assert pixel_scores(empty, cams, power=0.7, combine="paint").argmax(0).tolist() == [[0, 0, 0]]
 
@@ -97,10 +97,12 @@ def test_scores_equal_brute_force(regions: Regions, count: int, seed: int) -> No
     cams = rng.random((count, *regions.shape)).astype(np.float32) - np.float32(0.1)
     powers = rng.random(count) + 0.7
     masks = [[mask_of(level, number, regions.shape) for number in range(len(level))] for level in regions.levels]
-    for level, own in zip(regions.levels, masks, strict=True):
-        assert level.areas.tolist() == [mask.sum() for mask in own]
+    for level, of_level in zip(regions.levels, masks, strict=True):
+        assert level.areas.tolist() == [mask.sum() for mask in of_level]
     clipped = np.maximum(cams.astype(np.float64), 0)
-    means = [np.array([[cam[mask].mean() for mask in own] for cam in clipped]).reshape(count, -1) for own in masks]
+    means = [
+        np.array([[cam[mask].mean() for mask in of_level] for cam in clipped]).reshape(count, -1) for of_level in masks
+    ]
     together = np.concatenate(means, axis=1)
     expected = []
     for mean in means:
@@ -121,11 +123,13 @@ def test_scores_equal_brute_force(regions: Regions, count: int, seed: int) -> No
     nothing = np.eye(1 + count, 1)[:, 0]
     painted = np.tile(nothing[:, None, None], (1, *regions.shape))
     average = np.zeros(painted.shape)
-    for values, own in zip(scores, masks, strict=True):
-        for number in sorted(range(len(own)), key=lambda number: (values[:, number].max(), number)):
-            painted[:, own[number]] = values[:, number, None]
-        inside = [[values[:, n] for n, mask in enumerate(own) if mask[place]] for place in np.ndindex(*regions.shape)]
-        level = np.array([np.mean(found, axis=0) if found else nothing for found in inside])
+    for values, of_level in zip(scores, masks, strict=True):
+        for number in sorted(range(len(of_level)), key=lambda number: (values[:, number].max(), number)):
+            painted[:, of_level[number]] = values[:, number, None]
+        inside = [
+            [values[:, n] for n, mask in enumerate(of_level) if mask[place]] for place in np.ndindex(*regions.shape)
+        ]
+        level = np.array([np.mean(scores_here, axis=0) if scores_here else nothing for scores_here in inside])
         average += level.T.reshape(average.shape) / len(masks)
     np.testing.assert_allclose(painted_scores(regions, scores), painted)
     np.testing.assert_allclose(average_scores(regions, scores), average, atol=1e-6)
@@ -147,11 +151,11 @@ def test_background_wins_up_to_the_threshold(threshold: float) -> None:
 @given(drawn_regions())
 def test_what_is_stored_comes_back(regions: Regions) -> None:
     data = module.encode_regions(regions)
-    found = module.decode_regions(data)
-    assert found.shape == regions.shape
-    assert len(found) == len(regions)
-    assert module.encode_regions(found) == data
-    for mine, right in zip(found.levels, regions.levels, strict=True):
+    decoded = module.decode_regions(data)
+    assert decoded.shape == regions.shape
+    assert len(decoded) == len(regions)
+    assert module.encode_regions(decoded) == data
+    for mine, right in zip(decoded.levels, regions.levels, strict=True):
         for name in ("region", "start", "length"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(right, name))
             assert getattr(mine, name).dtype == np.int32

@@ -63,10 +63,10 @@ def test_a_prompt_of_word_vectors_is_the_text(clip: FrozenClip) -> None:
     pieces = clip.tokenizer.pieces("a photo of red brick wall.")
     words = pieces[3:-1]
     vectors = clip.model.text_model.embeddings.token_embedding.weight[words][None].clone().requires_grad_()
-    found = clip.encode_prompts(vectors, full_stop="word")
+    features = clip.encode_prompts(vectors, full_stop="word")
     expected = clip.encode_texts(["a photo of red brick wall."])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    found.square().sum().backward()
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=0)
+    features.square().sum().backward()
     assert vectors.grad is not None
     other = clip.encode_prompts(vectors.detach(), full_stop="in-word")
     assert not torch.allclose(other, expected, atol=1e-4)
@@ -107,12 +107,12 @@ def openai_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A transformers state dict under OpenAI's names and layouts."""
     plain = {new: old for old, new in OPENAI_NAMES.items()}
     parts = {new: old for old, new in BLOCK_NAMES.items()}
-    found: dict[str, torch.Tensor] = {"logit_scale": state["logit_scale"]}
+    renamed: dict[str, torch.Tensor] = {"logit_scale": state["logit_scale"]}
     for name, value in state.items():
         if name in plain:
-            found[plain[name]] = value
+            renamed[plain[name]] = value
         elif name in ("visual_projection.weight", "text_projection.weight"):
-            found["visual.proj" if name.startswith("visual") else "text_projection"] = value.t().contiguous()
+            renamed["visual.proj" if name.startswith("visual") else "text_projection"] = value.t().contiguous()
         elif ".layers." in name:
             tower = "visual.transformer" if name.startswith("vision") else "transformer"
             index, rest = name.split(".layers.")[1].split(".", 1)
@@ -120,10 +120,10 @@ def openai_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             prefix = f"{tower}.resblocks.{index}."
             if part.endswith("q_proj"):
                 three = [state[name.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
-                found[f"{prefix}attn.in_proj_{kind}"] = torch.cat(three)
+                renamed[f"{prefix}attn.in_proj_{kind}"] = torch.cat(three)
             elif not part.endswith(("k_proj", "v_proj")):
-                found[f"{prefix}{parts[part]}.{kind}"] = value
-    return found
+                renamed[f"{prefix}{parts[part]}.{kind}"] = value
+    return renamed
 
 
 @pytest.fixture(scope="module")

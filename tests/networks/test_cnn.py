@@ -79,8 +79,8 @@ def test_dilated_answers_contain_the_undilated_ones(name: str) -> None:
     coarse, dense = network(name, 32), network(name, 16)
     dense.load_state_dict(coarse.state_dict())
     image = torch.randn(1, 3, 128, 192)
-    found, wanted = (model._depths(image)[-1] for model in (dense, coarse))
-    torch.testing.assert_close(found[..., ::2, ::2], wanted, atol=1e-5, rtol=1e-4)
+    dilated, wanted = (model._depths(image)[-1] for model in (dense, coarse))
+    torch.testing.assert_close(dilated[..., ::2, ::2], wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

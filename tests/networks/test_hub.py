@@ -35,12 +35,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def test_downloaded_once(hub: Hub) -> None:
     hub.files["timm/vit"] = {"model.safetensors": save(A), "config.json": b'{"architecture": "vit_x"}'}
-    found = find_weights("timm/vit")
-    assert found.config == {"architecture": "vit_x"}
-    assert found.name == "timm/vit"
-    assert torch.equal(found.state["a"], A["a"])
+    weights = find_weights("timm/vit")
+    assert weights.config == {"architecture": "vit_x"}
+    assert weights.name == "timm/vit"
+    assert torch.equal(weights.state["a"], A["a"])
     before = len(hub.asked)
-    assert find_weights("timm/vit").config == found.config
+    assert find_weights("timm/vit").config == weights.config
     assert len(hub.asked) == before
 
 

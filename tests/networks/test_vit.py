@@ -29,16 +29,16 @@ def test_positions_of_another_grid_are_sampled_by_the_scale_factor() -> None:
     """Hand-computed at one patch: the coordinate follows (h + 0.1) / 4, not h / 4."""
     model = build()
     h, w, row, column = 6, 3, 4, 1
-    found = model.position_embedding(h, w, square_input=False)
-    assert found.shape == (1, 3 + h * w, 8)
-    assert torch.equal(found[:, :3], model.pos_embed[:, :3])
+    positions = model.position_embedding(h, w, square_input=False)
+    assert positions.shape == (1, 3 + h * w, 8)
+    assert torch.equal(positions[:, :3], model.pos_embed[:, :3])
     grid = model.pos_embed[0, 3:].detach().double().numpy().reshape(4, 4, 8)
     y, x = (row + 0.5) * 4 / (h + 0.1) - 0.5, (column + 0.5) * 4 / (w + 0.1) - 0.5
     expected = np.zeros(8)
     for i in range(int(np.floor(y)) - 1, int(np.floor(y)) + 3):
         for j in range(int(np.floor(x)) - 1, int(np.floor(x)) + 3):
             expected += cubic(y - i) * cubic(x - j) * grid[np.clip(i, 0, 3), np.clip(j, 0, 3)]
-    np.testing.assert_allclose(found[0, 3 + row * w + column].detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(positions[0, 3 + row * w + column].detach().numpy(), expected, atol=1e-5)
 
 
 def test_positions_of_the_own_grid_are_untouched_for_square_inputs_only() -> None:
@@ -61,9 +61,9 @@ def test_stochastic_depth_follows_its_noise() -> None:
     """The branch is dropped where noise < rate, else divided by the keep rate; never in eval mode."""
     block = Block(VitConfig(width=8, heads=2), drop_path=0.25).train()
     x, branch = torch.randn(3, 2, 8), torch.randn(3, 2, 8)
-    found = block.add(x, branch, torch.tensor([0.1, 0.25, 0.9]))
-    torch.testing.assert_close(found[0], x[0])
-    torch.testing.assert_close(found[1:], x[1:] + branch[1:] / 0.75)
+    added = block.add(x, branch, torch.tensor([0.1, 0.25, 0.9]))
+    torch.testing.assert_close(added[0], x[0])
+    torch.testing.assert_close(added[1:], x[1:] + branch[1:] / 0.75)
     torch.testing.assert_close(block.add(x, branch, None), x + branch)
     torch.testing.assert_close(block.eval().add(x, branch, torch.zeros(3)), x + branch)
 

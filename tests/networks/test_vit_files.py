@@ -174,37 +174,40 @@ def test_registers_with_positions_of_their_own(tmp_path: Path) -> None:
     together = torch.cat([state["pos_embed"][:, :1], inside, state["pos_embed"][:, 1:]], dim=1)
     torch.save(state | {"pos_embed": together}, tmp_path / "vit_small_patch16_reg4_224.pth")
     torch.save(state | {"reg_token": state["reg_token"] + inside}, tmp_path / "dinov2_vits14_reg4_pretrain.pth")
-    found = [features(read(path)) for path in sorted(tmp_path.iterdir())]
-    torch.testing.assert_close(found[0], found[1])
+    answers = [features(read(path)) for path in sorted(tmp_path.iterdir())]
+    torch.testing.assert_close(answers[0], answers[1])
 
 
 def flax(state: dict[str, torch.Tensor], *, heads: int, prefix: str = "", second_norm: str = "2") -> dict[str, Any]:
     """Google's layout of a ViT, from the papers' description: kernels (in,out), queries (C,H,D), out (H,D,C)."""
-    found: dict[str, Any] = {"cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"]}
-    found["embedding/kernel"] = state["patch_embed.proj.weight"].permute(2, 3, 1, 0)
-    found["embedding/bias"] = state["patch_embed.proj.bias"]
-    found["Transformer/encoder_norm/scale"] = state["norm.weight"]
-    found["Transformer/encoder_norm/bias"] = state["norm.bias"]
+    renamed: dict[str, Any] = {
+        "cls": state["cls_token"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+    }
+    renamed["embedding/kernel"] = state["patch_embed.proj.weight"].permute(2, 3, 1, 0)
+    renamed["embedding/bias"] = state["patch_embed.proj.bias"]
+    renamed["Transformer/encoder_norm/scale"] = state["norm.weight"]
+    renamed["Transformer/encoder_norm/bias"] = state["norm.bias"]
     width = state["cls_token"].shape[-1]
     for index in range(sum(name.endswith("qkv.weight") for name in state)):
         ours, theirs = f"blocks.{index}.", f"Transformer/encoderblock_{index}/"
         for norm, number in (("norm1", "0"), ("norm2", second_norm)):
-            found[f"{theirs}LayerNorm_{number}/scale"] = state[f"{ours}{norm}.weight"]
-            found[f"{theirs}LayerNorm_{number}/bias"] = state[f"{ours}{norm}.bias"]
+            renamed[f"{theirs}LayerNorm_{number}/scale"] = state[f"{ours}{norm}.weight"]
+            renamed[f"{theirs}LayerNorm_{number}/bias"] = state[f"{ours}{norm}.bias"]
         for part, kind in enumerate(("query", "key", "value")):
             weight = state[f"{ours}attn.qkv.weight"][part * width : (part + 1) * width]
             bias = state[f"{ours}attn.qkv.bias"][part * width : (part + 1) * width]
             place = f"{theirs}MultiHeadDotProductAttention_1/{kind}/"
-            found[f"{place}kernel"] = weight.t().reshape(width, heads, width // heads)
-            found[f"{place}bias"] = bias.reshape(heads, width // heads)
+            renamed[f"{place}kernel"] = weight.t().reshape(width, heads, width // heads)
+            renamed[f"{place}bias"] = bias.reshape(heads, width // heads)
         out = f"{theirs}MultiHeadDotProductAttention_1/out/"
-        found[f"{out}kernel"] = state[f"{ours}attn.proj.weight"].t().reshape(heads, width // heads, width)
-        found[f"{out}bias"] = state[f"{ours}attn.proj.bias"]
+        renamed[f"{out}kernel"] = state[f"{ours}attn.proj.weight"].t().reshape(heads, width // heads, width)
+        renamed[f"{out}bias"] = state[f"{ours}attn.proj.bias"]
         for number in (0, 1):
             place = f"{theirs}MlpBlock_3/Dense_{number}/"
-            found[f"{place}kernel"] = state[f"{ours}mlp.fc{number + 1}.weight"].t()
-            found[f"{place}bias"] = state[f"{ours}mlp.fc{number + 1}.bias"]
-    return {prefix + name: np.asarray(value) for name, value in found.items()}
+            renamed[f"{place}kernel"] = state[f"{ours}mlp.fc{number + 1}.weight"].t()
+            renamed[f"{place}bias"] = state[f"{ours}mlp.fc{number + 1}.bias"]
+    return {prefix + name: np.asarray(value) for name, value in renamed.items()}
 
 
 @pytest.mark.parametrize(("prefix", "second"), [("", "2"), ("params/", "1"), ("opt/target/", "2")])

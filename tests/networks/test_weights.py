@@ -48,9 +48,9 @@ def test_files_and_folders(tmp_path: Path) -> None:
     assert set(find_weights(str(tmp_path)).state) == {"a"}
     save_file({"b": torch.zeros(2)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"width": 3}')
-    found = find_weights(str(tmp_path))
-    assert set(found.state) == {"b"}
-    assert found.config == {"width": 3}
+    weights = find_weights(str(tmp_path))
+    assert set(weights.state) == {"b"}
+    assert weights.config == {"width": 3}
     (tmp_path / "config.json").write_text("[1]")
     assert find_weights(str(tmp_path)).config == {}
     (tmp_path / "config.json").write_text("{")

@@ -36,7 +36,7 @@ def test_figures_are_those_of_predicted_files(
 ) -> None:
     model = packages["semples_vit"]
     tiny.invoke("segment", "eval", model, "--data", photos, "--json", tmp_path / "eval.json", *WAYS[way])
-    found = json.loads((tmp_path / "eval.json").read_text())
+    figures = json.loads((tmp_path / "eval.json").read_text())
     # The data's photos without their masks, so that nothing else can be looked at.
     alone = tmp_path / "photos"
     alone.mkdir()
@@ -48,9 +48,9 @@ def test_figures_are_those_of_predicted_files(
         pair = read_label_png(path), read_label_png(tmp_path / "out" / "labels" / path.name)
         confusion += confusion_matrix(*pair, num_classes=2)
         boundary.add(*pair)
-    assert found["photos"] == 10
-    assert found["confusion"] == confusion.tolist()
-    assert [row["boundary_iou"] for row in found["classes"]] == pytest.approx(boundary.result().tolist())
+    assert figures["photos"] == 10
+    assert figures["confusion"] == confusion.tolist()
+    assert [row["boundary_iou"] for row in figures["classes"]] == pytest.approx(boundary.result().tolist())
 
 
 def test_a_segmenters_recipe_says_how_it_segments(photos: Path, tmp_path: Path) -> None:
@@ -59,21 +59,21 @@ def test_a_segmenters_recipe_says_how_it_segments(photos: Path, tmp_path: Path) 
     segmenter = material.segmenter(tmp_path / "config")
     write_package(segmenter, folder, recipe=to_dict(load_recipe("folder", chosen)), card=material.CARD)
     dataset = open_dataset(photos)
-    own = evaluate(semples.load(folder), dataset).confusion
+    by_recipe = evaluate(semples.load(folder), dataset).confusion
     said = evaluate(semples.load(folder, scales=[0.5, 1.5], mirror=True, crf=True), dataset).confusion
     plain = evaluate(semples.load(folder, scales=[1.0], mirror=False, crf=False), dataset).confusion
-    np.testing.assert_array_equal(own, said)
-    assert (own != plain).any()
+    np.testing.assert_array_equal(by_recipe, said)
+    assert (by_recipe != plain).any()
 
 
 def test_problems_are_told_and_the_rest_is_scored(packages: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     data = shutil.copytree(photos, tmp_path / "data")
     (data / "p00.png").write_bytes((data / "p00.png").read_bytes()[:100])
     (data / "masks" / "p01.png").write_bytes(b"no picture")
-    found = evaluate(semples.load(packages["semples_vit"]), open_dataset(data))
-    assert found.photos == 8
-    assert ["p00.png" in line for line in found.unusable] == [True, False]
-    assert ["p01.png" in line for line in found.unusable] == [False, True]
+    evaluation = evaluate(semples.load(packages["semples_vit"]), open_dataset(data))
+    assert evaluation.photos == 8
+    assert ["p00.png" in line for line in evaluation.unusable] == [True, False]
+    assert ["p01.png" in line for line in evaluation.unusable] == [False, True]
 
 
 def test_a_run_without_a_segmenter_is_refused(run: Path, photos: Path) -> None:

@@ -43,18 +43,20 @@ def plain(folder: Path, photo: np.ndarray, size: tuple[int, int], window: tuple[
         for left in window_starts(size[1], window[1], stride):
             place = (slice(top, top + window[0]), slice(left, left + window[1]))
             with torch.no_grad():
-                found = segmenter(image[None, :, place[0], place[1]]).exp()
-            found = F.interpolate(found, scale_factor=window[0] / found.shape[-2], mode="nearest")
-            total[:, place[0], place[1]] += found[0]
+                probabilities = segmenter(image[None, :, place[0], place[1]]).exp()
+            probabilities = F.interpolate(
+                probabilities, scale_factor=window[0] / probabilities.shape[-2], mode="nearest"
+            )
+            total[:, place[0], place[1]] += probabilities[0]
             count[place] += 1
     cell = 4  # the network's own resolution
     scores = (total / count)[:, ::cell, ::cell]
     return F.interpolate(scores[None], size=photo.shape[:2], mode="bilinear", align_corners=False)[0]
 
 
-def agree(found: np.ndarray, expected: torch.Tensor) -> None:
+def agree(labels: np.ndarray, expected: torch.Tensor) -> None:
     """The labels found are the largest scores, ties apart."""
-    best = expected.gather(0, torch.from_numpy(found.astype(np.int64))[None])[0]
+    best = expected.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
     assert float((expected.amax(0) - best).max()) < 1e-4
 
 
@@ -70,8 +72,8 @@ def test_windows_are_cut_from_the_full_photo(packages: dict[str, Path]) -> None:
 
 def test_a_window_taller_than_the_photo_keeps_its_shape(packages: dict[str, Path]) -> None:
     photo = blocks(48, 192)  # by a factor of 4/3: 64x256
-    found = semples.load(packages["semples_vit"], window=64, crf=False).predict(photo)
-    agree(found, plain(packages["semples_vit"], photo, (64, 256), (64, 64), 32))
+    labels = semples.load(packages["semples_vit"], window=64, crf=False).predict(photo)
+    agree(labels, plain(packages["semples_vit"], photo, (64, 256), (64, 64), 32))
 
 
 @pytest.mark.parametrize("upright", [False, True])

@@ -44,9 +44,9 @@ def draw(folder: Path, sizes: tuple[tuple[int, int], ...] = MIXED) -> Path:
 def outputs(folder: Path) -> dict[str, bytes]:
     """What a job leaves, but for the order of its journal."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    found["photos.jsonl"] = b"".join(sorted(found["photos.jsonl"].splitlines(keepends=True)))
-    return found
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    contents["photos.jsonl"] = b"".join(sorted(contents["photos.jsonl"].splitlines(keepends=True)))
+    return contents
 
 
 def scores(model: Model, photos: list[np.ndarray]) -> list[torch.Tensor]:
@@ -64,8 +64,8 @@ def test_batches_change_nothing(family: str, packages: dict[str, Path]) -> None:
     photos = list(rng.integers(0, 256, (8, 64, 90, 3), dtype=np.uint8))
     model = semples.load(packages[family], scales=[1.0, 0.5], mirror=True)
     together = scores(model, photos)
-    for photo, found in zip(photos, together, strict=True):
-        torch.testing.assert_close(scores(model, [photo])[0], found, atol=1e-5, rtol=0)
+    for photo, scored in zip(photos, together, strict=True):
+        torch.testing.assert_close(scores(model, [photo])[0], scored, atol=1e-5, rtol=0)
     assert max(float((a - b).abs().max()) for a, b in pairwise(together)) > 1e-3
 
 
@@ -90,11 +90,11 @@ def test_labels_are_the_networks(family: str, packages: dict[str, Path], tmp_pat
                 mean, size=total.shape[-2:], mode="bilinear", align_corners=False
             )  # fmt: skip
         whole = F.interpolate(total, size=photo.shape[:2], mode="bilinear", align_corners=False)[0]
-        found = model.predict(path)
-        assert found.shape == photo.shape[:2]
-        best = whole.gather(0, torch.from_numpy(found.astype(np.int64))[None])[0]
+        labels = model.predict(path)
+        assert labels.shape == photo.shape[:2]
+        best = whole.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
         assert float((whole.amax(0) - best).max()) < 1e-5
-        used |= set(np.unique(found).tolist())
+        used |= set(np.unique(labels).tolist())
     assert len(used) == (1 if family == "mask2former" else 3)
 
 
@@ -126,15 +126,15 @@ def test_the_crf_draws_to_the_photos_edges(packages: dict[str, Path]) -> None:
     photo[:, 32:] = (230, 40, 40)
     model = semples.load(packages["segformer"], crf=True)
     prepared = model.prepare(photo)
-    found = torch.full((3, 16, 16), 0.1)
-    found[0, :, :7] = 0.8  # the edge is drawn 4 pixels too far to the left
-    found[1, :, 7:] = 0.8
-    plain = semples.load(packages["segformer"]).finish(prepared, found, None).labels
+    given = torch.full((3, 16, 16), 0.1)
+    given[0, :, :7] = 0.8  # the edge is drawn 4 pixels too far to the left
+    given[1, :, 7:] = 0.8
+    plain = semples.load(packages["segformer"]).finish(prepared, given, None).labels
     assert (plain[:, 29:32] == 1).mean() > 0.9
-    refined = model.finish(prepared, found, None).labels
+    refined = model.finish(prepared, given, None).labels
     assert (refined[:, :32] == 0).mean() > 0.99
     assert (refined[:, 32:] == 1).mean() > 0.99
-    assert (model.finish(prepared, found, ()).labels == 0).all()
+    assert (model.finish(prepared, given, ()).labels == 0).all()
 
 
 @pytest.mark.parametrize("method", ["threshold", "regions+crf"])
@@ -143,9 +143,9 @@ def test_a_run_makes_for_its_photos_the_labels_it_made(method: str, run: Path, p
         run = material.run(tmp_path / "run", photos, settings=(f"labels.method={method}", "regions.proposals=slic"))
     tiny.invoke("predict", run, photos, "--tags", photos / "tags.csv", "--out", tmp_path / "out", "--batch", "3")
     for path in sorted((run / "labels").glob("*.png")):
-        found, expected = (read_label_png(place) for place in (tmp_path / "out" / "labels" / path.name, path))
-        assert found.shape == expected.shape
-        assert (found == expected).mean() > 0.999, path.name  # batches round differently
+        labels, expected = (read_label_png(place) for place in (tmp_path / "out" / "labels" / path.name, path))
+        assert labels.shape == expected.shape
+        assert (labels == expected).mean() > 0.999, path.name  # batches round differently
     assert max(tiny.pixels(path).max() for path in (run / "labels").glob("*.png")) > 0
 
 

@@ -37,9 +37,9 @@ def test_labels_are_those_of_whole_enlarged_scores(
     scores = torch.randn(count, h, w, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     whole = F.interpolate(scores[None], size=(height, width), mode="bilinear", align_corners=False)[0]
     with mock.patch.object(module, "STRIP", count * width * 3):  # strips of three rows
-        found = labels_from_scores(scores, (height, width)).labels
-    assert found.dtype == np.uint8
-    best = whole.gather(0, torch.from_numpy(found.astype(np.int64))[None])[0]
+        labels = labels_from_scores(scores, (height, width)).labels
+    assert labels.dtype == np.uint8
+    best = whole.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
     assert (whole.amax(0) - best).max() < 1e-6  # ties apart, the winner
 
 
@@ -85,12 +85,12 @@ def test_sliding_a_window_over_a_network_that_sees_one_cell_changes_nothing(cell
 
     image = torch.rand(3, 96, 160, generator=torch.Generator().manual_seed(0))
     rows = WindowRows(pixelwise, view_of(image), window=(64, 64), stride=(32, 32), batch=batch)
-    found = all_rows(rows, step=step)
-    assert found.shape == rows.shape
+    read = all_rows(rows, step=step)
+    assert read.shape == rows.shape
     if cell == 3:  # 64 / 3 is no whole number: a grid of a quarter of the window instead
-        assert found.shape == (3, 24, 40)
+        assert read.shape == (3, 24, 40)
     else:
-        torch.testing.assert_close(found, F.avg_pool2d(image, cell))
+        torch.testing.assert_close(read, F.avg_pool2d(image, cell))
 
 
 @settings(max_examples=30, deadline=None)
@@ -126,10 +126,10 @@ def test_a_place_has_the_mean_of_the_windows_over_it() -> None:
 
     image = torch.zeros(3, 64, 96)
     image[..., 64:] = 1.0
-    found = all_rows(WindowRows(order, view_of(image), window=(64, 64), stride=(32, 32), batch=8))[0, 0]
-    assert found[:8].tolist() == [0.0] * 8
-    assert found[8:16].tolist() == [0.25] * 8  # windows at 0 (mean 0) and 32 (mean one half)
-    assert found[16:].tolist() == [0.5] * 8
+    means = all_rows(WindowRows(order, view_of(image), window=(64, 64), stride=(32, 32), batch=8))[0, 0]
+    assert means[:8].tolist() == [0.0] * 8
+    assert means[8:16].tolist() == [0.25] * 8  # windows at 0 (mean 0) and 32 (mean one half)
+    assert means[16:].tolist() == [0.5] * 8
 
 
 def test_several_scales_are_averaged_on_the_largest() -> None:
@@ -142,10 +142,10 @@ def test_several_scales_are_averaged_on_the_largest() -> None:
 
 def test_confidence_is_the_lead_of_the_label() -> None:
     scores = torch.rand(4, 9, 7, generator=torch.Generator().manual_seed(0))
-    found = labels_from_scores(scores, (9, 7), confident=True)
+    segmented = labels_from_scores(scores, (9, 7), confident=True)
     best, second = (scores / scores.sum(0)).topk(2, dim=0).values
-    assert found.confidence is not None
-    np.testing.assert_allclose(found.confidence, (best - second).numpy(), atol=1e-6)
+    assert segmented.confidence is not None
+    np.testing.assert_allclose(segmented.confidence, (best - second).numpy(), atol=1e-6)
     among = labels_from_scores(scores, (9, 7), values=(0, 2), confident=True)
     assert among.confidence is not None
     pair = scores[[0, 2]]
@@ -153,9 +153,9 @@ def test_confidence_is_the_lead_of_the_label() -> None:
     alone = labels_from_scores(scores, (9, 7), values=(0,), confident=True)
     assert alone.confidence is not None
     assert (alone.confidence == 1).all()
-    opened = found.opened(0.3)
-    assert ((opened.labels == 255) == (found.confidence < 0.3)).all()
-    assert (opened.labels == np.where(found.confidence < 0.3, 255, found.labels)).all()
+    opened = segmented.opened(0.3)
+    assert ((opened.labels == 255) == (segmented.confidence < 0.3)).all()
+    assert (opened.labels == np.where(segmented.confidence < 0.3, 255, segmented.labels)).all()
 
 
 def test_mirrors_are_turned_back() -> None:
@@ -186,8 +186,8 @@ def test_mirrors_are_turned_back() -> None:
 def test_view_sizes(photo: tuple[int, int], options: dict[str, int | None], size: tuple[int, int]) -> None:
     chosen = {"window": None, "scale": 1.0, **options}
     look = Look(step=32, least=64, short=chosen["short"], window=chosen["window"])  # type: ignore[arg-type]
-    found = look.size(*photo, scale=float(chosen["scale"] or 1))
-    assert found == (size[1], size[0])
+    computed = look.size(*photo, scale=float(chosen["scale"] or 1))
+    assert computed == (size[1], size[0])
 
 
 def test_windows_go_along_a_strip() -> None:

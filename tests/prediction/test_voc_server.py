@@ -61,8 +61,8 @@ def test_the_archive_of_the_list_test(model: Path, devkit: Path, tmp_path: Path)
             assert image.getpalette()[:63] == voc_palette()[:21].reshape(-1).tolist()
             labels = np.array(image)
         assert labels.max() <= 20
-        with Image.open(tmp_path / "out/labels" / f"{name}.png") as own:
-            np.testing.assert_array_equal(labels, np.array(own))
+        with Image.open(tmp_path / "out/labels" / f"{name}.png") as png:
+            np.testing.assert_array_equal(labels, np.array(png))
     before = (tmp_path / "out/results.tgz").read_bytes()
     tiny.invoke("predict", model, devkit / "VOC2012", "--out", tmp_path / "out", "--voc-server")
     assert (tmp_path / "out/results.tgz").read_bytes() == before

@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     for worker in workers:
         os.waitpid(worker, 0)
-    found = {attempt: _stored(out, attempt) for attempt in chosen}
-    return _report(out, found)
+    results = {attempt: _stored(out, attempt) for attempt in chosen}
+    return _report(out, results)
 
 
 def _start(
@@ -111,16 +111,16 @@ def _stored(out: Path, attempt: Try) -> dict[str, object] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _report(out: Path, found: dict[Try, dict[str, object] | None]) -> int:
+def _report(out: Path, results: dict[Try, dict[str, object] | None]) -> int:
     rows = ["| kind | tried | wrong |", "|---|---|---|"]
     failed = 0
-    for kind in dict.fromkeys(attempt.kind for attempt in found):
-        made = [stored for attempt, stored in found.items() if attempt.kind == kind and stored is not None]
+    for kind in dict.fromkeys(attempt.kind for attempt in results):
+        made = [stored for attempt, stored in results.items() if attempt.kind == kind and stored is not None]
         wrong = sum(bool(stored["wrong"]) for stored in made)
         failed += wrong
         rows.append(f"| {kind} | {len(made)} | {wrong} |")
-    seconds = sum(float(str(stored["seconds"])) for stored in found.values() if stored)
-    missing = sum(stored is None for stored in found.values())
+    seconds = sum(float(str(stored["seconds"])) for stored in results.values() if stored)
+    missing = sum(stored is None for stored in results.values())
     rows.append(f"\n{seconds / 60:.0f} minutes of tries" + (f"; {missing} not made yet" if missing else ""))
     text = "\n".join(rows)
     (out / "table.md").write_text(text + "\n")

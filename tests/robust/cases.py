@@ -76,5 +76,5 @@ def again(work: Path) -> Arguments:
 
 
 def counted(folder: Path, count: int) -> str | None:
-    found = len(list(folder.glob("*.png")))
-    return None if found == count else f"{found} files in {folder.name}, not {count}"
+    files = len(list(folder.glob("*.png")))
+    return None if files == count else f"{files} files in {folder.name}, not {count}"

@@ -149,10 +149,10 @@ def _mount(work: Path) -> bool:
 def _fill(disk: Path, *, leave: int) -> Path:
     """A file that leaves `leave` bytes (in whole pages)."""
     path = disk / "stuffing"
-    found = os.statvfs(disk)
-    pages = max(0, found.f_bavail - leave // found.f_frsize)
+    space = os.statvfs(disk)
+    pages = max(0, space.f_bavail - leave // space.f_frsize)
     with open(path, "wb") as file:
-        file.write(bytes(pages * found.f_frsize))
+        file.write(bytes(pages * space.f_frsize))
     return path
 
 
@@ -230,6 +230,6 @@ class _Damage:
             if wrong:
                 return f"{name}: {wrong}"
         wanted = contents(material.folder / "states" / "finished")
-        found = contents(work / "run")
-        unequal = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        made = contents(work / "run")
+        unequal = sorted(name for name in wanted.keys() | made.keys() if wanted.get(name) != made.get(name))
         return f"not healed: {unequal[:3]}" if unequal else None

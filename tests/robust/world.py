@@ -151,7 +151,7 @@ def size_of(folder: Path) -> int:
 
 def contents(folder: Path) -> dict[str, object]:
     """Everything below a folder that must be equal bit by bit; of JSON what does not change from call to call."""
-    found: dict[str, object] = {}
+    by_name: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or "tensorboard" in path.parts or path.name in PASSING or path.name == "page.html":
@@ -160,10 +160,10 @@ def contents(folder: Path) -> dict[str, object]:
         # a folder of a try has another name in every try
         text = re.sub(rb'"(/[^"]*)/(world|run|model|coco)\b', rb'"/\2', data)
         if path.suffix in (".json", ".jsonl"):
-            found[name] = _stable(path.suffix, text)
+            by_name[name] = _stable(path.suffix, text)
         else:
-            found[name] = data
-    return found
+            by_name[name] = data
+    return by_name
 
 
 def _stable(suffix: str, data: bytes) -> object:
@@ -184,16 +184,16 @@ def _without(tree: Any) -> Any:
 
 def leftovers(work: Path) -> list[str]:
     """Temporary files and folders that are still there."""
-    found = (path for path in work.rglob(".*") if LEFT.search(path.name))
-    return sorted(os.fsdecode(os.fsencode(path.relative_to(work))) for path in found)
+    hidden = (path for path in work.rglob(".*") if LEFT.search(path.name))
+    return sorted(os.fsdecode(os.fsencode(path.relative_to(work))) for path in hidden)
 
 
 def difference(job: Job, material: Material, work: Path) -> str | None:
     """What is not as it would be had nothing happened."""
-    wanted, found = material.expected(job), contents(work / job.result)
-    if wanted.keys() != found.keys():
-        return f"missing {sorted(wanted.keys() - found.keys())[:3]}, surplus {sorted(found.keys() - wanted.keys())[:3]}"
-    unequal = [name for name in wanted if wanted[name] != found[name]]
+    wanted, made = material.expected(job), contents(work / job.result)
+    if wanted.keys() != made.keys():
+        return f"missing {sorted(wanted.keys() - made.keys())[:3]}, surplus {sorted(made.keys() - wanted.keys())[:3]}"
+    unequal = [name for name in wanted if wanted[name] != made[name]]
     return f"differ: {unequal[:4]}" if unequal else None
 
 

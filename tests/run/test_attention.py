@@ -27,13 +27,13 @@ def test_files_are_the_generators_attention(tmp_path: Path) -> None:
     for item in open_dataset(photos).items:
         photo = open_dataset(photos).photo(item)
         ((view, _),) = scaled_inputs(photo, (1.0,), mean=model.mean, std=model.std)
-        found = np.load(tmp_path / "maps" / f"{item.id}.npy", allow_pickle=False)
+        stored = np.load(tmp_path / "maps" / f"{item.id}.npy", allow_pickle=False)
         rows, columns = about["grids"][item.id]
         assert (rows, columns) == (photo.shape[0] // 8, photo.shape[1] // 8)
-        assert found.shape == (rows * columns,) * 2
-        assert found.dtype == np.float32
+        assert stored.shape == (rows * columns,) * 2
+        assert stored.dtype == np.float32
         expected = model.eval().patch_attention(view[None])[0]
-        torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(stored), expected, atol=1e-6, rtol=1e-5)
     tiny.invoke("cams", run, "--attention", tmp_path / "maps")  # a second call leaves them alone
 
 

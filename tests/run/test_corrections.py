@@ -236,9 +236,9 @@ def test_labelme(run: Path, tmp_path: Path) -> None:
     shape = {"label": "disc", "points": points, "shape_type": "polygon", "flags": {}, "group_id": None}
     (tmp_path / "p03.json").write_text(json.dumps(told | {"shapes": [shape]}))
     tiny.invoke("correct", run, tmp_path / "p03.json")
-    found = labels_of(run, "p03")
-    assert (found[6:15, 6:20] == 1).all()
-    assert (found == 1).sum() < 200
+    labels = labels_of(run, "p03")
+    assert (labels[6:15, 6:20] == 1).all()
+    assert (labels == 1).sum() < 200
 
 
 def test_a_damaged_index_is_one_line(run: Path, tmp_path: Path) -> None:

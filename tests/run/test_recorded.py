@@ -53,12 +53,12 @@ def runs(material: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, C
 
 def read_by(context: Context) -> dict[str, set[str]]:
     """Settings that each step has read."""
-    found = {}
+    settings = {}
     for name in pipeline.known_steps():
         manifest = read_manifest(context.folder(name))
         if manifest is not None:
-            found[name] = {key.removeprefix("setting:") for key in manifest["reads"] if key.startswith("setting:")}
-    return found
+            settings[name] = {key.removeprefix("setting:") for key in manifest["reads"] if key.startswith("setting:")}
+    return settings
 
 
 def test_every_setting_that_changes_a_result_is_read_by_a_step(runs: dict[str, Context]) -> None:
@@ -84,18 +84,20 @@ def changed(recipe: Recipe, key: str) -> Any:
     for group in groups:
         owner = getattr(owner, group)
     value, hint = getattr(owner, name), get_type_hints(type(owner))[name]
+    if name == "class_template":
+        return "a drawing of {name}."
     if get_origin(hint) is Literal:
         return next(option for option in get_args(hint) if option != value)
     if isinstance(value, bool):
         return not value
-    if isinstance(value, str) and int in get_args(hint):
-        return 64
     if isinstance(value, str) and float in get_args(hint):
         return 0.5
-    if isinstance(value, str) and str not in get_args(hint) and tuple in map(get_origin, get_args(hint)):
+    if isinstance(value, str) and int in get_args(hint):
+        return 7
+    if isinstance(value, str) and tuple in map(get_origin, get_args(hint)):
         return [0.2, 0.3]
     if isinstance(value, str):
-        return "a drawing of {name}." if name == "class_template" else "owner/name"
+        return "owner/name"
     if isinstance(value, tuple):
         return [entry * 0.9 for entry in value]
     return value + 1 if isinstance(value, int) else value * 0.9 + 1e-3

@@ -189,10 +189,10 @@ def test_a_threshold_at_which_every_mask_is_empty_is_no_sign() -> None:
     grid = calibration.grid
     count = len(grid.tried)
     row = {"classes": [0], "steadiness": [[0.5] * (count - 3) + [None] * 3], "recognition": [[0.4] * count]}
-    found = selection.describe([row], calibration, names=("a", "b"), method="crf", otherwise=None)
-    assert found["curves"]["steadiness"][-4:] == [0.5, None, None, None]
-    assert found["threshold"] < grid.tried[-3]
-    assert json.loads(json.dumps(found, allow_nan=False))["quality"]["miou"] is not None
+    described = selection.describe([row], calibration, names=("a", "b"), method="crf", otherwise=None)
+    assert described["curves"]["steadiness"][-4:] == [0.5, None, None, None]
+    assert described["threshold"] < grid.tried[-3]
+    assert json.loads(json.dumps(described, allow_nan=False))["quality"]["miou"] is not None
     empty = [row | {"steadiness": [[None] * count]}]
     nothing = selection.describe(empty, calibration, names=("a", "b"), method="crf", otherwise=None)
     assert json.loads(json.dumps(nothing, allow_nan=False))["quality"]["miou"] is None

@@ -99,9 +99,9 @@ def test_a_pretrained_backbone_gets_a_new_head(family: str, tmp_path: Path) -> N
     segmenter = build_segmenter(f"{family}:{tmp_path / 'swin'}", config=material.CONFIG, seed=0)
     weights: Any = SwinModel.from_pretrained(tmp_path / "swin").state_dict()
     backbone = segmenter.network.get_submodule(BACKBONES[family]).state_dict()
-    found = [name for name in backbone if any(name.endswith(key) for key in weights)]
-    assert len(found) > 20
-    for name in found:
+    started = [name for name in backbone if any(name.endswith(key) for key in weights)]
+    assert len(started) > 20
+    for name in started:
         key = next(key for key in weights if name.endswith(key))
         assert torch.equal(backbone[name], weights[key]), name
 
@@ -112,9 +112,9 @@ def test_the_vit_starts_from_the_shipped_tower() -> None:
     config = replace(material.CONFIG, size=96)
     segmenter = build_segmenter("vit:shipped:demo_vit", config=config, seed=0)
     state = find_weights("shipped:demo_vit").state
-    own = segmenter.network.vit.state_dict()
+    started = segmenter.network.vit.state_dict()
     for name in ("patch_embed.proj.weight", "blocks.3.mlp.fc2.weight", "norm.weight", "pos_embed"):
-        assert torch.equal(own[name], state[name].to(own[name].dtype)), name
+        assert torch.equal(started[name], state[name].to(started[name].dtype)), name
     assert segmenter.backbone() is segmenter.network.vit
 
 
@@ -127,10 +127,10 @@ def test_photos_of_any_size(tmp_path: Path) -> None:
 def test_semantic_inference_by_hand() -> None:
     classes = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]]]))  # 2 classes and "no object"
     masks = torch.logit(torch.tensor([[[[0.9, 0.1]], [[0.2, 0.8]]]]))
-    found = semantic_scores(classes, masks)
+    scores = semantic_scores(classes, masks)
     expected = torch.tensor([[[[0.5 * 0.9 + 0.125 * 0.2, 0.5 * 0.1 + 0.125 * 0.8]],
                               [[0.25 * 0.9 + 0.75 * 0.2, 0.25 * 0.1 + 0.75 * 0.8]]]])  # fmt: skip
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(scores, expected)
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused

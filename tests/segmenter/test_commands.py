@@ -36,8 +36,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def trained(photos: Path, options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained")
-    found = tiny.invoke("segment", "train", "--photos", photos, "--labels", photos / LABELS, "--out", out, *options)
-    assert "semples segment eval" in found.out
+    said = tiny.invoke("segment", "train", "--photos", photos, "--labels", photos / LABELS, "--out", out, *options)
+    assert "semples segment eval" in said.out
     return out
 
 
@@ -58,7 +58,7 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
 
 def test_scores_of_photos_with_masks(trained: Path, photos: Path, tmp_path: Path) -> None:
     model = trained / "segmenter" / "model"
-    found = tiny.invoke("segment", "eval", model, "--data", photos, "--out", tmp_path, "--json", tmp_path / "x.json")
+    said = tiny.invoke("segment", "eval", model, "--data", photos, "--out", tmp_path, "--json", tmp_path / "x.json")
     figures = json.loads((tmp_path / "eval.json").read_text())
     assert figures == json.loads((tmp_path / "x.json").read_text())
     assert figures["photos"] == 8
@@ -67,12 +67,12 @@ def test_scores_of_photos_with_masks(trained: Path, photos: Path, tmp_path: Path
     iou = 100 * confusion[0, 0] / (confusion[0].sum() + confusion[:, 0].sum() - confusion[0, 0])
     assert figures["classes"][0]["iou"] == pytest.approx(iou)
     assert 0 <= figures["boundary_iou"] <= 100
-    assert "boundary IoU" in found.out
-    assert "square" in found.out
+    assert "boundary IoU" in said.out
+    assert "square" in said.out
     with Image.open(tmp_path / "confusion.png") as picture:
         assert np.asarray(picture).std() > 10
     # A run's folder will do as well.
-    assert tiny.invoke("segment", "eval", trained, "--data", photos).out.startswith(found.out[:100])
+    assert tiny.invoke("segment", "eval", trained, "--data", photos).out.startswith(said.out[:100])
 
 
 def test_the_confusion_picture_shows_shares(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
         *options,
         f"--set=data.workers={workers}",
     ]
-    found = tiny.invoke(*command, "--out", tmp_path / "out")
-    assert "2 set aside:" in found.out
-    assert f"{damaged}: damaged or cut off" in found.out
+    said = tiny.invoke(*command, "--out", tmp_path / "out")
+    assert "2 set aside:" in said.out
+    assert f"{damaged}: damaged or cut off" in said.out
     folder = tmp_path / "out" / "segmenter"
     result = json.loads((folder / "manifest.json").read_text())["result"]
     assert (result["photos"], result["set_aside"], result["unlabelled"]) == (5, 2, 1)
-    assert "learned from 5 photos; 1 without a label map" in found.out
+    assert "learned from 5 photos; 1 without a label map" in said.out
     for name in ("p03", "p05"):
         (other / f"{name}.png").unlink()
     tiny.invoke(*command, "--out", tmp_path / "without")
@@ -138,10 +138,10 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
 
 
 def test_licences_are_named() -> None:
-    found = tiny.invoke("recipes", "show", "voc").out
-    assert "NVIDIA Source Code License" in found
-    assert "as the publishers state it" in found
-    assert "MIT (unverified)" in found
+    shown = tiny.invoke("recipes", "show", "voc").out
+    assert "NVIDIA Source Code License" in shown
+    assert "as the publishers state it" in shown
+    assert "MIT (unverified)" in shown
 
 
 @pytest.mark.xdist_group("processes")

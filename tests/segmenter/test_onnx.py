@@ -44,10 +44,10 @@ def test_parity(family: str, any_size: bool, tmp_path: Path) -> None:
         if shape[2] != 64 and not made.any_size:
             continue
         images = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
-        found = torch.from_numpy(session.run(["scores"], {"images": images.numpy()})[0])
+        scores = torch.from_numpy(session.run(["scores"], {"images": images.numpy()})[0])
         with torch.no_grad():
             expected = segmenter(images).exp()
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
         seen |= set(expected.argmax(1).unique().tolist())
     assert len(seen) >= (1 if segmenter.is_mask_classifier else 2)
     described = session.get_modelmeta().custom_metadata_map
@@ -68,8 +68,8 @@ def test_a_file_that_differs_is_not_handed_out(tmp_path: Path) -> None:
 def test_pooling_is_adaptive_average_pooling(rows: int, columns: int, height: int, width: int) -> None:
     maps = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
     expected = torch.nn.functional.adaptive_avg_pool2d(maps.double(), (rows, columns))
-    found = pool_by_products(maps, rows, columns)
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
+    pooled = pool_by_products(maps, rows, columns)
+    torch.testing.assert_close(pooled.double(), expected, atol=1e-6, rtol=0)
 
 
 class Odd(torch.nn.Module):

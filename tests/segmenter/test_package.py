@@ -58,9 +58,9 @@ def test_the_network_loads_with_transformers(family: str, tmp_path: Path) -> Non
     network = getattr(transformers, loader).from_pretrained(folder).eval()
     images, _ = segmenters.batch()
     with torch.no_grad():
-        found, expected = network(pixel_values=images), Segmenter.load(folder).network(pixel_values=images)
+        outputs, expected = network(pixel_values=images), Segmenter.load(folder).network(pixel_values=images)
     key = "masks_queries_logits" if family == "mask2former" else "logits"
-    assert torch.equal(getattr(found, key), getattr(expected, key))
+    assert torch.equal(getattr(outputs, key), getattr(expected, key))
 
 
 @pytest.mark.parametrize("family", ["semples_vit", "segformer", "upernet", "mask2former", "maskformer", "eomt"])
@@ -75,11 +75,11 @@ def test_the_pipeline_gives_the_same_labels(family: str, tmp_path: Path) -> None
     segments = transformers.pipeline("image-segmentation", model=str(folder))(
         Image.fromarray(photo), subtask="semantic"
     )
-    found = np.full((64, 64), 255, np.uint8)
+    labels = np.full((64, 64), 255, np.uint8)
     for segment in segments:
-        found[np.array(segment["mask"]) > 0] = ("background", "disc", "square").index(segment["label"])
+        labels[np.array(segment["mask"]) > 0] = ("background", "disc", "square").index(segment["label"])
     expected = semples.load(folder, scales=[1.0], mirror=False, crf=False).predict(photo)
-    assert (found == expected).mean() > 0.9  # it enlarges logits, this program probabilities
+    assert (labels == expected).mean() > 0.9  # it enlarges logits, this program probabilities
     assert len(np.unique(expected)) > 1 or family in ("mask2former", "maskformer")
     header = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
     assert (header["library_name"], header["pipeline_tag"]) == ("transformers", "image-segmentation")
@@ -161,13 +161,13 @@ def test_the_cards_figures_and_claims_are_those_of_its_label_maps(tmp_path: Path
         tiny.invoke("segment", "train", run, *settings, f"--set=run.seed={seed}")
         return (run / "segmenter" / "model" / "README.md").read_text(encoding="utf-8")
 
-    own = labels["fingerprint"]
-    found = card(of=own, select="auto", seed=1)
-    assert "71.25" in found
-    assert "no pixel mask was used" in found
+    made_by = labels["fingerprint"]
+    text = card(of=made_by, select="auto", seed=1)
+    assert "71.25" in text
+    assert "no pixel mask was used" in text
     assert "71.25" not in card(of="earlier label maps", select="auto", seed=2)
-    assert "pixel masks were used" in card(of=own, select="ground-truth", seed=3)
-    assert "pixel masks were used" in card(of=own, select="auto", select_epoch="ground-truth", seed=4)
+    assert "pixel masks were used" in card(of=made_by, select="ground-truth", seed=3)
+    assert "pixel masks were used" in card(of=made_by, select="auto", select_epoch="ground-truth", seed=4)
 
 
 def test_a_trained_run_predicts_without_tags(tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ def test_equals_a_plain_loop(seed: int, height: int, width: int, patch: int, sta
         for top in range(0, height, patch):
             for left in range(0, width, patch):
                 box = np.s_[n, top : top + patch, left : left + patch]
-                own = losses[box][known[box]]
-                expected[box] = np.minimum(losses[box], max(own.mean() if own.size else 0.0, mean))
-    found = cap_suspicious(torch.from_numpy(losses), torch.from_numpy(known), start=start, patch=patch)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+                inside = losses[box][known[box]]
+                expected[box] = np.minimum(losses[box], max(inside.mean() if inside.size else 0.0, mean))
+    capped = cap_suspicious(torch.from_numpy(losses), torch.from_numpy(known), start=start, patch=patch)
+    np.testing.assert_allclose(capped.numpy(), expected, rtol=1e-12)
 
 
 def test_the_loss_of_a_batch() -> None:
@@ -86,6 +86,6 @@ def test_pixels_left_out_by_one_photo_of_a_batch() -> None:
     losses = torch.tensor([[[2.0, 1.0]], [[0.0, 3.0]]])
     labels = torch.tensor([[[0, 1]], [[255, 1]]], dtype=torch.uint8)
     full = torch.full((2, 1, 2), 255, dtype=torch.uint8)
-    found = noisy_loss(losses, labels, full, NoiseSettings(clip="batch", clip_start=9.0, clip_patch=2))
+    loss = noisy_loss(losses, labels, full, NoiseSettings(clip="batch", clip_start=9.0, clip_patch=2))
     # One photo knows the first pixel (2), two the second (mean 2): nothing stands out, and the mean is the plain one.
-    assert found.item() == pytest.approx((2 + 1 + 3) / 4)
+    assert loss.item() == pytest.approx((2 + 1 + 3) / 4)

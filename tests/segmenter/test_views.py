@@ -121,8 +121,8 @@ def test_label_maps_that_do_not_fit_are_named(folder: Path) -> None:
 
 def test_photos_and_label_maps_are_paired_by_name(folder: Path, tmp_path: Path) -> None:
     (folder / "masks" / "p01.png").unlink()
-    found = paired_dataset(folder, folder / "masks", None)
-    assert [item.id for item in found.items] == ["p00", "p02", "p03", "p04", "p05"]
+    paired = paired_dataset(folder, folder / "masks", None)
+    assert [item.id for item in paired.items] == ["p00", "p02", "p03", "p04", "p05"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no label map"):
         paired_dataset(folder, tmp_path / "empty", folder / "classes.txt")

@@ -105,8 +105,8 @@ def test_many_photos_are_seen_in_parts(photos: Tensor) -> None:
 
 def test_figures_count_empty_and_flat_masks(photos: Tensor) -> None:
     tags = torch.tensor([[True, False, True], [True, False, True]])
-    found = looks.figures(looks.glance(Red(), Colours(), photos, tags), tags.numpy())
-    assert (found["pairs"], found["empty"], found["flat"], found["full"]) == (4, 0.75, 0.75, 0.0)
+    figures = looks.figures(looks.glance(Red(), Colours(), photos, tags), tags.numpy())
+    assert (figures["pairs"], figures["empty"], figures["flat"], figures["full"]) == (4, 0.75, 0.75, 0.0)
 
 
 def test_backgrounds_by_hand(photos: Tensor) -> None:

@@ -57,8 +57,8 @@ def plain_mask(cam: np.ndarray, size: int, epsilon: float) -> np.ndarray:
 @given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 99), epsilon=st.sampled_from([0.1, 1e-4]))
 def test_masks(h: int, w: int, seed: int, epsilon: float) -> None:
     cam = np.random.default_rng(seed).random((2, h, w))
-    found = cam_masks(torch.from_numpy(cam), size=7, epsilon=epsilon)
-    for one, other in zip(found, cam, strict=True):
+    masks = cam_masks(torch.from_numpy(cam), size=7, epsilon=epsilon)
+    for one, other in zip(masks, cam, strict=True):
         np.testing.assert_allclose(one.numpy(), plain_mask(other, 7, epsilon), atol=1e-12)
 
 
@@ -75,13 +75,13 @@ def test_gradient_flows_through_minimum_and_maximum(epsilon: float) -> None:
 def test_relative_epsilon_is_a_tenth_of_the_range() -> None:
     cam = torch.rand(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     spans = (cam.amax((1, 2)) - cam.amin((1, 2))).tolist()
-    found = cam_masks(cam, size=4, epsilon="relative")
+    masks = cam_masks(cam, size=4, epsilon="relative")
     for index, span in enumerate(spans):
         torch.testing.assert_close(
-            found[index : index + 1], cam_masks(cam[index : index + 1], size=4, epsilon=span / 10)
+            masks[index : index + 1], cam_masks(cam[index : index + 1], size=4, epsilon=span / 10)
         )
-    torch.testing.assert_close(cam_masks(cam * 1e-3, size=4, epsilon="relative"), found)
-    assert found.amax() == pytest.approx(1 / 1.1)
+    torch.testing.assert_close(cam_masks(cam * 1e-3, size=4, epsilon="relative"), masks)
+    assert masks.amax() == pytest.approx(1 / 1.1)
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1e-4, "relative"])

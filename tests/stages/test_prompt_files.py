@@ -24,10 +24,10 @@ def published(path: Path, vectors: torch.Tensor) -> Path:
 
 
 def test_both_forms(tmp_path: Path) -> None:
-    own = BackgroundPrompts(torch.rand(2, 3, 4))
-    own.save(tmp_path / "prompts.safetensors", classes=CLASSES)
-    published(tmp_path / "btp.pth", own.vectors.detach().half())
-    for name, wanted in (("prompts.safetensors", own.vectors), ("btp.pth", own.vectors.half().float())):
+    prompts = BackgroundPrompts(torch.rand(2, 3, 4))
+    prompts.save(tmp_path / "prompts.safetensors", classes=CLASSES)
+    published(tmp_path / "btp.pth", prompts.vectors.detach().half())
+    for name, wanted in (("prompts.safetensors", prompts.vectors), ("btp.pth", prompts.vectors.half().float())):
         other = BackgroundPrompts(torch.rand(2, 3, 4))
         start_prompts(other, str(tmp_path / name), classes=CLASSES)
         assert torch.equal(other.vectors, wanted)

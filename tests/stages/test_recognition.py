@@ -30,9 +30,9 @@ def test_probabilities_are_clips_own(judge: Recognition) -> None:
     photo = rng.integers(0, 256, (side, side, 3), np.uint8)
     masks = [rng.random((side, side)) > 0.5 for _ in range(4)]
     classes = [0, 1, 2, 0]
-    found = judge.probabilities(photo, masks, classes)
+    probabilities = judge.probabilities(photo, masks, classes)
     image = image_to_tensor(photo, MEAN, STD)
-    for mask, index, probability in zip(masks, classes, found, strict=True):
+    for mask, index, probability in zip(masks, classes, probabilities, strict=True):
         view = (image * torch.from_numpy(mask))[None]
         with torch.no_grad():
             feature = judge.judge.clip.model.get_image_features(pixel_values=view)
@@ -62,8 +62,8 @@ def test_a_mask_that_comes_again(judge: Recognition) -> None:
     masks = [rng.random((20, 30)) > 0.5 for _ in range(3)]
     order, classes = [0, 1, 0, 2, 2, 1], [0, 1, 2, 0, 0, 2]
     alone = [judge.probabilities(photo, [masks[i]], [k])[0] for i, k in zip(order, classes, strict=True)]
-    found = judge.probabilities(photo, [masks[i] for i in order], classes)
-    np.testing.assert_allclose(found, alone, atol=1e-5)
+    probabilities = judge.probabilities(photo, [masks[i] for i in order], classes)
+    np.testing.assert_allclose(probabilities, alone, atol=1e-5)
 
 
 def test_nothing_in_the_mask_is_the_mean_colour(judge: Recognition) -> None:
@@ -80,5 +80,5 @@ def test_photos_about_as_large_as_the_input(judge: Recognition, height: int, wid
     side = judge.judge.clip.image_size
     shape = (side + height, side + width)
     photo = np.random.default_rng(4).integers(0, 256, (*shape, 3), np.uint8)
-    (found,) = judge.probabilities(photo, [np.ones(shape, bool)], [0])
-    assert 0 < found < 1
+    (probability,) = judge.probabilities(photo, [np.ones(shape, bool)], [0])
+    assert 0 < probability < 1

@@ -131,8 +131,8 @@ def test_shares_add_up(name: str, clip: FrozenClip) -> None:
             sums[key] = sums.get(key, 0.0) + value.item()
     assert sums == pytest.approx({key: value.item() for key, value in whole.items()}, rel=1e-4, abs=1e-6)
     for parameter, gradient in zip(module.trained(), gradients, strict=True):
-        found = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
-        assert (found - gradient).norm() <= 1e-2 * gradient.norm() + 1e-6  # normalising small CAMs enlarges rounding
+        summed = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
+        assert (summed - gradient).norm() <= 1e-2 * gradient.norm() + 1e-6  # normalising small CAMs enlarges rounding
 
 
 def test_the_terms_by_hand(clip: FrozenClip) -> None:
@@ -203,13 +203,13 @@ def test_views_in_clips_own_normalisation(clip: FrozenClip) -> None:
     pairs, mask = Pairs.of(torch.tensor([[True]])), torch.ones(1, 8, 8)
     judge = judge_of(clip)
     normalised = Clip(clip, judge.targets, template=judge.template, own_normalisation=True)
-    own = replace(ViewMaker.of(normalised, epsilon=0.1, mean=mean, std=std), size=8)
+    maker = replace(ViewMaker.of(normalised, epsilon=0.1, mean=mean, std=std), size=8)
     expected = (colours - torch.tensor(CLIP_MEAN).view(shape)) / torch.tensor(CLIP_STD).view(shape)
-    torch.testing.assert_close(own.views(photo, mask, pairs)[0], expected)
+    torch.testing.assert_close(maker.views(photo, mask, pairs)[0], expected)
     parity = replace(ViewMaker.of(judge, epsilon=0.1, mean=mean, std=std), size=8)
     assert torch.equal(parity.views(photo, mask, pairs)[0], photo)
     assert torch.equal(parity.views(photo, mask, pairs)[1], torch.zeros(1, 3, 8, 8))
-    assert replace(own, size=4).views(photo, mask[:, :4, :4], pairs)[0].shape == (1, 3, 4, 4)
+    assert replace(maker, size=4).views(photo, mask[:, :4, :4], pairs)[0].shape == (1, 3, 4, 4)
 
 
 @pytest.mark.parametrize("size", [12, 20, 16])

@@ -29,9 +29,9 @@ def test_round_trip(tmp_path: Path) -> None:
     weights, optimizer = trained()
     progress = Progress("f", step=3, steps=12, sums={"loss": 1 / 3}, summed=1, scaler={"scale": 2.0})
     save_checkpoint(tmp_path / "c", weights=weights, optimizer=optimizer, progress=progress)
-    found = load_progress(tmp_path / "c")
-    assert found == progress
-    assert found.done == 0.25
+    loaded = load_progress(tmp_path / "c")
+    assert loaded == progress
+    assert loaded.done == 0.25
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1)
     load_checkpoint(tmp_path / "c", weights=dict(other.named_parameters()), optimizer=fresh)

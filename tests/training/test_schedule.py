@@ -85,9 +85,9 @@ def test_more_photos_or_classes_never_take_fewer_steps(photos: int, classes: int
 
 def test_what_depends_on_photos_and_network_is_settled() -> None:
     settings = counted(steps="auto", auto_steps=80, lr_width=384)
-    found = settled(settings, photos=300, classes=8, width=128)
-    assert (found.steps, found.lr, found.lr_width) == (80, pytest.approx(3e-3), 0)
-    assert settled(found, photos=9, classes=1, width=7) == found
+    numbers = settled(settings, photos=300, classes=8, width=128)
+    assert (numbers.steps, numbers.lr, numbers.lr_width) == (80, pytest.approx(3e-3), 0)
+    assert settled(numbers, photos=9, classes=1, width=7) == numbers
     assert settled(settings, photos=300, classes=8).lr == 1e-3  # the width is not known
     voc = load_recipe("voc").matching
     assert settled(voc, photos=300, classes=8, width=128) == voc

@@ -236,8 +236,8 @@ def label(
     if threshold is not None:
         if select not in (None, "fixed"):
             raise UserError(f"--threshold {threshold:g} sets the threshold; leave --select {select} out")
-        fixed = [f"labels.threshold={threshold}", "labels.class_thresholds=same", "labels.select=fixed"]
-        settings = [*settings, *fixed]
+        others = ["labels.class_thresholds=same", "labels.per_class=false", "labels.select=fixed"]
+        settings = [*settings, f"labels.threshold={threshold}", *others]
     elif select is not None:
         settings = [*settings, f"labels.select={select}"]
     elif cams is not None:

@@ -20,6 +20,8 @@ from semples.core.errors import UserError
 from semples.core.plain import has_control, plain, short
 from semples.core.safeyaml import NotYaml, load_yaml
 
+Condition = tuple[tuple[str, tuple[Any, ...]], ...]
+
 LONGEST_TEXT = 10_000  # signs of a text setting
 LONGEST_KEY = 80  # signs of an unknown key that a message repeats
 
@@ -35,14 +37,28 @@ def setting(
     source: str = "",
     neutral: bool = False,
     weights: bool = False,
+    when: Condition = (),
+    unless: Condition = (),
 ) -> Any:
     """A dataclass field with its description, unit, inclusive range, most values of a list, and source.
 
     neutral: it changes how fast or how often something is done, never a result; no step is made anew for it. weights:
-    it names weights, whose content counts as well.
+    it names weights, whose content counts as well. when, unless: other settings of the same group, each with some
+    values; this one counts only where all of them have one of these, or does not count there (`core.idle`).
     """
     known = {"doc": doc, "unit": unit, "low": low, "high": high, "most": most, "source": source}
-    return field(default=default, metadata=known | {"neutral": neutral, "weights": weights})
+    return field(
+        default=default, metadata=known | {"neutral": neutral, "weights": weights, "when": when, "unless": unless}
+    )
+
+
+def condition(entry: Field[Any], *, prefix: str = "") -> str:
+    """Where a setting counts, in words, such as `schedule is cosine`; nothing where it always does."""
+    for word, joined, key in (("is", " and ", "when"), ("is not", " or ", "unless")):
+        if entry.metadata.get(key):
+            parts = (f"{prefix}{other} {word} {' or '.join(map(str, values))}" for other, values in entry.metadata[key])
+            return joined.join(parts)
+    return ""
 
 
 class Classes(Protocol):
@@ -93,6 +109,7 @@ def describe(settings: Any, *, prefix: str = "") -> list[tuple[str, Any, str, st
         else:
             unit = entry.metadata["unit"]
             doc = entry.metadata["doc"] + (f" [{unit}]" if unit else "")
+            doc += f" (where {condition(entry)})" if condition(entry) else ""
             rows.append((prefix + entry.name, _plain(value), doc, entry.metadata["source"]))
     return rows
 

@@ -79,10 +79,11 @@ class SiglipSettings(JudgeSettings):
     )
     neutral_likeness: float = setting(
         0.28,
-        "likeness q at the cosine c0 = -b / t, where the model itself is undecided; unused with temperature own",
+        "likeness q at the cosine c0 = -b / t, where the model itself is undecided",
         low=0.01,
         high=0.99,
         source="own choice: cosine of true pairs in CLIP, 0.2 to 0.35",
+        unless=(("temperature", ("own",)),),
     )
 
 

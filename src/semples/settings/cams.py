@@ -17,7 +17,12 @@ class AffinitySettings:
         0, "how many times the affinity is applied; 0: not at all", low=0, high=64, source="CLIP-ES: 2"
     )
     rounds: int = setting(
-        3, "rounds of column and row normalisation (Sinkhorn)", low=0, high=1000, source="CLIP-ES sec. 3.3"
+        3,
+        "rounds of column and row normalisation (Sinkhorn)",
+        low=0,
+        high=1000,
+        source="CLIP-ES sec. 3.3",
+        unless=(("power", (0,)),),
     )
     box: float = setting(
         0.4,
@@ -25,6 +30,7 @@ class AffinitySettings:
         low=0,
         high=1,
         source="CLIP-ES: 0.4",
+        unless=(("power", (0,)),),
     )
     kind: Literal["attention", "class-distribution"] = setting(
         "attention",

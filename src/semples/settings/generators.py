@@ -103,7 +103,7 @@ class CnnSettings(GeneratorSettings):
         "how a class's logit comes of its map: the average, or (1/r) log mean exp(r z), which asks for some cells only",
         source="CAM: average",
     )
-    sharpness: float = setting(1.0, "r of `smooth-max`", low=1e-3, high=1000)
+    sharpness: float = setting(1.0, "r of `smooth-max`", low=1e-3, high=1000, when=(("pooling", ("smooth-max",)),))
     learns: Literal["classifier", "all"] = setting(
         "classifier",
         "what the warm-up changes: the classifier alone, on the network as it came, or everything",

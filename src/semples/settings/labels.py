@@ -33,15 +33,17 @@ class LabelSettings:
     )
     per_class: bool = setting(
         False,
-        "a threshold for every class (`select: auto` only)",
+        "a threshold for every class",
         source="own measurement: better than one on average, not always at worst",
+        when=(("select", ("auto",)),),
     )
     class_thresholds: Literal["same"] | tuple[float, ...] = setting(
         "same",
-        "a threshold for every class, in the order of the classes, in place of `threshold` (`select: fixed` only)",
+        "a threshold for every class, in the order of the classes, in place of `threshold`",
         low=0,
         high=1,
         source="own choice: what the sliders of a report show",
+        when=(("select", ("fixed",)),),
     )
     min_confidence: float = setting(
         0.0,

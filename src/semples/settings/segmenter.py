@@ -37,9 +37,22 @@ class NoiseSettings:
         source="WeakTr sec. 3.4: batch",
     )
     clip_start: float = setting(
-        1.2, "maps with a larger mean loss are not capped yet", low=0, high=1e6, source="WeakTr: 1.2"
+        1.2,
+        "maps with a larger mean loss are not capped yet",
+        low=0,
+        high=1e6,
+        source="WeakTr: 1.2",
+        unless=(("clip", ("no",)),),
     )
-    clip_patch: int = setting(120, "side of the neighbourhood", unit="pixels", low=1, high=16_384, source="WeakTr: 120")
+    clip_patch: int = setting(
+        120,
+        "side of the neighbourhood",
+        unit="pixels",
+        low=1,
+        high=16_384,
+        source="WeakTr: 120",
+        unless=(("clip", ("no",)),),
+    )
     ignore_below: float = setting(
         0.0, "pixels labelled with a lower confidence are left out; 0: none are", low=0, high=1
     )
@@ -111,7 +124,9 @@ class SegmenterSettings:
         high=1e9,
         source="published: 80,000 VOC, 100,000 COCO",
     )
-    auto_iterations: int = setting(300, "steps of `iterations: auto` with 300 photos", low=1, high=1e9)
+    auto_iterations: int = setting(
+        300, "steps of `iterations: auto` with 300 photos", low=1, high=1e9, when=(("iterations", ("auto",)),)
+    )
     batch: int = setting(4, "photos per step over all processes", low=1, high=65_536, source="published: 4")
     accumulate: int = setting(1, "parts a step's batch is cut into, to need less memory", low=1, high=65_536)
     lr: float = setting(1e-4, "learning rate at this batch", low=0, high=1000, source="Mask2Former sec. 4.1: 1e-4")
@@ -123,7 +138,9 @@ class SegmenterSettings:
         source="Mask2Former sec. 4.1: 0.1",
     )
     schedule: Literal["poly", "cosine"] = setting("poly", "how the learning rate falls to 0", source="Mask2Former")
-    power: float = setting(0.9, "exponent of poly", low=0, high=100, source="Mask2Former: 0.9")
+    power: float = setting(
+        0.9, "exponent of poly", low=0, high=100, source="Mask2Former: 0.9", when=(("schedule", ("poly",)),)
+    )
     warmup_iterations: int = setting(0, "steps of linear rise", low=0, high=1e9)
     weight_decay: float = setting(
         0.05, "AdamW decay of tensors with two or more dimensions", low=0, high=100, source="Mask2Former sec. 4.1: 0.05"

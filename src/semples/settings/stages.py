@@ -7,6 +7,11 @@ from typing import ClassVar, Literal
 
 from semples.core.schema import setting
 
+# With which a setting counts, or does not.
+EPOCHS = (("steps", ("epochs",)),)
+COSINE = (("schedule", ("cosine",)), *EPOCHS)
+LATE_COSINE = (("schedule", ("late-cosine",)), *EPOCHS)
+
 MANY_PHOTOS, MANY_CLASSES = 300, 8
 PHOTO_POWER, CLASS_POWER = 0.4, 0.5
 FEWEST, MOST = 0.5, 16.0
@@ -41,14 +46,19 @@ class AugmentSettings:
     randaugment_ops: int = setting(
         2, "RandAugment operations per photo; 0: off", low=0, high=100, source="published program"
     )
-    randaugment_magnitude: float = setting(9.0, "RandAugment strength", low=0, high=10, source="published program")
-    randaugment_std: float = setting(0.5, "its standard deviation", low=0, high=100, source="published program")
+    randaugment_magnitude: float = setting(
+        9.0, "RandAugment strength", low=0, high=10, source="published program", unless=(("randaugment_ops", (0,)),)
+    )
+    randaugment_std: float = setting(
+        0.5, "its standard deviation", low=0, high=100, source="published program", unless=(("randaugment_ops", (0,)),)
+    )
     colour_jitter: float = setting(
         0.4,
-        "brightness, contrast and saturation factor 1 +- this, only where RandAugment is off",
+        "brightness, contrast and saturation factor 1 +- this",
         low=0,
         high=1,
         source="published program: only without RandAugment",
+        when=(("randaugment_ops", (0,)),),
     )
     erasing: float = setting(
         0.25, "probability of replacing a box by per-pixel noise", low=0, high=1, source="published program"
@@ -83,7 +93,9 @@ class StageSettings:
         high=1e9,
         source="own choice: a few photos need many passes, many photos few",
     )
-    auto_steps: int = setting(100, "steps of `steps: auto` with 300 photos of 8 classes", low=1, high=1e9)
+    auto_steps: int = setting(
+        100, "steps of `steps: auto` with 300 photos of 8 classes", low=1, high=1e9, when=(("steps", ("auto",)),)
+    )
     batch: int = setting(64, "photos per step over all processes", low=1, high=65_536, source="SemPLeS sec. 4.1")
     accumulate: int | Literal["auto"] = setting(
         1,
@@ -106,16 +118,23 @@ class StageSettings:
         source="own choice, docs/learning-rates.md: Adam moves every weight by about the rate, and W of them add up",
     )
     rise: float = setting(
-        0.0, "share of the steps in which the rate rises linearly (with `steps`: then half a cosine)", low=0, high=1
+        0.0,
+        "share of the steps in which the rate rises linearly, before half a cosine",
+        low=0,
+        high=1,
+        unless=EPOCHS,
     )
     schedule: Literal["late-cosine", "cosine"] = setting(
         "late-cosine",
-        "with epochs, late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="published program",
+        when=EPOCHS,
     )
-    warmup_epochs: int = setting(0, "epochs of linear rise (schedule cosine)", low=0, high=100_000)
-    warmup_lr: float = setting(1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr")
-    final_lr: float = setting(0.0, "floor of the cosine (schedule cosine, and with `steps`)", low=0, high=1000)
+    warmup_epochs: int = setting(0, "epochs of linear rise", low=0, high=100_000, when=COSINE)
+    warmup_lr: float = setting(
+        1e-6, "learning rate at the start of the rise", low=0, high=1000, source="WeakTr", when=COSINE
+    )
+    final_lr: float = setting(0.0, "floor of the cosine", low=0, high=1000, unless=LATE_COSINE)
     weight_decay: float = setting(
         0.03,
         "AdamW decay on every trained tensor, biases and prompts included",
@@ -145,13 +164,12 @@ class WarmupSettings(StageSettings):
     )
     schedule: Literal["late-cosine", "cosine"] = setting(
         "cosine",
-        "with epochs, late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
+        "late-cosine: cosine read one epoch late and ending above `final_lr`; cosine: with linear warm-up",
         source="WeakTr",
+        when=EPOCHS,
     )
-    warmup_epochs: int = setting(5, "epochs of linear rise (schedule cosine)", low=0, high=100_000, source="WeakTr")
-    final_lr: float = setting(
-        1e-5, "floor of the cosine (schedule cosine, and with `steps`)", low=0, high=1000, source="WeakTr"
-    )
+    warmup_epochs: int = setting(5, "epochs of linear rise", low=0, high=100_000, source="WeakTr", when=COSINE)
+    final_lr: float = setting(1e-5, "floor of the cosine", low=0, high=1000, source="WeakTr", unless=LATE_COSINE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ def test_things_stand_on_their_own_ground_as_often_as_p_says_and_elsewhere_anywh
         layouts = [WebWorld(p=p).layout(index) for index in range(1500)]
         single = [layout for layout in layouts if len(layout.things) == 1]
         grounds = [(CLASSES[layout.things[0].class_index], layout.grounds[0]) for layout in single]
-        own = np.mean([ground == OWN_GROUND[name] for name, ground in grounds])
-        assert abs(own - p) < 0.05
+        share = np.mean([ground == OWN_GROUND[name] for name, ground in grounds])
+        assert abs(share - p) < 0.05
         elsewhere = {ground for name, ground in grounds if ground != OWN_GROUND[name]}
         assert elsewhere - set(NEUTRAL_GROUNDS), "never on the background of another class"
         assert elsewhere & set(NEUTRAL_GROUNDS)

@@ -79,7 +79,7 @@ def alone(parts: list[Part], resolution: int) -> np.ndarray:
 @pytest.mark.parametrize("class_index", range(len(CLASSES)))
 def test_object_mask_is_what_the_parts_cover(class_index: int) -> None:
     world = DemoWorld(distribution="wide", variants=1)
-    found = 0
+    seen = 0
     for index in range(400):
         things = world.layout(index).things
         if len(things) == 1 and things[0].class_index == class_index:
@@ -90,8 +90,8 @@ def test_object_mask_is_what_the_parts_cover(class_index: int) -> None:
             assert not mask[cover < 0.25].any()
             assert mask[cover > 0.75].all()
             assert abs(mask.sum() - cover.sum()) < 0.04 * cover.sum()
-            found += 1
-            if found == 3:
+            seen += 1
+            if seen == 3:
                 return
     pytest.fail("the class was hardly ever drawn alone")
 
@@ -134,7 +134,7 @@ def test_background_mask_follows_the_border() -> None:
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.9, 1.0])
 def test_biased_world_keeps_p(p: float) -> None:
     world = DemoWorld(p=p)
-    own, total, counts = 0, 0, np.zeros(len(CLASSES))
+    at_home, total, counts = 0, 0, np.zeros(len(CLASSES))
     for index in range(1000):
         layout = world.layout(index)
         homes = {OWN_GROUND[CLASSES[thing.class_index]] for thing in layout.things}
@@ -143,10 +143,10 @@ def test_biased_world_keeps_p(p: float) -> None:
             counts[thing.class_index] += 1
             under = layout.ground_under(thing)
             assert under in (OWN_GROUND[CLASSES[thing.class_index]], *NEUTRAL_GROUNDS)
-            own += under == OWN_GROUND[CLASSES[thing.class_index]]
+            at_home += under == OWN_GROUND[CLASSES[thing.class_index]]
             total += 1
     spread = 4 * np.sqrt(p * (1 - p) / total)
-    assert abs(own / total - p) <= spread
+    assert abs(at_home / total - p) <= spread
     assert counts.min() > 0.7 * counts.mean()
 
 

@@ -69,10 +69,10 @@ def test_members_that_climb_out(tmp_path: Path, kind: str, name: str) -> None:
     archive = MAKERS[kind](tmp_path / "x", {"good.txt": b"1", name: b"boo"})
     message = complaint(lambda: unpack(archive, tmp_path / "a/b/out", want=everything, max_bytes=10**7))
     assert "outside the folder" in message
-    found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert found <= {"x", "good.txt"}
+    unpacked = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert unpacked <= {"x", "good.txt"}
     if kind == "zip":
-        assert found == {"x"}
+        assert unpacked == {"x"}
 
 
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:

@@ -21,10 +21,10 @@ def test_coco(tmp_path: Path) -> None:
     assert tags(tmp_path / "out") == {
         "images/train/a": {"dog", "big cat"}, "images/train/b": {"dog", "big cat"},
     }  # fmt: skip
-    found = masks(tmp_path / "out")
-    assert sorted(found) == ["images/train/a"]
+    drawn = masks(tmp_path / "out")
+    assert sorted(drawn) == ["images/train/a"]
     expected = polygon_mask((40, 30), (2, square(0, 0, 9)), (1, square(5, 5, 20)))
-    np.testing.assert_array_equal(found["images/train/a"], expected)
+    np.testing.assert_array_equal(drawn["images/train/a"], expected)
     assert (result.photos, result.masks) == (2, 1)
     assert where_and_what(result) == [
         "x.json, image 3: train/c.jpg: set aside; the category of annotation 5 is not in the file",
@@ -59,10 +59,10 @@ def test_coco_sizes_must_fit_and_codes_are_read(tmp_path: Path) -> None:
         {"image_id": 3, "category_id": 7, "segmentation": {"size": [30, 40], "counts": [7]}},
     ])  # fmt: skip
     result = import_annotations(write(tmp_path / "x.json", tree), tmp_path / "out")
-    found = masks(tmp_path / "out")
-    assert list(found) == ["images/b"]
-    assert found["images/b"][:, 0].tolist() == [2] * 30
-    assert found["images/b"].sum() == 60
+    drawn = masks(tmp_path / "out")
+    assert list(drawn) == ["images/b"]
+    assert drawn["images/b"][:, 0].tolist() == [2] * 30
+    assert drawn["images/b"].sum() == 60
     assert "(40, 30) pixels, but the photo has (41, 30)" in where_and_what(result)[1]
     assert "does not fill its photo" in where_and_what(result)[2]
 

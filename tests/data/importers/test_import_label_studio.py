@@ -44,10 +44,10 @@ def test_label_studio(tmp_path: Path) -> None:
         "images/sub/a": {"cat"}, "images/sub/b c": {"dog"}, "images/sub/brush": {"dog"}, "images/sub/box": {"cat"},
         "images/sub/tagged": {"cat", "dog"},
     }  # fmt: skip
-    found = masks(tmp_path / "out")
-    assert sorted(found) == ["images/sub/a", "images/sub/b c", "images/sub/brush"]
-    np.testing.assert_array_equal(found["images/sub/a"], polygon_mask((40, 30), (1, [[0, 0, 20, 0, 20, 15, 0, 15]])))
-    np.testing.assert_array_equal(found["images/sub/brush"], 2 * drawn)
+    by_photo = masks(tmp_path / "out")
+    assert sorted(by_photo) == ["images/sub/a", "images/sub/b c", "images/sub/brush"]
+    np.testing.assert_array_equal(by_photo["images/sub/a"], polygon_mask((40, 30), (1, [[0, 0, 20, 0, 20, 15, 0, 15]])))
+    np.testing.assert_array_equal(by_photo["images/sub/brush"], 2 * drawn)
     assert [problem.where for problem in result.problems] == [
         "export.json, task 8", "export.json, task 6", "export.json, task 7",
     ]  # fmt: skip

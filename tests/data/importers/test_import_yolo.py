@@ -42,11 +42,11 @@ def test_yolo_boxes_segments_and_empty_photos(tmp_path: Path, names: str) -> Non
         "images/train/a": {"cat"}, "images/train/b": {"cat", "dog"},
         "images/val/c": set(),
     }  # fmt: skip
-    found = masks(tmp_path / "out")
-    assert "images/train/a" not in found
+    drawn = masks(tmp_path / "out")
+    assert "images/train/a" not in drawn
     expected = polygon_mask((80, 60), (2, [[8, 6, 40, 6, 40, 54]]), (1, [[0, 0, 20, 0, 20, 30, 0, 30]]))
-    np.testing.assert_array_equal(found["images/train/b"], expected)
-    assert not found["images/val/c"].any()
+    np.testing.assert_array_equal(drawn["images/train/b"], expected)
+    assert not drawn["images/val/c"].any()
     assert list(tags(tmp_path / "out", "val")) == ["images/val/c"]
     assert result.problems == ()
     assert result.unlabelled == ("images/val/d.jpg", "images/val/e.jpg")
@@ -109,8 +109,8 @@ def test_yolo_segments_equal_coco_polygons(things: list[tuple[int, list[float]]]
         import_annotations(root, root)
         assert tags(root) == {"images/a": {"abcd"[k] for k, _ in things}}
         pixels = [(k + 1, [[v * size[i % 2] for i, v in enumerate(polygon)]]) for k, polygon in things]
-        found = masks(root)
-        for mask in found.values():
+        drawn = masks(root)
+        for mask in drawn.values():
             np.testing.assert_array_equal(mask, polygon_mask(size, *pixels))
         areas = {k: any(polygon_mask(size, (1, polygons)).any() for j, polygons in pixels if j == k) for k, _ in pixels}
-        assert len(found) == (bool(things) and all(areas.values()))  # an outline without a pixel is none
+        assert len(drawn) == (bool(things) and all(areas.values()))  # an outline without a pixel is none

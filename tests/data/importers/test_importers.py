@@ -32,8 +32,8 @@ def test_photos_that_share_a_name_keep_their_masks(tmp_path: Path) -> None:
     notes = [{"image_id": k, "category_id": 1, "segmentation": square(0, 0, 5 * k)} for k in (1, 2)]
     tree = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "cat"}]}
     import_annotations(write(tmp_path / "x.json", tree), tmp_path / "out")
-    found = masks(tmp_path / "out")
-    assert {name: int(mask.sum()) for name, mask in found.items()} == {"images/a.jpg": 25, "images/a.png": 100}
+    drawn = masks(tmp_path / "out")
+    assert {name: int(mask.sum()) for name, mask in drawn.items()} == {"images/a.jpg": 25, "images/a.png": 100}
 
 
 def test_same_name_in_two_folders(tmp_path: Path) -> None:

@@ -200,9 +200,9 @@ def test_tags_are_as_meant_or_the_photo_is_set_aside(tmp_path: Path, name: str) 
     kind = KINDS[name]
     build(tmp_path / "in", kind)
     result = import_annotations(tmp_path / "in" / kind.start, tmp_path / "out", **kind.options)
-    found = {photo.removeprefix("images/"): shown for photo, shown in tags(tmp_path / "out").items()}
+    told = {photo.removeprefix("images/"): shown for photo, shown in tags(tmp_path / "out").items()}
     expected = {str(Path(photo).with_suffix("")): shown for photo, shown in kind.tags.items() if shown is not None}
-    assert {Path(photo).name if kind.without else photo: shown for photo, shown in found.items()} == {
+    assert {Path(photo).name if kind.without else photo: shown for photo, shown in told.items()} == {
         Path(photo).name if kind.without else photo.removeprefix("images/"): shown for photo, shown in expected.items()
     }
     lost = {photo for photo, shown in kind.tags.items() if shown is None}

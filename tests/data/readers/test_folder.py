@@ -111,10 +111,10 @@ def test_masks_are_not_photos_and_find_theirs(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "none.jpg.png", LABELS).rename(tmp_path / "masks" / "none.jpg")  # lossy: no mask
     dataset = open_dataset(tmp_path)
     assert problems(dataset) == []
-    found = {
+    by_photo = {
         item.id: None if item.mask is None else item.mask.relative_to(tmp_path).as_posix() for item in dataset.items
     }
-    assert found == {
+    assert by_photo == {
         "images/x/a": "masks/x/a.png",
         "images/y/a": "masks/images/y/a.png",
         "b": "masks/b.png",

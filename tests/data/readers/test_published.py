@@ -160,8 +160,8 @@ def test_coco(tmp_path: Path, labels: str, width: int, published: bool) -> None:
 @pytest.mark.parametrize("key", [int, str, lambda number: f"{coco_id(number)}.jpg", lambda number: f"{number:012d}"])
 def test_coco_keys(tmp_path: Path, key) -> None:
     root = build_coco(tmp_path, labels="coco/cls_labels.npy", width=80, published=True, keys=key)
-    found = tags(root, split=str(tmp_path / "coco" / "train_1250_id.txt"))
-    assert [set(names) for names in found.values()] == [set(COCO_TAGS[number]) for number in (9, 25, 30)]
+    by_photo = tags(root, split=str(tmp_path / "coco" / "train_1250_id.txt"))
+    assert [set(names) for names in by_photo.values()] == [set(COCO_TAGS[number]) for number in (9, 25, 30)]
 
 
 def test_coco_lists_and_lines(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from semples.inspect.report.charts import Series, line_chart, ticks
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-4, 1e6))
 def test_ticks_are_few_even_and_inside(low: float, span: float) -> None:
-    found = ticks(low, low + span)
-    places = [place for place, _ in found]
+    marks = ticks(low, low + span)
+    places = [place for place, _ in marks]
     assert 2 <= len(places) <= 7
     slack = 1e-6 * max(span, abs(low), 1)
     assert all(low - slack <= place <= low + span + slack for place in places)

@@ -314,16 +314,16 @@ def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
     chosen = json.loads((context.folder("selection") / "selection.json").read_text())["threshold"]
     automatic = ("chosen from photos and tags", f"--at:{chosen}")
     page = report(context, tmp_path)
-    own = json.loads((context.folder("selection") / "selection.json").read_text())["per_class"]
-    assert page.data["automatic"] == [own[name] for name in context.dataset.classes.names]
+    per_class = json.loads((context.folder("selection") / "selection.json").read_text())["per_class"]
+    assert page.data["automatic"] == [per_class[name] for name in context.dataset.classes.names]
     (used, *_) = marks(page)
     assert used[1] == automatic[1]
     assert str(used[0]).startswith("chosen from photos and tags; a class has ")
     fixed = Context(replace(context.recipe, labels=LabelSettings(select="fixed")), context.source, context.out)
     pipeline.run(fixed, steps=["labels"])
-    found = marks(report(fixed, tmp_path))
-    assert found[0] == ("set in the recipe", "--at:0.45")
-    assert automatic in found
+    marked = marks(report(fixed, tmp_path))
+    assert marked[0] == ("set in the recipe", "--at:0.45")
+    assert automatic in marked
 
 
 def marks(page: Page) -> list[tuple[str | None, str | None]]:

@@ -54,15 +54,15 @@ class Visit:
     def labels(self, *thresholds: int) -> dict[str, np.ndarray]:
         """The label maps that the cards show, read back from their pixels, once drawn at these thresholds."""
         self.page.keyboard.press("2")
-        found = {}
+        by_photo = {}
         for card in self.page.evaluate(READ_CARDS, f"labels {','.join(map(str, thresholds))}"):
             assert card["drawn"] == f"labels {','.join(map(str, thresholds))}"
             pixels = np.array(card["data"], np.uint8).reshape(card["height"], card["width"], 4)
             assert (pixels[..., 3] == 255).all()
             same = (pixels[..., None, :3] == COLOURS).all(axis=-1)
             assert same.any(axis=-1).all(), "a colour of no class"
-            found[card["id"]] = same.argmax(axis=-1)
-        return found
+            by_photo[card["id"]] = same.argmax(axis=-1)
+        return by_photo
 
     def ids(self) -> list[str]:
         return self.page.eval_on_selector_all(".card", "cards => cards.map((card) => card.title)")
@@ -105,18 +105,18 @@ def opened(browser: Any, file: Path, **options: Any) -> Iterator[Visit]:
 
 def expected_labels(context: Context, threshold: float) -> dict[str, np.ndarray]:
     """Label maps of the last stage, as the program makes them."""
-    found = {}
+    by_photo = {}
     for item in context.dataset.items:
         cams, shape = CamStore(context.folder("cams")).read_with_shape(item.id)
         assert shape is not None
-        found[item.id] = label_map(cams, shape, threshold=threshold)
-    return found
+        by_photo[item.id] = label_map(cams, shape, threshold=threshold)
+    return by_photo
 
 
-def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
+def assert_equal(shown: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert shown.keys() == expected.keys()
     for id, labels in expected.items():
-        np.testing.assert_array_equal(found[id], labels, err_msg=id)
+        np.testing.assert_array_equal(shown[id], labels, err_msg=id)
 
 
 # -------------------------------------------------------------------------------------------------------- threshold
@@ -126,9 +126,9 @@ def test_the_slider_makes_the_labels_that_the_program_makes(visit: Visit, whole_
     seen = []
     for threshold in (45, 12, 80, 0, 100):
         visit.page.fill("#slider", str(threshold))
-        found = visit.labels(threshold, threshold)
-        assert_equal(found, expected_labels(whole_run, threshold / 100))
-        seen.append(sum(int((labels > 0).sum()) for labels in found.values()))
+        shown = visit.labels(threshold, threshold)
+        assert_equal(shown, expected_labels(whole_run, threshold / 100))
+        seen.append(sum(int((labels > 0).sum()) for labels in shown.values()))
     assert seen[3] > seen[1] > seen[0] > seen[2] > seen[4] == 0
 
 
@@ -177,11 +177,11 @@ def test_the_choice_for_each_class_is_marked(browser: Any, tmp_path: Path) -> No
     context = make_run(tmp_path, prompts=False, steps=steps, settings=["labels.select=auto", "selection.photos=2"])
     path = context.folder("selection") / "selection.json"
     stored = json.loads(path.read_text(encoding="utf-8"))
-    own = dict(zip(stored["per_class"], (0.0, 0.61), strict=True))
-    path.write_text(json.dumps(stored | {"per_class": own}), encoding="utf-8")
+    chosen = dict(zip(stored["per_class"], (0.0, 0.61), strict=True))
+    path.write_text(json.dumps(stored | {"per_class": chosen}), encoding="utf-8")
     for visit in opened(browser, build_report(context, tmp_path / "r.html"), **DESKTOP):
         visit.page.check("#each")
-        for index, place in enumerate(own.values()):
+        for index, place in enumerate(chosen.values()):
             row = visit.page.locator("#sliders label").nth(index)
             mark, rail = row.locator("i[title]").bounding_box(), row.locator("input").bounding_box()
             assert mark is not None

@@ -84,37 +84,37 @@ def test_other_settings_and_scores_agree_with_pydensecrf(backend: Backend) -> No
     assert (ours - theirs).abs().max() < 1e-4
 
 
-def exact_mean_field(photo: Tensor, unary: Tensor, own: CrfSettings) -> Tensor:
+def exact_mean_field(photo: Tensor, unary: Tensor, chosen: CrfSettings) -> Tensor:
     """The same CRF with full N x N kernels in float64."""
     n, height, width = unary.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     position = torch.stack([x, y], 2).reshape(-1, 2).double()
-    colour = photo.reshape(-1, 3).double() / own.srgb
+    colour = photo.reshape(-1, 3).double() / chosen.srgb
     start = -unary.reshape(n, -1).T.double()
     kernels = []
     for features, weight in (
-        (position / own.sxy_gaussian, own.weight_gaussian),
-        (torch.cat([position / own.sxy_bilateral, colour], 1), own.weight_bilateral),
+        (position / chosen.sxy_gaussian, chosen.weight_gaussian),
+        (torch.cat([position / chosen.sxy_bilateral, colour], 1), chosen.weight_bilateral),
     ):
         kernel = torch.exp(-0.5 * torch.cdist(features, features) ** 2)
         scale = kernel.sum(1).rsqrt()
         kernels.append(weight * scale[:, None] * kernel * scale)
     q = start.softmax(1)
-    for _ in range(own.iterations):
+    for _ in range(chosen.iterations):
         q = (start + sum(kernel @ q for kernel in kernels)).softmax(1)
     return q.T.reshape(n, height, width)
 
 
 def test_lattice_is_as_near_to_exact_kernels_as_pydensecrf_is(backend: Backend) -> None:
     pytest.importorskip("pydensecrf")
-    own, theirs = [], []
+    ours, theirs = [], []
     for seed in range(6):
         photo, unary = draw_problem(seed, 26, 34, 3)
         exact = exact_mean_field(photo, unary, PRESETS["voc"])
-        own.append(agreement(DenseCrf(PRESETS["voc"], backend=backend).marginals([photo], [unary])[0], exact))
+        ours.append(agreement(DenseCrf(PRESETS["voc"], backend=backend).marginals([photo], [unary])[0], exact))
         theirs.append(agreement(DenseCrf(PRESETS["voc"], backend="pydensecrf").marginals([photo], [unary])[0], exact))
-    assert np.mean(own) >= np.mean(theirs) - 1e-4
-    assert np.mean(own) > 0.95
+    assert np.mean(ours) >= np.mean(theirs) - 1e-4
+    assert np.mean(ours) > 0.95
 
 
 # ------------------------------------------------------------------------------------------------------- contract
@@ -131,12 +131,14 @@ def test_lattice_is_as_near_to_exact_kernels_as_pydensecrf_is(backend: Backend) 
 def test_backends_agree_at_any_size(seed: int, height: int, width: int, count: int, preset: str) -> None:
     pytest.importorskip("numba")
     photo, unary = draw_problem(seed, height, width, count)
-    found = [DenseCrf(PRESETS[preset], backend=name).marginals([photo], [unary])[0] for name in BACKENDS]
-    for q in found:
+    marginals = [DenseCrf(PRESETS[preset], backend=name).marginals([photo], [unary])[0] for name in BACKENDS]
+    for q in marginals:
         assert q.dtype == torch.float32
         assert q.shape == unary.shape
         torch.testing.assert_close(q.sum(0), torch.ones(height, width), rtol=0, atol=1e-5)
-    assert (found[0] - found[1]).abs().max() < 0.02  # where the answer is undecided, iterations amplify rounding
+    assert (
+        marginals[0] - marginals[1]
+    ).abs().max() < 0.02  # where the answer is undecided, iterations amplify rounding
 
 
 def mixed_batch() -> tuple[list[Tensor], list[Tensor]]:
@@ -149,10 +151,10 @@ def test_deviations_that_grow_with_the_photo(backend: Backend) -> None:
     """`side`: every photo of a batch as with deviations made for its own longer side."""
     grows = CrfSettings(side=40, sxy_gaussian=2, sxy_bilateral=20, iterations=3)
     problems = [draw_problem(1, 30, 40, 3), draw_problem(2, 80, 60, 3), draw_problem(3, 20, 20, 2)]
-    found = DenseCrf(grows, backend=backend).marginals(*map(list, zip(*problems, strict=True)))
-    for (photo, unary), answer, factor in zip(problems, found, (1, 2, 0.5), strict=True):
-        own = CrfSettings(sxy_gaussian=2 * factor, sxy_bilateral=20 * factor, iterations=3)
-        assert torch.equal(answer, DenseCrf(own, backend=backend).marginals([photo], [unary])[0])
+    answers = DenseCrf(grows, backend=backend).marginals(*map(list, zip(*problems, strict=True)))
+    for (photo, unary), answer, factor in zip(problems, answers, (1, 2, 0.5), strict=True):
+        fixed = CrfSettings(sxy_gaussian=2 * factor, sxy_bilateral=20 * factor, iterations=3)
+        assert torch.equal(answer, DenseCrf(fixed, backend=backend).marginals([photo], [unary])[0])
 
 
 def test_batches_equal_single_photos(backend: Backend) -> None:
@@ -213,8 +215,8 @@ def test_many_threads_give_the_same(backend: Backend) -> None:
     crf = DenseCrf(PRESETS["voc"], backend=backend)
     alone = [crf.marginals([photo], [unary])[0] for photo, unary in problems]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda problem: crf.marginals([problem[0]], [problem[1]])[0], problems))
-    assert all(torch.equal(one, other) for one, other in zip(alone, found, strict=True))
+        together = list(pool.map(lambda problem: crf.marginals([problem[0]], [problem[1]])[0], problems))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_flat_photo_and_no_iterations(backend: Backend) -> None:

@@ -32,15 +32,15 @@ def slow_filter(features: np.ndarray, values: np.ndarray) -> np.ndarray:
         offset = lifted - remainder_zero
         order = np.argsort(-offset, kind="stable")
         steps = -np.diff(offset[order]) / (d + 1)  # weight of the corner after each place in the order
-        own = []
+        enclosing = []
         for r in range(d + 1):
             key = remainder_zero + r
             key[order[d + 1 - r :]] -= d + 1
             weight = steps[d - r] if r else 1 - (offset[order[0]] - offset[order[-1]]) / (d + 1)
             name = tuple(int(k) for k in key)
-            own.append((name, float(weight)))
+            enclosing.append((name, float(weight)))
             table[name] = table.get(name, 0) + weight * values[p].astype(np.float64)
-        corners.append(own)
+        corners.append(enclosing)
     for axis in range(d + 1):
         step = np.ones(d + 1, int)
         step[axis] -= d + 1
@@ -51,7 +51,7 @@ def slow_filter(features: np.ndarray, values: np.ndarray) -> np.ndarray:
             for key, value in table.items()
         }
     gain = 1 / (1 + 2.0**-d)
-    return np.stack([gain * sum(weight * table[key] for key, weight in own) for own in corners])
+    return np.stack([gain * sum(weight * table[key] for key, weight in enclosing) for enclosing in corners])
 
 
 @settings(max_examples=30, deadline=None)
@@ -60,8 +60,8 @@ def test_filter_equals_a_plain_program(seed: int, d: int, n: int, spread: float)
     rng = np.random.default_rng(seed)
     features = (rng.normal(size=(d, n)) * spread).astype(np.float32)
     values = rng.normal(size=(n, 3)).astype(np.float32)
-    found = build_lattice(torch.from_numpy(features)).filter(torch.from_numpy(values)).numpy()
-    np.testing.assert_allclose(found, slow_filter(features, values), rtol=1e-3, atol=1e-3)
+    filtered = build_lattice(torch.from_numpy(features)).filter(torch.from_numpy(values)).numpy()
+    np.testing.assert_allclose(filtered, slow_filter(features, values), rtol=1e-3, atol=1e-3)
 
 
 def draw(seed: int, d: int, n: int) -> tuple[Tensor, Tensor]:
@@ -87,8 +87,8 @@ def test_scaled_and_joined_lattices() -> None:
         plain = build_lattice(features)
         lattices.append(plain.scaled(before=before, after=after))
         expected.append(after[:, None] * plain.filter(before[:, None] * values))
-    found = join_lattices(lattices).filter(torch.cat([values for _, values in parts]))
-    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-5)
+    filtered = join_lattices(lattices).filter(torch.cat([values for _, values in parts]))
+    torch.testing.assert_close(filtered, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
 def test_sorting_without_packing_gives_the_same_lattice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def direct(folder: Path, picture: np.ndarray, points_per_side: int) -> tuple[Any
         inner = (SIDE, SIDE)
     else:
         process = SamImageProcessorPil(size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE})
-        found = process(picture, return_tensors="pt")
-        pixels, inner = found["pixel_values"], tuple(found["reshaped_input_sizes"][0].tolist())
+        inputs = process(picture, return_tensors="pt")
+        pixels, inner = inputs["pixel_values"], tuple(inputs["reshaped_input_sizes"][0].tolist())
     steps = [(i + 0.5) / points_per_side for i in range(points_per_side)]
     points = torch.tensor([[[[x * inner[1], y * inner[0]]] for y in steps for x in steps]])
     with torch.no_grad():
@@ -98,18 +98,18 @@ def test_regions_are_the_models_masks(folder: Path, size: tuple[int, int]) -> No
     """With all filters open every point gives its three masks, one a level, at the photo's size."""
     picture = photo(*size)
     proposer = SamProposer(replace(KEEP_ALL, model=str(folder), points_batch=4))
-    found = proposer(picture)
+    regions = proposer(picture)
     answer, inner = direct(folder, picture, 3)
-    assert found.shape == size
+    assert regions.shape == size
     logits, quality = answer.pred_masks[0].float(), answer.iou_scores[0].float()
     if proposer.kind == "sam":
         logits = torch.nn.functional.interpolate(logits, (SIDE, SIDE), mode="bilinear")[..., : inner[0], : inner[1]]
     masks = (torch.nn.functional.interpolate(logits, size, mode="bilinear") > 0).numpy()
-    assert len(found.levels) == 3
-    for output, level in enumerate(found.levels):
-        own = [number for number in range(9) if masks[number, output].any()]
-        assert own
-        order = sorted(own, key=lambda number: -float(quality[number, output]))
+    assert len(regions.levels) == 3
+    for output, level in enumerate(regions.levels):
+        shown = [number for number in range(9) if masks[number, output].any()]
+        assert shown
+        order = sorted(shown, key=lambda number: -float(quality[number, output]))
         np.testing.assert_allclose(level.quality, quality[order, output].numpy(), atol=1e-4)
         place, region = level.pixels()
         drawn = np.zeros((len(level), size[0] * size[1]), bool)
@@ -123,27 +123,27 @@ def test_preprocessing_equals_the_published_processor() -> None:
 
     process = SamImageProcessorPil(size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE})
     for size in ((40, 57), (70, 33), (200, 131), (9, 300), (64, 64)):
-        found = process(photo(*size), return_tensors="pt")
+        inputs = process(photo(*size), return_tensors="pt")
         inner = sam.fitted(size, SIDE)
-        assert inner == tuple(found["reshaped_input_sizes"][0].tolist())
+        assert inner == tuple(inputs["reshaped_input_sizes"][0].tolist())
         mine = sam.prepared(photo(*size), inner, SIDE)
-        torch.testing.assert_close(mine, found["pixel_values"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(mine, inputs["pixel_values"], atol=1e-5, rtol=0)
 
 
 def test_masks_are_kept_by_quality_stability_and_area(folder: Path) -> None:
-    picture, own = photo(40, 57), replace(KEEP_ALL, model=str(folder))
-    everything = SamProposer(own)(picture)
+    picture, chosen = photo(40, 57), replace(KEEP_ALL, model=str(folder))
+    everything = SamProposer(chosen)(picture)
     qualities = np.concatenate([level.quality for level in everything.levels])
     middle = float(np.median(qualities))
-    good = SamProposer(replace(own, min_quality=middle))(picture)
+    good = SamProposer(replace(chosen, min_quality=middle))(picture)
     assert sum((level.quality >= middle).sum() for level in everything.levels) == len(good)
-    large = SamProposer(replace(own, min_area=900))(picture)
+    large = SamProposer(replace(chosen, min_area=900))(picture)
     assert sum((level.areas >= 900).sum() for level in everything.levels) == len(large) < len(everything)
-    stable = SamProposer(replace(own, stability_offset=0.5, min_stability=0.9))(picture)
+    stable = SamProposer(replace(chosen, stability_offset=0.5, min_stability=0.9))(picture)
     assert len(stable) < len(everything)
-    distinct = SamProposer(replace(own, max_overlap=0.5))(picture)
+    distinct = SamProposer(replace(chosen, max_overlap=0.5))(picture)
     assert 0 < len(distinct) < len(everything)
-    nothing = SamProposer(replace(own, min_quality=1.0, model=str(folder)))(picture)
+    nothing = SamProposer(replace(chosen, min_quality=1.0, model=str(folder)))(picture)
     assert len(nothing) == 0
     assert len(nothing.levels) == 3
 
@@ -166,8 +166,10 @@ def test_suppression_equals_brute_force(seed: int, count: int, overlap: float) -
     for number in sorted(range(count), key=lambda number: (-quality[number], number)):
         if all(iou(number, better) <= overlap + 1e-9 for better in kept):
             kept.append(number)
-    found = sam.distinct(torch.from_numpy(boxes).reshape(-1, 4), torch.from_numpy(quality), max_overlap=overlap + 1e-9)
-    assert found.tolist() == kept
+    distinct = sam.distinct(
+        torch.from_numpy(boxes).reshape(-1, 4), torch.from_numpy(quality), max_overlap=overlap + 1e-9
+    )
+    assert distinct.tolist() == kept
 
 
 def test_boxes() -> None:

@@ -23,28 +23,28 @@ def drawn() -> np.ndarray:
 
 
 def segments(level: Level, shape: tuple[int, int]) -> np.ndarray:
-    found = np.full(shape[0] * shape[1], -1)
+    numbers = np.full(shape[0] * shape[1], -1)
     place, region = level.pixels()
-    assert len(place) == found.size  # each pixel once
-    found[place] = region
-    return found.reshape(shape)
+    assert len(place) == numbers.size  # each pixel once
+    numbers[place] = region
+    return numbers.reshape(shape)
 
 
 @pytest.mark.parametrize("proposals", ["felzenszwalb", "slic"])
 def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None:
     propose = make_proposer(settings_of(proposals, (200.0, 50.0) if proposals == "slic" else (10.0, 40.0)))
     photo = drawn()
-    found = propose(photo)
-    assert found.shape == (40, 60)
-    assert len(found.levels[0]) > len(found.levels[1]) > 1
+    regions = propose(photo)
+    assert regions.shape == (40, 60)
+    assert len(regions.levels[0]) > len(regions.levels[1]) > 1
     disc = photo[..., 0] == 250
-    for level in found.levels:
-        parts = segments(level, found.shape)
+    for level in regions.levels:
+        parts = segments(level, regions.shape)
         assert parts.min() == 0
         inside = np.bincount(parts.ravel(), weights=disc.ravel()) / np.bincount(parts.ravel())
         assert np.minimum(inside, 1 - inside).mean() < 0.1
     again = propose(photo)
-    for mine, other in zip(found.levels, again.levels, strict=True):
+    for mine, other in zip(regions.levels, again.levels, strict=True):
         np.testing.assert_array_equal(mine.start, other.start)
 
 
@@ -52,5 +52,5 @@ def test_every_level_covers_the_photo_and_keeps_to_edges(proposals: str) -> None
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3), (2, 50)])
 def test_tiny_photos(proposals: str, shape: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = make_proposer(settings_of(proposals, (100.0,)))(photo)
-    assert segments(found.levels[0], shape).min() == 0
+    regions = make_proposer(settings_of(proposals, (100.0,)))(photo)
+    assert segments(regions.levels[0], shape).min() == 0
