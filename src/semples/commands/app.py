@@ -75,8 +75,8 @@ def app(
         address, taken = sock.getsockname()[:2]
         if address not in LOCAL:
             terminal.say(f"listening on {address}: everyone who can reach this machine can use the page")
-        shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
-        terminal.say(f"open http://{shown}:{taken} in a browser; stop with Ctrl-C")
+        address_shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
+        terminal.say(f"open http://{address_shown}:{taken} in a browser; stop with Ctrl-C")
         serve(made, sock)
     if desk is not None:
         shown.print_after_corrections(desk.context, fresh=desk.finish(terminal.tell))

@@ -170,7 +170,7 @@ def forget_before(folder: Path) -> None:
 def shortened(settings: StageSettings) -> StageSettings:
     """A stage's settings for an update: a third of its training."""
     known = {entry.name for entry in fields(settings)}
-    less = {
+    less: dict[str, Any] = {
         name: max(1, round(SHARE * value))
         for name in ("epochs", "steps")
         if name in known and isinstance(value := getattr(settings, name), int) and value > 1
