@@ -81,7 +81,7 @@ def test_two_processes_equal_one(material: Material, alone: Path, tmp_path: Path
         list(map(str, command)), capture_output=True, text=True, timeout=300, env=tiny.environment(), check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("warmup: done") == 1
+    assert ended.stderr.count("\nwarmup: done") == 1
     assert_equal_runs(alone, out)
 
 

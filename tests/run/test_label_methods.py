@@ -26,7 +26,7 @@ class Likest(LabelMethod):
     name = "likest"
     needs = frozenset({"features"})
 
-    def fit(self, photos: Iterable[LabelInput]) -> None:
+    def fit(self, photos: Iterable[LabelInput], *, thresholds: Thresholds | None = None) -> None:
         self.seen = [photo.id for photo in photos if photo.features().ndim == 3]
 
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:

@@ -153,7 +153,7 @@ def test_what_status_calls_up_to_date_is(
     shutil.copytree(whole.out, updated.out)
     steps = [step.name for step in pipeline.run_steps(updated.recipe)]
     outcomes = {outcome.step: outcome.state for outcome in pipeline.run(updated)}
-    done = [name for name in steps if outcomes[name] == "done"]
+    done = [name for name in steps if outcomes[name] == "done" and not name.startswith("health-")]
     assert (done[0] if done else None) == first, done
     anew = replace(updated, out=tmp_path / "anew")
     pipeline.run(anew)

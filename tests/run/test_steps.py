@@ -158,16 +158,16 @@ def test_large_photos_are_reduced() -> None:
 def test_digests_follow_content_not_names(tmp_path: Path) -> None:
     file, memory = tmp_path / "a", tmp_path / "seen.json"
     file.write_bytes(b"1")
-    digests = photos._Digests(memory, save=True)
+    digests = photos.Digests(memory, save=True)
     first = digests.of(file)
     digests.close()
-    assert photos._Digests(memory, save=True).of(file) == first
+    assert photos.Digests(memory, save=True).of(file) == first
     file.write_bytes(b"22")
-    assert photos._Digests(memory, save=True).of(file) != first
-    assert photos._Digests(memory, save=True).of(tmp_path / "none").startswith("unreadable")
+    assert photos.Digests(memory, save=True).of(file) != first
+    assert photos.Digests(memory, save=True).of(tmp_path / "none").startswith("unreadable")
     memory.write_text("{broken")
     file.write_bytes(b"1")
-    assert photos._Digests(memory, save=True).of(file) == first
+    assert photos.Digests(memory, save=True).of(file) == first
 
 
 def test_word_lists(tmp_path: Path) -> None:

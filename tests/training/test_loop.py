@@ -155,7 +155,7 @@ def test_the_loss_is_the_mean_over_all_pairs(tmp_path: Path) -> None:
     task, data = toy.PairTask(), toy.views()
     plan = Plan(data.pairs, epochs=1, batch=3, seed=0)
     rows = [data[(0, int(index))] for index in plan.photos(0)]
-    image, tags, noise = (torch.stack(column) for column in zip(*rows, strict=True))
+    image, tags, noise, *_ = (torch.stack(column) for column in zip(*rows, strict=True))
     with torch.no_grad():
         values = torch.cat(
             [(task.net(i[None]) + n.mean())[t[None]] for i, t, n in zip(image, tags, noise, strict=True)]

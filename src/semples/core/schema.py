@@ -198,7 +198,9 @@ def _of_kind(current: Any, tree: Any, entry: Field[Any], *, where: str, path: st
         return replace(current, **{key: wanted})
     shared = {name for base in made.__mro__[1:] for name in getattr(base, "__dataclass_fields__", ())}
     shared -= set(vars(made).get("__annotations__", ()))
-    same = {one.name: getattr(current, one.name) for one in fields(current) if one.name in shared}
+    usual = type(current)()
+    values = {one.name: getattr(current, one.name) for one in fields(current) if one.name in shared}
+    same = {name: value for name, value in values.items() if value != getattr(usual, name)}
     return made(**same | {key: wanted})
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Grade = Literal["good", "doubtful", "failed"]
+Grade = Literal["good", "doubtful", "failed", "not looked at"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Good, doubtful or failed, why, and what to do about it."""
+    """Good, doubtful, failed or not looked at, why, and what to do about it."""
 
     grade: Grade
     why: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
@@ -42,7 +43,10 @@ def step(of: str) -> Step:
     look, needs, wanted = LOOKS[of]
 
     def run(work: Work) -> dict[str, Any]:
-        figures, verdict = look(work)
+        try:
+            figures, verdict = look(work)
+        except UserError as error:  # a look is no reason for a run to end: what misses stops the stage that needs it
+            figures, verdict = {}, Verdict("not looked at", str(error))
         record = {"of": of, **verdict.as_json(), "figures": plain_figures(figures)}
         if work.is_main:
             write_json(work.folder / RECORD, record)
@@ -158,8 +162,11 @@ def tag_matrix(items: list[Item], classes: int) -> np.ndarray:
 
 
 def _sample(work: Work) -> list[Item]:
-    """Photos that stages are looked at on, of those that training saw."""
-    return drawn(work.training_dataset, count=work.setting("health.photos"), seed=work.setting("run.seed"))
+    """Photos that stages are looked at on, of those that training saw. Raises UserError where none carries a tag."""
+    items = drawn(work.training_dataset, count=work.setting("health.photos"), seed=work.setting("run.seed"))
+    if not items:
+        raise UserError("no photo carries a tag, so there is nothing to look at")
+    return items
 
 
 def _sample_held_out(work: Work) -> list[Item]:
@@ -255,8 +262,10 @@ def _grade(work: Work, of: str) -> Grade:
 
 
 def _known(work: Work, of: str) -> Figures:
-    """The figures of a look that is finished."""
+    """The figures of a look that is finished. Raises UserError where that could not look."""
     stored: Figures = read_json(work.step(health_name(of)) / RECORD)["figures"]
+    if not stored:
+        raise UserError(f"{TITLES[of]} could not be looked at")
     return stored
 
 
