@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semples.core.errors import UserError
+from semples.data.hints import MIN_PHOTOS
 from semples.networks.hub import bytes_on_hub
 from semples.run.context import Context
-from semples.run.names import JUDGE, SELECTION, TRAINED
+from semples.run.names import HEALTH, JUDGE, SELECTION, TRAINED
 from semples.run.planning.models import Need, Opened, check_at_hand, needs_of, trouble_later
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
 from semples.run.planning.preflight import is_done, preflight
@@ -150,10 +151,10 @@ def _row(sample: Sample, step: str, counts: dict[str, int]) -> StepPlan:
     elif step == "scores":
         cost = sample.scoring()
         what = f"{sum(item.mask is not None for item in sample.dataset.items)} masks"
-    else:  # curves of CAMs: timed with the scores
+    else:  # curves of CAMs and looks at stages
         from semples.training.timing import Cost as Nothing
 
-        cost, what = Nothing(), "scored with the label maps"
+        cost, what = Nothing(), "a look, not timed" if step.startswith(HEALTH) else "scored with the label maps"
     return StepPlan(step, what, round(cost.cpu, 2), round(cost.wall, 2), disk, memory, counts.get(step, 0))
 
 
@@ -189,11 +190,11 @@ def odd(context: Context) -> list[str]:
     tagged = sum(bool(item.tags) for item in dataset.items)
     if not tagged:
         return ["no photo carries a tag: nothing can be learned, and every label map will be background"]
-    rare = [(count, name) for count, name in zip(counts, dataset.classes.names, strict=True) if count < 10]
+    rare = [(count, name) for count, name in zip(counts, dataset.classes.names, strict=True) if count < MIN_PHOTOS]
     if rare:
         shown = ", ".join(f"{name} {count}" for count, name in sorted(rare)[:5])
         more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
-        lines.append(f"classes with fewer than 10 photos learn little: {shown}{more}")
+        lines.append(f"classes with fewer than {MIN_PHOTOS} photos learn little: {shown}{more}")
     known = [count for count in counts if count]
     if known and max(known) >= 50 * min(known):
         lines.append(f"the commonest class has {max(known)} photos, the rarest {min(known)}: it will be missed often")
