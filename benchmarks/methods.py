@@ -81,16 +81,17 @@ def context_of(work: Path, seed: int, name: str, changes: Sequence[str], *, phot
     return Context(recipe, Source(world), work / f"s{seed}" / name)
 
 
-def measure(context: Context) -> dict[str, Any]:
-    """All figures of a cell."""
+def measure(context: Context, *, labels: bool) -> dict[str, Any]:
+    """All figures of a cell; without `labels` those of the CAMs alone."""
     trained = type(context.recipe.generator).TRAINABLE
-    pipeline.run(context, steps=demo.all_steps(context.recipe))
+    left_out = () if labels else ("regions", "selection", "labels", "scores")
+    pipeline.run(context, steps=[name for name in demo.all_steps(context.recipe) if name not in left_out])
     stages = STAGES if trained else STAGES[-1:]
     cams = {}
     for stage in stages:
         best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
         cams[stage if trained else "untrained"] = {"miou": best["miou"], "threshold": best["threshold"]}
-    labels = read_json(context.folder("scores") / SCORES)["labels"]
+    made = read_json(context.folder("scores") / SCORES)["labels"] if labels else None
     seconds = {
         step.name: manifest["seconds"]
         for step in pipeline.known_steps().values()
@@ -99,25 +100,25 @@ def measure(context: Context) -> dict[str, Any]:
     return {
         "photos": len(context.dataset.items),
         "cams": cams,
-        "labels": {"miou": labels["miou"], "threshold": labels["threshold"]},
+        "labels": None if made is None else {"miou": made["miou"], "threshold": made["threshold"]},
         "seconds": seconds,
     }
 
 
-def run(work: Path, seeds: Sequence[int], names: Sequence[str], *, photos: int) -> None:
+def run(work: Path, seeds: Sequence[int], names: Sequence[str], *, photos: int, labels: bool) -> None:
     """Every cell that has no file yet."""
     for seed in seeds:
         for name in names:
-            path = RESULTS / f"{name}-s{seed}-n{photos}.json"
+            path = RESULTS / f"{name}-s{seed}-n{photos}{'' if labels else '-cams'}.json"
             if path.is_file():
                 continue
             generator, _, affinity = name.partition("+")
             changes = list(VARIANTS[generator][1])
             if affinity:
                 changes += [f"cams.affinity.{entry}" for entry in AFFINITIES[affinity][1]]
-            figures = measure(context_of(work, seed, name, changes, photos=photos))
+            figures = measure(context_of(work, seed, name, changes, photos=photos), labels=labels)
             write_json(path, {"variant": name, "seed": seed, **figures})
-            print(f"{path.name}: {figures['cams']}, labels {figures['labels']['miou']:.1f}", flush=True)
+            print(f"{path.name}: {figures['cams']}, label maps {figures['labels']}", flush=True)
 
 
 def show() -> None:
@@ -133,7 +134,7 @@ def show() -> None:
         columns = [
             _mean([cell["cams"].get(stage, {}).get("miou") for cell in mine]) for stage in (*STAGES, "untrained")
         ]
-        columns.append(_mean([cell["labels"]["miou"] for cell in mine]))
+        columns.append(_mean([cell["labels"] and cell["labels"]["miou"] for cell in mine]))
         seconds = statistics.fmean(sum(cell["seconds"].values()) for cell in mine)
         print(f"| {name} | {about} | {worlds} | {' | '.join(columns)} | {seconds:.0f} |")
 
@@ -144,9 +145,10 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def pictures(work: Path, seed: int, out: Path, *, photos: int, count: int = 12) -> None:
-    """A row of photos, then for every variant measured on this world a row of final CAMs and one of label maps."""
+    """A row of photos, then for every variant measured on this world a row of final CAMs, and one of label maps
+    where there are any."""
     rows: list[np.ndarray] = []
-    for path in sorted(RESULTS.glob(f"*-s{seed}-n{photos}.json")):
+    for path in sorted(RESULTS.glob(f"*-s{seed}-n{photos}*.json")):
         name = read_json(path)["variant"]
         context = pipeline.open_run(work / f"s{seed}" / name)
         items = [item for item in context.scored_dataset.items if item.tags][:count]
@@ -157,9 +159,11 @@ def pictures(work: Path, seed: int, out: Path, *, photos: int, count: int = 12) 
         heats = [
             demo.overlay(p, winner_map(store.read(i.id), p.shape[:2])[1]) for i, p in zip(items, shown, strict=True)
         ]
-        labels = [colour(read_label_png(context.folder("labels") / f"{item.id}.png")) for item in items]
-        rows += [demo.stack(heats, axis=1), demo.stack(labels, axis=1)]
-        print(f"rows {len(rows) - 1} and {len(rows)}: {name}")
+        rows.append(demo.stack(heats, axis=1))
+        places = [context.folder("labels") / f"{item.id}.png" for item in items]
+        if all(place.is_file() for place in places):
+            rows.append(demo.stack([colour(read_label_png(place)) for place in places], axis=1))
+        print(f"to row {len(rows)}: {name}")
     demo.save_picture(demo.stack(rows, axis=0), out)
 
 
@@ -172,12 +176,13 @@ def main() -> None:
         one.add_argument("--work", type=Path, required=True)
         one.add_argument("--photos", type=int, default=300)
     running.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    running.add_argument("--cams", action="store_true", help="no label maps")
     running.add_argument("--variants", nargs="+", default=list(VARIANTS))
     drawing.add_argument("--seed", type=int, default=0)
     drawing.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     if chosen.command == "run":
-        run(chosen.work, chosen.seeds, chosen.variants, photos=chosen.photos)
+        run(chosen.work, chosen.seeds, chosen.variants, photos=chosen.photos, labels=not chosen.cams)
     elif chosen.command == "show":
         show()
     else:

@@ -34,7 +34,6 @@ from semples.segmenter.licences import LICENCES
 if TYPE_CHECKING:
     from semples.prediction import Predicted
     from semples.prediction.evaluate import Evaluation
-    from semples.run.correcting import Taken
     from semples.run.words import WordsReport
 
 SHOWN_PROBLEMS = 10  # of a run, which lists them all in a file
@@ -84,6 +83,19 @@ def print_run(context: Context, outcomes: Sequence[Outcome]) -> None:
         say(f"a network that needs no tags: semples segment train {context.out}")
     else:
         say(f"next: semples status {context.out}")
+
+
+def print_why(context: Context, statuses: Sequence[StepStatus]) -> None:
+    """Why steps are outdated, and the two ways to go on; nothing where none is."""
+    outdated = [entry for entry in statuses if entry.state == "outdated"]
+    for entry in outdated:
+        if not all(line.endswith(" is outdated") for line in entry.why):
+            say(f"{entry.step} is outdated: {'; '.join(entry.why)}")
+    later = [entry.step for entry in outdated if all(line.endswith(" is outdated") for line in entry.why)]
+    if later:
+        say(f"and with that: {', '.join(later)}")
+    if any(entry.step in TRAINED for entry in outdated):
+        say(f"run makes them anew; --update goes on from their weights, --from {outdated[0].step} starts anew for sure")
 
 
 def print_corrections(context: Context) -> None:
@@ -199,6 +211,7 @@ def print_status(context: Context, statuses: Sequence[StepStatus]) -> None:
     console.print(shown(statuses))
     print_estimate(context, [(entry.step, entry.result) for entry in statuses])
     print_corrections(context)
+    print_why(context, statuses)
     if any(entry.state != "done" for entry in statuses):
         left = line_of_status(context.out, list(statuses))
         say(f"to go on: {go_on(context.out, context.source)}" + (f" ({left})" if left else ""))
@@ -229,50 +242,6 @@ def print_scores(figures: Figures) -> None:
 def figure(value: float | None) -> str:
     """A figure in two decimals; - where there is none."""
     return "-" if value is None else f"{value:.2f}"
-
-
-def print_corrected(context: Context, taken: Taken) -> None:
-    """What was taken in, what not, and what to do next."""
-    say(f"{len(taken.corrected)} photos corrected" + (f": {_some(taken.corrected)}" if taken.corrected else ""))
-    if taken.unchanged:
-        say(
-            f"{len(taken.unchanged)} masks are as the label maps are, and not taken for corrections "
-            "(--unchanged takes them: somebody has looked at them)"
-        )
-    for line in taken.untagged[:SHOWN_PROBLEMS]:
-        say(f"  shows a class that the photo's tags lack; correct the tags too: {line}")
-    print_set_aside(taken.problems)
-    if taken.corrected:
-        print_after_corrections(context, fresh=taken.refreshed)
-
-
-def print_after_corrections(context: Context, *, fresh: bool) -> None:
-    """What is up to date with the corrections, and what to do next."""
-    out = shlex.quote(str(context.out))
-    if not fresh:
-        say(f"next: semples label {out} (label maps with the corrections in them)")
-        return
-    say(f"label maps with the corrections in them: {context.folder('labels')}")
-    say(f"next: semples segment train {out} (corrections teach it with full weight)")
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def print_review(context: Context, entries: Sequence[dict[str, Any]], sure: dict[str, Any]) -> None:
-    """The photos most worth a look, the least certain first; and how wrong the surest are."""
-    table = Table("photo", "certainty", "tags without a pixel")
-    for entry in entries:
-        table.add_row(cell(entry["photo"]), f"{entry['certainty']:.2f}", cell(", ".join(entry["missing"])))
-    console.print(table)
-    if sure["rows"]:
-        told = ", ".join(f"{row['coverage']:.0%} {row['wrong']:.1%}" for row in sure["rows"])
-        say(f"wrong pixels of the surest photos: {told} ({sure['about']})")
-    say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
-    out = shlex.quote(str(context.out))
-    say(f"next: semples app {out} --review (mend them in the browser), or semples export labelstudio {out} --out DIR; "
-        f"what was mended elsewhere comes back with semples correct {out} FILES")  # fmt: skip
 
 
 def print_predicted(done: Predicted, *, model: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_person_mends_photos(page: Any, run: Path) -> None:
     labels = read_label_png(Corrections.of(run).map_of(entry.sha256))
     assert labels.shape == size
     assert labels[size[0] // 2, size[1] // 2] == 2
-    assert entry.source == "semples app --review"
+    assert entry.source == "the review page"
     second = photo_of(page)
     page.click("#skip")
     until(page, f"document.querySelector('#status b').innerText != {second!r}")

@@ -55,7 +55,10 @@ def test_an_example_gives_the_tags_of_its_table(tmp_path: Path, example: Example
         dataset = open_dataset(folder)
         by_path = {item.photo.relative_to(folder).as_posix().removeprefix("images/"): item for item in dataset.items}
         names = dataset.classes.names
-        shown = {name: {names[tag] for tag in item.tags} for name, item in by_path.items()}
+        shown = {
+            name: {names[tag] for tag in item.tags} | {f"{names[tag]}?" for tag in item.open}
+            for name, item in by_path.items()
+        }
         assert shown == {name.removeprefix("images/"): tags for name, tags in example.tags.items()}
         assert dataset.problems == ()
         assert check(dataset).unreadable == ()

@@ -77,15 +77,20 @@ class Run:
         until: str | None = None,
         start: str | None = None,
         steps: Sequence[str] | None = None,
+        update: bool = False,
         announce: Callable[[Plan], None] | None = None,
     ) -> list[Outcome]:
         """Bring the run's steps up to date, in order; what is up to date is left, what was cut is resumed.
 
         until: the last step. start: this step and those after it are made anew. steps: names of the steps to bring up
-        to date, default all of a whole run; `segmenter` trains the final network. announce: is called with the plan
-        before the first step; None: none is made.
+        to date, default all of a whole run; `segmenter` trains the final network. update: stages that have to be made
+        anew go on from the weights that they left before. announce: is called with the plan before the first step;
+        None: none is made. Raises UserError where more work than `run.careful_minutes` would be lost and neither
+        `start` nor `update` says what to do.
         """
-        return pipeline.run(self.context, steps=steps, start=start, until=until, tell=self.tell, announce=announce)
+        return pipeline.run(
+            self.context, steps=steps, start=start, until=until, update=update, tell=self.tell, announce=announce
+        )
 
     def plan(self, *, until: str | None = None, start: str | None = None) -> Plan:
         """What the run will cost, from a few real steps on this machine; downloads the models that it needs."""

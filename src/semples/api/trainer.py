@@ -16,7 +16,7 @@ from semples.core.schema import merge, to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
-from semples.training.feed import Views, tag_matrix
+from semples.training.feed import Views, open_matrix, tag_matrix
 from semples.training.loop import CHECKPOINT, Engine, train
 from semples.training.schedule import settled
 
@@ -71,6 +71,7 @@ class Trainer:
         views = Views(
             dataset=data,
             tags=tag_matrix(data),
+            open=open_matrix(data),
             augment=settings.augment,
             size=side,
             mean=generator.mean,
@@ -115,7 +116,7 @@ class Trainer:
             "options": {key: value for key, value in options.items() if key != "training"},
             "settings": to_dict(settings),
             "run": {"seed": self.run.seed, "precision": self.run.precision, "size": side},
-            "photos": [[item.id, item.tags] for item in data.items],
+            "photos": [[item.id, item.tags, *([item.open] if item.open else [])] for item in data.items],
             "classes": data.classes.names,
             "weights": weights.hexdigest(),
         }

@@ -44,7 +44,7 @@ DRAFTS = "drafts.json"
 LARGEST = 0.6  # of the photo: a larger region is not offered
 SHOWN_SIDE = 900  # the longer side of the picture on the page, at least where whole steps lead there, pixels
 OPACITY = 0.5
-SOURCE = "semples app --review"
+SOURCE = "the review page"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def app(
     import importlib.util
 
     from semples import terminal
+    from semples.commands import shown
     from semples.core.errors import UserError
 
     if importlib.util.find_spec("gradio") is None:
@@ -74,8 +75,8 @@ def app(
         address, taken = sock.getsockname()[:2]
         if address not in LOCAL:
             terminal.say(f"listening on {address}: everyone who can reach this machine can use the page")
-        shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
-        terminal.say(f"open http://{shown}:{taken} in a browser; stop with Ctrl-C")
+        address_shown = "127.0.0.1" if address in ("0.0.0.0", "::") else address
+        terminal.say(f"open http://{address_shown}:{taken} in a browser; stop with Ctrl-C")
         serve(made, sock)
     if desk is not None:
-        terminal.print_after_corrections(desk.context, fresh=desk.finish(terminal.tell))
+        shown.print_after_corrections(desk.context, fresh=desk.finish(terminal.tell))

@@ -38,6 +38,7 @@ def correct(
         take the correction of this photo back; may be repeated.
     """
     from semples import terminal
+    from semples.commands import shown
     from semples.core.errors import Incomplete, UserError
     from semples.run.correcting import correct as take_in
     from semples.run.correcting import take_back
@@ -50,9 +51,9 @@ def correct(
         fresh = take_back(context, remove, tell=terminal.tell)
         terminal.say(f"{len(remove)} corrections taken back")
         if not files:
-            terminal.print_after_corrections(context, fresh=fresh)
+            shown.print_after_corrections(context, fresh=fresh)
     if files:
         taken = take_in(context, files, format=format_, unchanged=unchanged, tell=terminal.tell)
-        terminal.print_corrected(context, taken)
+        shown.print_corrected(context, taken)
         if taken.problems:
             raise Incomplete.of(taken.problems, done="the others are taken in")

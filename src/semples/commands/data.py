@@ -27,6 +27,7 @@ def check(
     bits: int = 0,
     count: int = 20,
     json: Path | None = None,
+    propose: Path | None = None,
 ) -> None:
     """Count photos and classes, show which occur together, and name problems: unreadable photos, leaks, typos, rarity.
 
@@ -51,10 +52,23 @@ def check(
     bits
         of the greatest value in photos of 16 bits, for example 12; default: as each file says.
     count
-        tags that are listed of a run.
+        for the folder of a run: so many tags most worth a look are listed, those that the other photos speak against.
     json
         file that gets the figures too.
+    propose
+        for the folder of a run: table that gets proposed tags for the photos that have none, doubtful ones as `dog?`.
     """
+    from semples.run.folder import is_run
+    from semples.run.names import FIRST
+    from semples.run.records import read_manifest
+
+    if is_run(folder) and (propose is not None or read_manifest(folder / FIRST) is None):
+        _check_tags(folder, count=count, json=json, propose=propose)
+        return
+    if propose is not None:
+        from semples.core.errors import UserError
+
+        raise UserError(f"--propose: is for the folder of a run, whose judge looks at the photos; {folder} is none")
     from rich.console import Console
 
     from semples import terminal
@@ -80,6 +94,28 @@ def check(
         write_json(json, report.to_json())
     render(report, Console())
     terminal.print_checked(folder, report)
+
+
+def _check_tags(folder: Path, *, count: int, json: Path | None, propose: Path | None) -> None:
+    """List the tags of a run that are most worth a look, and propose tags for photos without any."""
+    from semples import terminal
+    from semples.commands import shown
+    from semples.core.errors import UserError
+    from semples.core.files import write_json
+    from semples.inspect.tag_check import TagCheck, write_proposals
+    from semples.run.folder import open_run
+
+    if count < 1:
+        raise UserError(f"--count {count}: list at least one tag")
+    check = TagCheck(open_run(folder))
+    suspects = check.suspects(count=count)
+    if json is not None:
+        write_json(json, [one.as_json() for one in suspects])
+    shown.print_suspects(suspects)
+    if propose is not None:
+        proposals = check.proposals()
+        write_proposals(propose, proposals)
+        terminal.say(f"proposed tags of {len(proposals)} photos without any: {propose} (look at them first)")
 
 
 def _check_run(folder: Path, *, count: int, json: Path | None) -> None:

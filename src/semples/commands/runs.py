@@ -27,6 +27,7 @@ def run(
     settings: Set = [],  # noqa: B006 (cyclopts shows the default)
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     until: str | None = None,
+    update: bool = False,
     tags: Path | None = None,
     classes: Path | None = None,
     budget: str | None = None,
@@ -51,6 +52,8 @@ def run(
         make this step and all after it anew.
     until
         stop after this step.
+    update
+        where something has changed, go on from the weights that every stage left, for a third of its training.
     tags
         tags file (CSV or JSON) in place of the one in the folder.
     classes
@@ -68,7 +71,7 @@ def run(
     if budget is not None:
         shorter = within(work, budget, start=from_, until=until)
         work = Run(out, **files, settings=[*settings, *shorter], tell=terminal.tell)  # type: ignore[arg-type]
-    outcomes = work(start=from_, until=until, announce=None if quiet else announced)
+    outcomes = work(start=from_, until=until, update=update, announce=None if quiet else announced)
     if work.context.is_main:
         terminal.print_run(work.context, outcomes)
     work.close()
@@ -211,8 +214,7 @@ def label(
         threshold alone; crf: then a dense CRF that draws labels to the edges of the photo; regions: scores of region
         proposals; regions+crf: both; another label method, or NAME+crf (`semples methods` lists them).
     review
-        list this many photos that are most worth a human look, the least certain first, without those corrected
-        already; and for which share of the photos the maps can be taken as they are.
+        list this many photos that are most worth a human look, and for which share the maps can be taken as they are.
     cams
         folder with CAMs from elsewhere (compact or published .npy), with a set threshold; found by a photo's path or,
         where only one fits, by its name. Regions are superpixels unless `--set regions.model=` names a SAM.
@@ -224,6 +226,7 @@ def label(
         file that gets the photos of --review too.
     """
     from semples import terminal
+    from semples.commands import shown
     from semples.core.files import write_json
     from semples.inspect.review import coverage, listed, look
     from semples.run import pipeline
@@ -271,7 +274,7 @@ def label(
         entries, sure = listed(looked, count=review), coverage(context, looked)
         if json is not None:
             write_json(json, {"photos": entries, "coverage": sure})
-        terminal.print_review(context, entries, sure)
+        shown.print_review(context, entries, sure)
     if context.processes > 1:
         context.engine.stop()
 

@@ -65,13 +65,20 @@ class Item:
     """One photo of a dataset.
 
     `id` is unique, in posix style without the extension, and safe as a relative path for outputs. `tags` are 0-based
-    class indices in ascending order; none means background only. `mask` is None where there is no ground truth.
+    class indices in ascending order; none means background only. `mask` is None where there is no ground truth. `open`
+    are classes of which nobody says whether it shows them (`dog?`), in ascending order, none of them in `tags`.
     """
 
     id: str
     photo: Path
     tags: tuple[int, ...]
     mask: Path | None = None
+    open: tuple[int, ...] = ()
+
+    @property
+    def possible(self) -> tuple[int, ...]:
+        """Classes that it may show, in ascending order: its tags and those left open."""
+        return tuple(sorted({*self.tags, *self.open})) if self.open else self.tags
 
 
 @runtime_checkable

@@ -11,6 +11,8 @@ just two columns, photo and tags, and the first cell ends like a photo's name.
 JSON: `{"photo": ["tag", ...], ...}` or `[{"image": "photo", "tags": ["tag", ...]}, ...]` (or one such object a line);
 the fields are those of CSV's columns; tags may be one text as in CSV.
 
+A tag that ends in `?`, or a cell `?` of a class's column, leaves open whether the photo shows it (`open_tags`).
+
 A missing value (nan, None, null) in place of tags is no answer: the photo is named as a problem. Text is UTF-8 or
 UTF-16.
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.plain import has_control, short
+from semples.data.open_tags import MARK
 from semples.data.problem import Problem
 from semples.data.tables.cells import NoTags, flag, split_tags, tags_of
 from semples.data.tables.columns import Columns, choose
@@ -125,6 +128,9 @@ def _tags(line: Line, grid: Grid, columns: Columns, names: Mapping[int, str] | N
         answers: list[str] = []
         for index in columns.flags:
             answer = flag(cells[index])
+            if answer is None and str(cells[index]).strip() == MARK:
+                answers.append(f"{grid.columns[index]}{MARK}")
+                continue
             if answer is None:
                 raise NoTags(f"{grid.columns[index]}: {str(cells[index])[:40]!r} is neither 1 nor 0")
             answers += [grid.columns[index]] * answer

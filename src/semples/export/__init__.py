@@ -35,6 +35,7 @@ EXPORTERS: Registry[Any] = Registry(
         "coco": "semples.export.coco:Coco",
         "yolo": "semples.export.yolo:Yolo",
         "labelstudio": "semples.export.labelstudio:LabelStudio",
+        "coco-panoptic": "semples.export.coco_panoptic:CocoPanoptic",
         "cvat-coco": "semples.export.cvat_coco:CvatCoco",
         "cvat-voc": "semples.export.cvat_voc:CvatVoc",
         "gallery": "semples.export.gallery:Gallery",

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -77,8 +78,18 @@ class Generator(nn.Module, ABC):
         image: normalised float, height and width at least one patch. noise: uniform in [0,1), None: no randomness.
         """
 
-    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
-        """Multi-label classification loss per photo (B,), differentiable in `warmup_parameters`."""
+    def classification_loss(
+        self,
+        image_B3HW: Tensor,
+        tags_BK: Tensor,
+        *,
+        noise_BZ: Tensor | None = None,
+        open_BK: Tensor | None = None,
+    ) -> Tensor:
+        """Multi-label classification loss per photo (B,), differentiable in `warmup_parameters`.
+
+        open: bool, True where it is not known whether a class is present: that adds nothing to the loss.
+        """
         raise ValueError(f"{type(self).__name__} is not trained")
 
     def stored_cams(self, id: str) -> dict[int, NDArray[np.float32]] | None:
@@ -142,6 +153,16 @@ def build_generator(settings: GeneratorSettings, *, classes: ClassList, seed: in
     """The mask generator that the settings name, with its start weights. Raises UserError."""
     made: Generator = GENERATORS.load(settings.kind).build(settings, classes=classes, seed=seed)
     return _named(made, settings.kind, classes.names, *made.normalisation(settings))
+
+
+def soft_margin_loss(logits_BK: Tensor, tags_BK: Tensor, open_BK: Tensor | None = None) -> Tensor:
+    """Multi-label soft-margin loss per photo (B,): the mean over classes of their cross-entropies, where those that
+    are left open count 0."""
+    target_BK = tags_BK.to(logits_BK.dtype)
+    if open_BK is None:
+        return F.multilabel_soft_margin_loss(logits_BK, target_BK, reduction="none")
+    losses_BK = F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="none")
+    return losses_BK.masked_fill(open_BK, 0.0).mean(dim=-1)
 
 
 def save_generator(model: Generator, path: Path) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError, note
 from semples.data.classes import ClassList
-from semples.generators.base import Generator
+from semples.generators.base import Generator, soft_margin_loss
 from semples.networks.attention import attend, fuse_maps
 from semples.networks.logits import ranked_mean
 from semples.networks.pairs import Pairs
@@ -202,13 +202,17 @@ class MctFormer(Generator, VisionTransformer):
         patch_BK = maps_BKN.mean(dim=2) if self.pooling == "mean" else ranked_mean(maps_BKN, decay=self.rank_decay)
         return tokens.last[:, : self.num_classes].mean(dim=-1), patch_BK
 
-    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
+    def classification_loss(
+        self,
+        image_B3HW: Tensor,
+        tags_BK: Tensor,
+        *,
+        noise_BZ: Tensor | None = None,
+        open_BK: Tensor | None = None,
+    ) -> Tensor:
         """Sum of two multi-label soft-margin losses, on class-token and patch logits, per photo (B,)."""
         token_BK, patch_BK = self.logits(image_B3HW, noise_BZ=noise_BZ)
-        target_BK = tags_BK.to(token_BK.dtype)
-        return sum(
-            F.multilabel_soft_margin_loss(logits_BK, target_BK, reduction="none") for logits_BK in (token_BK, patch_BK)
-        )  # type: ignore[return-value]
+        return soft_margin_loss(token_BK, tags_BK, open_BK) + soft_margin_loss(patch_BK, tags_BK, open_BK)
 
 
 def _scaled(values_PN: Tensor) -> Tensor:

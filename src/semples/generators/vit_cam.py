@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import note
 from semples.data.classes import ClassList
-from semples.generators.base import Generator
+from semples.generators.base import Generator, soft_margin_loss
 from semples.networks.attention import fuse_maps
 from semples.networks.logits import smooth_max
 from semples.networks.pairs import Pairs
@@ -144,10 +144,17 @@ class VitCam(Generator):
         maps_BKN = self._maps(image_B3HW, noise_BZ, self.learns).flatten(2)
         return maps_BKN.mean(dim=2) if self.pooling == "mean" else smooth_max(maps_BKN, sharpness=self.sharpness)
 
-    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
+    def classification_loss(
+        self,
+        image_B3HW: Tensor,
+        tags_BK: Tensor,
+        *,
+        noise_BZ: Tensor | None = None,
+        open_BK: Tensor | None = None,
+    ) -> Tensor:
         """Multi-label soft-margin loss per photo (B,)."""
         logits_BK = self.logits(image_B3HW, noise_BZ=noise_BZ)
-        return F.multilabel_soft_margin_loss(logits_BK, tags_BK.to(logits_BK.dtype), reduction="none")
+        return soft_margin_loss(logits_BK, tags_BK, open_BK)
 
     @torch.no_grad()
     def patch_attention(self, image_B3HW: Tensor) -> Tensor:

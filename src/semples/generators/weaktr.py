@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
-from semples.generators.base import Generator
+from semples.generators.base import Generator, soft_margin_loss
 from semples.generators.weaktr_files import is_weaktr, start_of
 from semples.networks.attention import attend, fuse_maps
 from semples.networks.pairs import Pairs
@@ -266,12 +266,18 @@ class WeakTr(Generator, VisionTransformer):
 
     # ---------------------------------------------------------------------------------------------------- warm-up
 
-    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
+    def classification_loss(
+        self,
+        image_B3HW: Tensor,
+        tags_BK: Tensor,
+        *,
+        noise_BZ: Tensor | None = None,
+        open_BK: Tensor | None = None,
+    ) -> Tensor:
         """Sum of three multi-label soft-margin losses, on token, coarse and fine logits, per photo (B,) (WeakTr)."""
         output = self(image_B3HW, noise_BZ=noise_BZ)
-        target = tags_BK.to(output.token_logits.dtype)
         logits = (output.token_logits, output.coarse_logits, output.fine_logits)
-        losses = [F.multilabel_soft_margin_loss(x, target, reduction="none") for x in logits]
+        losses = [soft_margin_loss(x, tags_BK, open_BK) for x in logits]
         return torch.stack(losses).sum(dim=0)
 
     def forward(self, image_B3HW: Tensor, *, noise_BZ: Tensor | None = None) -> WeakTrOutput:  # type: ignore[override]

@@ -112,7 +112,8 @@ def compare(folders: Sequence[Path], *, photos: int = 12) -> Comparison:
     for context in contexts:
         if not (context.folder("data") / DATASET).is_file():
             raise UserError(
-                f"{context.out}: nothing to compare yet; run `semples run` first (its data step comes first)"
+                f"{context.out}: nothing to compare yet; its data step comes first: "
+                f"`semples run RECIPE --data DIR --out {context.out}`"
             )
     figures = _figures(contexts)
     unlike, note = _unlike(contexts, count=photos)

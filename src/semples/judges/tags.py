@@ -156,8 +156,10 @@ class TagJudge(Judge):
         Raises UserError where a class is on no photo or on all of them, and for fewer photos than folds.
         """
         tags_NK = torch.zeros(len(dataset.items), len(dataset.classes), dtype=torch.bool)
-        for row, item in zip(tags_NK, dataset.items, strict=True):
+        known_NK = torch.ones_like(tags_NK)
+        for row, known, item in zip(tags_NK, known_NK, dataset.items, strict=True):
             row[list(item.tags)] = True
+            known[list(item.open)] = False
         check_tags(tags_NK, dataset.classes.names, folds=self.settings.folds)
 
         def photo_at(number: int) -> Tensor:
@@ -166,28 +168,30 @@ class TagJudge(Judge):
             assert self.std is not None
             return image_to_tensor(small, self.mean, self.std).to(self.device)
 
-        return self.learn(look(self, photo_at, len(dataset.items), seed=seed), tags_NK.to(self.device))
+        seen = look(self, photo_at, len(dataset.items), seed=seed)
+        return self.learn(seen, tags_NK.to(self.device), None if known_NK.all() else known_NK.to(self.device))
 
     @torch.no_grad()
-    def learn(self, seen: Seen, tags_NK: Tensor) -> dict[str, float]:
-        """`learn_from`, from features that are not yet centred of photos 0..N-1; tags: bool (N,K)."""
+    def learn(self, seen: Seen, tags_NK: Tensor, known_NK: Tensor | None = None) -> dict[str, float]:
+        """`learn_from`, from features that are not yet centred of photos 0..N-1; tags: bool (N,K). known: bool (N,K),
+        False where a tag is left open and teaches nothing; None: all are known."""
         self.centre.copy_(torch.cat([seen.view, seen.rest]).mean(0))
         view, rest = (F.normalize(x - self.centre, dim=1) for x in (seen.view, seen.rest))
         fold_V = fold_of(seen.photo, self.settings.folds)
         for fold in range(self.settings.folds):
             chosen = fold_V != fold
             part = Seen(view[chosen], rest[chosen], seen.area[chosen], seen.photo[chosen])
-            self.fold_targets[fold] = fit_directions(part, tags_NK, self.settings)
+            self.fold_targets[fold] = fit_directions(part, tags_NK, self.settings, known_NK)
         self.targets.copy_(F.normalize(self.fold_targets.mean(0), dim=1))
         held_out = [torch.einsum("ve,vke->vk", x, self.fold_targets[fold_V]) for x in (view, rest)]
-        tags_VK = tags_NK[seen.photo]
-        gains, offset = fit_gains(held_out, seen.area, tags_VK)
+        tags_VK, known_VK = tags_NK[seen.photo], None if known_NK is None else known_NK[seen.photo]
+        gains, offset = fit_gains(held_out, seen.area, tags_VK, known_VK)
         self.gains.copy_(gains)
         self.offset.copy_(offset)
-        prior_K = torch.logit(tags_NK.float().mean(0))
-        alone = noisy_or(prior_K.expand(len(tags_VK), -1), prior_K.expand(len(tags_VK), -1) - 1e3, tags_VK).mean()
-        return {"loss": float(noisy_or(*shown_odds(held_out, seen.area, gains, offset), tags_VK).mean()),
-                "prior": float(alone)}  # fmt: skip
+        prior_VK = torch.logit(shares(tags_NK, known_NK)).expand(len(tags_VK), -1)
+        alone = mean_loss(noisy_or(prior_VK, prior_VK - 1e3, tags_VK), known_VK)
+        losses_VK = noisy_or(*shown_odds(held_out, seen.area, gains, offset), tags_VK)
+        return {"loss": float(mean_loss(losses_VK, known_VK)), "prior": float(alone)}
 
 
 def fold_of(photo_P: Tensor, folds: int) -> Tensor:
@@ -213,6 +217,18 @@ def noisy_or(view_VK: Tensor, rest_VK: Tensor, tags_VK: Tensor) -> Tensor:
     return torch.where(tags_VK, -either, -neither)
 
 
+def mean_loss(losses_VK: Tensor, known_VK: Tensor | None) -> Tensor:
+    """The mean over all tags that are known."""
+    return losses_VK.mean() if known_VK is None else losses_VK[known_VK].mean()
+
+
+def shares(tags_NK: Tensor, known_NK: Tensor | None) -> Tensor:
+    """The share (K,) of the photos that carry a class, of those of which that is known."""
+    if known_NK is None:
+        return tags_NK.float().mean(0)
+    return (tags_NK & known_NK).sum(0) / known_NK.sum(0).clamp_min(1)
+
+
 def shown_odds(cosines: Sequence[Tensor], area_V: Tensor, gains_G: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """Log-odds (V,K) of views and rests from their cosines with the classes."""
     gains = [gain_at(area, gains_G)[:, None] for area in (area_V, 1 - area_V)]
@@ -221,31 +237,33 @@ def shown_odds(cosines: Sequence[Tensor], area_V: Tensor, gains_G: Tensor, offse
 
 
 @torch.enable_grad()
-def fit_directions(seen: Seen, tags_NK: Tensor, settings: TagJudgeSettings) -> Tensor:
+def fit_directions(seen: Seen, tags_NK: Tensor, settings: TagJudgeSettings, known_NK: Tensor | None = None) -> Tensor:
     """Class directions (K,E) of the least noisy-or loss, by Adam over all views at once; each class has an offset and a
     length of its own meanwhile."""
     vectors = torch.zeros(tags_NK.shape[1], seen.view.shape[1], device=seen.view.device, requires_grad=True)
-    offsets = torch.logit(tags_NK.float().mean(0)).clone().requires_grad_()
+    offsets = torch.logit(shares(tags_NK, known_NK)).clone().requires_grad_()
     optimizer = torch.optim.Adam([vectors, offsets], lr=0.1)
-    tags_VK = tags_NK[seen.photo]
+    tags_VK, known_VK = tags_NK[seen.photo], None if known_NK is None else known_NK[seen.photo]
     for _ in range(settings.steps):
         optimizer.zero_grad()
         view, rest = (x @ vectors.t() + offsets for x in (seen.view, seen.rest))
-        loss = noisy_or(view, rest, tags_VK).mean()
+        loss = mean_loss(noisy_or(view, rest, tags_VK), known_VK)
         (loss + settings.decay * vectors.square().sum(1).mean()).backward()
         optimizer.step()
     return F.normalize(vectors.detach(), dim=1)
 
 
 @torch.enable_grad()
-def fit_gains(cosines: Sequence[Tensor], area_V: Tensor, tags_VK: Tensor, *, steps: int = 300) -> tuple[Tensor, Tensor]:
+def fit_gains(
+    cosines: Sequence[Tensor], area_V: Tensor, tags_VK: Tensor, known_VK: Tensor | None = None, *, steps: int = 300
+) -> tuple[Tensor, Tensor]:
     """Gains (G,) >= 0 and the offset of the least loss on cosines of photos that the directions did not see."""
     free = torch.full((len(KNOTS),), 2.0, device=area_V.device, requires_grad=True)
-    offset = torch.logit(tags_VK.float().mean()).clone().requires_grad_()
+    offset = torch.logit(mean_loss(tags_VK.float(), known_VK)).clone().requires_grad_()
     optimizer = torch.optim.Adam([free, offset], lr=0.05)
     for _ in range(steps):
         optimizer.zero_grad()
-        noisy_or(*shown_odds(cosines, area_V, free.exp(), offset), tags_VK).mean().backward()
+        mean_loss(noisy_or(*shown_odds(cosines, area_V, free.exp(), offset), tags_VK), known_VK).backward()
         optimizer.step()
     gains = free.detach().exp()
     gains[0] = 0

@@ -121,10 +121,13 @@ class Epochs:
             for item in items
         ]
         tags = torch.zeros(len(items), len(dataset.classes), dtype=torch.bool)
+        unsure = torch.zeros_like(tags)
         for row, item in zip(tags, items, strict=True):
             row[list(item.tags)] = True
+        for row, item in zip(unsure, items, strict=True):
+            row[list(item.open)] = True
         noise = torch.zeros(len(items), generator.noise_size)  # not read in eval mode
-        return TaggedBatch(image=torch.stack(views), tags=tags, noise=noise)
+        return TaggedBatch(image=torch.stack(views), tags=tags, noise=noise, open=unsure if unsure.any() else None)
 
     def _miou(self) -> Callable[[], float]:
         """Best mIoU (percent) over thresholds of the CAMs of some photos: the published program's way, by masks."""

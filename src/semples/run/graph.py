@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from semples.run.records import (
     sweep,
 )
 from semples.run.step import Step
+from semples.run.updating import at_stake, check, check_update, keep_weights
 from semples.run.work import Work, changed, fingerprint
 
 Tell = Callable[[str], None]
@@ -46,27 +47,44 @@ def bring_all(
     steps: Sequence[Step],
     *,
     start: str | None = None,
+    update: bool = False,
+    asked: Collection[str] = (),
     tell: Tell = lambda line: None,
     before: Callable[[], None] = lambda: None,
     after: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are. before: called
-    in the main process once the folder can be written to. after: there, with what became of each step."""
+    """Bring steps up to date, in order; from the step `start` on they are made anew even where they are.
+
+    update: stages that are to be made anew go on from the weights that they left before. asked: steps that may be made
+    anew without a word, beside those from `start` on. before: called in the main process once the folder can be written
+    to. after: there, with what became of each step. Raises UserError where too much work would be lost unasked.
+    """
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
+        stakes = at_stake(context, steps, forced={*names[forced_from:], *asked})
+        line = ""
+        if update:
+            check_update(context, stakes)
+        else:
+            line = check(context, stakes)
+        context.wait()
         if context.is_main:
+            if line:
+                tell(line)
             write_run(context)
             before()
         for place, step in enumerate(steps):
-            outcomes.append(bring(context, step, forced=place >= forced_from, tell=tell))
+            outcomes.append(bring(context, step, forced=place >= forced_from, update=update, tell=tell))
             if context.is_main:
                 after(outcomes[-1])
     return outcomes
 
 
-def bring(context: Context, step: Step, *, forced: bool = False, tell: Tell = lambda line: None) -> Outcome:
+def bring(
+    context: Context, step: Step, *, forced: bool = False, update: bool = False, tell: Tell = lambda line: None
+) -> Outcome:
     """Bring one step up to date. The caller holds the folder's lock."""
     folder = context.folder(step.name)
     manifest = read_manifest(folder)
@@ -78,8 +96,8 @@ def bring(context: Context, step: Step, *, forced: bool = False, tell: Tell = la
             tell(f"{step.name}: up to date")
         return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
     if context.is_main:
-        resumed = _prepare(context, step, folder, keep=not forced)
-        tell(f"{step.name}: {'resuming' if resumed else step.about}")
+        left = _prepare(context, step, folder, keep=not forced, update=update)
+        tell(f"{step.name}: {left or step.about}")
     context.wait()
     begin = time.monotonic()
     context.forget_photos()
@@ -126,23 +144,27 @@ def _whole(context: Context, folder: Path, manifest: dict[str, Any], *, tell: Te
     return False
 
 
-def _prepare(context: Context, step: Step, folder: Path, *, keep: bool) -> bool:
-    """Make the folder ready. True where what an interrupted run of the same step left stays; all else of ours goes."""
+def _prepare(context: Context, step: Step, folder: Path, *, keep: bool, update: bool) -> str:
+    """Make the folder ready, and say of what: of what an interrupted run of the same step left, of the weights that an
+    update goes on from; empty where all of ours goes."""
     manifest, reads = read_manifest(folder), started_reads(folder)
     if keep and manifest is not None and manifest.get("version") == step.version:
         keys = changed(context, manifest["reads"], step.facts)
         if all(key.startswith(step.notes) for key in keys):
             reopen(folder, {"reads": {key: value for key, value in manifest["reads"].items() if key not in keys}}, [])
-            return True
+            return "resuming"
     elif keep and manifest is None and reads is not None:
         keys = changed(context, reads, step.facts)
         if all(key.startswith(step.notes) for key in keys):
             sweep(folder)
             note_reads(folder, {key: value for key, value in reads.items() if key not in keys})
-            return True
+            return "resuming"
+    if update and step.weights and keep_weights(folder, step):
+        note_reads(folder, {})
+        return "going on from the weights that it left before"
     empty(folder)
     note_reads(folder, {})
-    return False
+    return ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from semples.core.errors import UserError
 from semples.core.plain import plain
+from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.names import HEALTH, PREDICTIONS, health_name
 from semples.run.records import read_manifest
@@ -88,7 +89,9 @@ def tag_predictions(context: Context) -> TagPredictions:
     folder = context.folder(health_name("data"))
     path = folder / PREDICTIONS
     if read_manifest(folder) is None or not path.is_file():
-        raise UserError(f"{context.out}: the tags of this run are not predicted yet; `semples run` does it first")
+        raise UserError(
+            f"{context.out}: the tags of this run are not predicted yet; first: `{go_on(context.out, context.source)}`"
+        )
     with np.load(path, allow_pickle=False) as stored:
         return TagPredictions(tuple(str(name) for name in stored["photo"]), stored["probability"])
 

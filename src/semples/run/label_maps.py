@@ -20,7 +20,7 @@ from semples.data.photos import reduced
 from semples.labels.base import FEATURES, LabelInput, LabelMethod, check_thresholds
 from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import Regions
-from semples.labels.scored import MAX_CLASS, Thresholds
+from semples.labels.scored import IGNORE, MAX_CLASS, Labelled, Thresholds
 from semples.recipe import FeatureSettings, RegionSettings
 from semples.run.pool import pooled
 from semples.settings.kinds import PROPOSALS
@@ -94,7 +94,7 @@ class Inputs:
             cams=cams,
             shape=shape,
             size=size,
-            tags=item.tags,
+            tags=item.possible,
             photo=photo,
             regions=partial(self.regions, item),
             features=partial(self.features, item),
@@ -155,6 +155,15 @@ def has_labels(folder: Path, item: Item) -> bool:
     return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
 
 
+def left_open(labelled: Labelled, item: Item) -> Labelled:
+    """The labels with those of classes that a photo's tags leave open as 255, with no confidence."""
+    if not item.open:
+        return labelled
+    unsure = np.isin(labelled.labels, np.array(item.open, np.uint8) + 1)
+    labels = np.where(unsure, np.uint8(IGNORE), labelled.labels)
+    return Labelled(labels, np.where(unsure, np.float32(0), labelled.confidence))
+
+
 def write_corrected(folder: Path, item: Item, labels: NDArray[np.uint8]) -> None:
     """A photo's labels (H,W) as a person has corrected them, in place of those that are made; sure of every pixel."""
     write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", np.ones(labels.shape, np.float32))
@@ -199,6 +208,7 @@ def write_labels(
         lines = None if broken is None else list[str]()
         labelled = attempt(lambda: method.label(told(item), thresholds), lines)
         if labelled is not None:
+            labelled = left_open(labelled, item)
             write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
             write_label_png(folder / f"{item.id}.png", labelled.labels)
         return lines or []

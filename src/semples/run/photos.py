@@ -53,7 +53,7 @@ def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     only scores depend on them."""
     digests = Digests(seen, save=save)
     photos = [
-        [item.id, item.tags, digests.of(item.photo)]
+        [item.id, item.tags, digests.of(item.photo), *([item.open] if item.open else [])]
         for item in track(dataset.items, label="looking for changed photos")
     ]
     digests.close()
@@ -97,6 +97,7 @@ def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, s
                     "tags": item.tags,
                     "size": verified.sizes[item.id],
                 }
+                | ({"open": item.open} if item.open else {})
                 for item in verified.kept
             ],
             "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
@@ -113,7 +114,13 @@ def stored_dataset(folder: Path, *, max_megapixels: float, bits: int = 0) -> Fil
             root=Path(stored["root"]),
             classes=ClassList(tuple(stored["classes"]), tuple(stored["prompts"])),
             items=tuple(
-                Item(id=entry["id"], photo=Path(entry["photo"]), tags=tuple(entry["tags"])) for entry in stored["items"]
+                Item(
+                    id=entry["id"],
+                    photo=Path(entry["photo"]),
+                    tags=tuple(entry["tags"]),
+                    open=tuple(entry.get("open", ())),
+                )
+                for entry in stored["items"]
             ),
             problems=tuple(Problem(**entry) for entry in stored["problems"]),
             max_megapixels=max_megapixels,
@@ -133,6 +140,34 @@ def relocated(
     if lost:
         raise UserError(f"{source.root}: the photo {lost[0]} of this run is not here; see --data")
     return replace(stored, root=listing().root, items=tuple(replace(now[item.id], mask=None) for item in stored.items))
+
+
+def differences(folder: Path, listing: TaggedDataset) -> str:
+    """How the photos that a folder holds now differ from those that a data step wrote down: `2 added, 1 removed, 3 with
+    other tags`; empty where neither names, tags nor classes tell."""
+    if not (folder / DATASET).is_file():
+        return ""
+    with _of_its_shape(folder) as stored:
+        before = {str(entry["id"]): (entry["tags"], entry.get("open", [])) for entry in stored["items"]}
+        classes, unusable = tuple(stored["classes"]), {Path(entry["where"]).stem for entry in stored["problems"]}
+    items = [item for item in listing.items if item.id in before or Path(item.id).name not in unusable]
+    now = {item.id: ([*item.tags], [*item.open]) for item in items}
+    told = {
+        "added": len(now.keys() - before.keys()),
+        "removed": len(before.keys() - now.keys()),
+        "with other tags": sum(now[id] != tags for id, tags in before.items() if id in now),
+    }
+    if classes != listing.classes.names:
+        return f"other classes: {', '.join(listing.classes.names[:5])}"
+    return ", ".join(f"{count} {what}" for what, count in told.items() if count)
+
+
+def has_other_classes(folder: Path, listing: TaggedDataset) -> bool:
+    """Whether the photos' folder now names other classes than a data step wrote down."""
+    if not (folder / DATASET).is_file():
+        return False
+    with _of_its_shape(folder) as stored:
+        return tuple(stored["classes"]) != listing.classes.names
 
 
 def photo_sizes(folder: Path) -> dict[str, tuple[int, int]]:

@@ -101,13 +101,16 @@ def run(
     steps: Sequence[str] | None = None,
     start: str | None = None,
     until: str | None = None,
+    update: bool = False,
     tell: Tell = lambda line: None,
     announce: Callable[[Plan], None] | None = None,
 ) -> list[Outcome]:
     """Bring the steps of a run up to date, in order.
 
     steps: names of the steps to run, default all of a whole run; what they need must be there or among them.
-    start: this step and those after it are made anew even where they are up to date. until: the last step.
+    start: this step and those after it are made anew even where they are up to date. until: the last step. update:
+    stages that have to be made anew go on from the weights that they left before.
+    Raises UserError where more work than `run.careful_minutes` would be lost and neither says what to do.
     """
     whole = [step.name for step in run_steps(context.recipe)]
     chosen = _slice(list(steps) if steps is not None else whole, start, until)
@@ -122,7 +125,10 @@ def run(
         if name in TRAINED:
             check_epochs(context, name)
     known = known_steps()
+    if update and start is not None:
+        raise UserError("--update goes on from the weights that are there, --from starts anew; leave one out")
     forced, clock = _forced(chosen, start), Clock(tell)
+    asked = () if steps is None else chosen[-1:]
 
     def before() -> None:
         if announce is None:
@@ -136,7 +142,14 @@ def run(
         announce(made)
 
     return graph.bring_all(
-        context, [known[name] for name in chosen], start=start, tell=tell, before=before, after=clock
+        context,
+        [known[name] for name in chosen],
+        start=start,
+        update=update,
+        asked=asked,
+        tell=tell,
+        before=before,
+        after=clock,
     )
 
 

@@ -44,13 +44,15 @@ def note_reads(folder: Path, reads: dict[str, Any]) -> None:
     write_json(folder / STARTED, {"format": FORMAT, "reads": reads})
 
 
-def empty(folder: Path) -> None:
-    """Remove all that a step left. It may be cut at any moment: the folder is never taken for a finished or resumable
-    one then."""
+def empty(folder: Path, *, keep: str = "") -> None:
+    """Remove all that a step left, but `keep`. It may be cut at any moment: the folder is never taken for a finished or
+    resumable one then."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / STARTED, {"format": FORMAT, "reads": None})
     (folder / MANIFEST).unlink(missing_ok=True)
     for path in folder.iterdir():
+        if path.name == keep:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != STARTED:

@@ -21,7 +21,8 @@ class Step:
     decides whether it is up to date later. partial: which share (0..1) of an interrupted step is there, where known.
     wanted: whether a run by this recipe has the step. facts: what it reads beyond settings, weights and steps. notes:
     beginnings of keys of what only notes beside its main result depend on: where nothing else has changed, `run` finds
-    what it left before. said: its figures in a line, where they are for people.
+    what it left before. weights: files of its folder that an update goes on from; it finds those that there are in
+    `updating.BEFORE`. said: its figures in a line, where they are for people.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Step:
     wanted: Callable[[Recipe], bool] = field(default=lambda recipe: True)
     facts: Mapping[str, Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
     said: Callable[[dict[str, Any]], str] | None = None
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semples.training.loop import Engine
 
 Fact = Callable[[Context], Any]
+UPDATE = "update"
 GONE = "(there is none)"  # the value of something that was read once and is no more
 
 
@@ -115,6 +116,10 @@ class Work:
         """A file or folder of weights, or a hub id, that no setting names; its content counts as read."""
         self._note({f"weights:{source}": source_digest(source)})
         return source
+
+    def updated(self, digest: str) -> None:
+        """Note that the step goes on from weights of this SHA-256, which it does not keep."""
+        self._note({f"{UPDATE}:weights": digest})
 
     def content(self, folder: str) -> Path:
         """A folder outside the run that a setting names; what lies in it, by content, counts as read."""
@@ -235,9 +240,11 @@ def changed(context: Context, reads: Mapping[str, Any], facts: Mapping[str, Fact
     lines = {}
     for key, before in reads.items():
         kind, _, name = key.partition(":")
+        if kind == UPDATE:  # a note of what was gone on from, which is no more
+            continue
         now = _now(context, kind, name, facts or {})
         if now != before:
-            lines[key] = _line(kind, name, before, now)
+            lines[key] = _line(context, kind, name, before, now)
     return lines
 
 
@@ -254,12 +261,15 @@ def _now(context: Context, kind: str, name: str, facts: Mapping[str, Fact]) -> A
     return json.loads(json.dumps(known[name](context))) if name in known else GONE
 
 
-def _line(kind: str, name: str, before: Any, now: Any) -> str:
+def _line(context: Context, kind: str, name: str, before: Any, now: Any) -> str:
     if kind == "setting":
         return f"{name} is {now}, was {before}"
     if kind == "step":
         return f"{name} was made anew" if now != GONE else f"{name} is not there"
-    return f"{name} has changed" if kind in ("weights", "folder") else f"the {name} have changed"
+    if kind in ("weights", "folder"):
+        return f"{name} has changed"
+    details = photos.differences(context.folder("data"), context.listing) if name == "photos" else ""
+    return f"the {name} have changed" + (f" ({details})" if details else "")
 
 
 def _folder_digest(context: Context, folder: str) -> str:

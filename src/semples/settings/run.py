@@ -19,4 +19,13 @@ class RunSettings:
     checkpoint_seconds: float = setting(
         300.0, "time between two checkpoints", unit="seconds", low=0, high=1e9, neutral=True
     )
+    careful_minutes: float = setting(
+        10.0,
+        "steps that took longer in all are not made anew without --update or --from; 0: none is",
+        unit="minutes",
+        low=0,
+        high=1e9,
+        source="own choice",
+        neutral=True,
+    )
     log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1, high=1e9, neutral=True)

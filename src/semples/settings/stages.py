@@ -179,7 +179,9 @@ class ReproductionSettings(WarmupSettings):
     ABOUT: ClassVar[str] = "the generator learns from tags, and to reproduce given CAMs"
 
     kind: str = setting("reproduction", "name of the stage; module:Name puts another in its place")
-    cams: str = setting("", "folder of CAMs as `semples cams` writes them, or of another program (generator `saved`)")
+    cams: str = setting(
+        "", "folder of CAMs as the command `cams` writes them, or of another program (generator `saved`)"
+    )
     lambda_reproduction: float = setting(
         1.0,
         "weight of the squared difference between the generator's masks and the given CAMs",

@@ -36,5 +36,6 @@ class Warmup(Stage):
         return self.generator.warmup_parameters()
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
-        losses_B = self.generator.classification_loss(batch.image, batch.tags, noise_BZ=batch.noise)
+        unsure = {} if batch.open is None else {"open_BK": batch.open}
+        losses_B = self.generator.classification_loss(batch.image, batch.tags, noise_BZ=batch.noise, **unsure)
         return {"loss": share(losses_B, total.photos)}

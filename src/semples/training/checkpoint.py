@@ -20,7 +20,7 @@ from semples.core.files import atomic_path
 class Progress:
     """Where training stands: the next step, and the sums of the losses not yet logged.
 
-    fingerprint: what the stage was started with; a checkpoint of another one is not resumed.
+    fingerprint: what the stage was started with; a checkpoint of another one is not resumed. seconds: spent so far.
     """
 
     fingerprint: str
@@ -29,6 +29,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
     scaler: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def done(self) -> float:

@@ -80,6 +80,16 @@ def tag_matrix(dataset: TaggedDataset) -> np.ndarray:
     return tags
 
 
+def open_matrix(dataset: TaggedDataset) -> np.ndarray | None:
+    """(n,K) bool, True where it is left open whether a photo shows a class; None where no tag is."""
+    if not any(item.open for item in dataset.items):
+        return None
+    unsure = np.zeros((len(dataset.items), len(dataset.classes)), bool)
+    for row, item in zip(unsure, dataset.items, strict=True):
+        row[list(item.open)] = True
+    return unsure
+
+
 Key = tuple[int, int]  # epoch, photo index
 Row = tuple[torch.Tensor, ...]
 
@@ -111,6 +121,7 @@ class Views(Dataset[Row]):
     std: tuple[float, float, float]
     seed: int
     noise_size: int
+    open: np.ndarray | None = None  # (n,K) bool, True where a tag is left open; None where none is
 
     def __getitem__(self, key: Key) -> Row:
         epoch, index = key
@@ -126,7 +137,8 @@ class Views(Dataset[Row]):
             index=index,
         )
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
-        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index)
+        known = () if self.open is None else (torch.from_numpy(self.open[index]),)
+        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index), *known
 
     @property
     def pairs(self) -> np.ndarray:
@@ -134,8 +146,8 @@ class Views(Dataset[Row]):
         return counts
 
     def collate(self, rows: list[Row]) -> TaggedBatch:
-        image, tags, noise, number = (torch.stack(column) for column in zip(*rows, strict=True))
-        return TaggedBatch(image=image, tags=tags, noise=noise, number=number)
+        image, tags, noise, number, *unsure = (torch.stack(column) for column in zip(*rows, strict=True))
+        return TaggedBatch(image=image, tags=tags, noise=noise, number=number, open=unsure[0] if unsure else None)
 
 
 def keyed_noise(size: int, *, seed: int, key: Key) -> torch.Tensor:

@@ -119,9 +119,11 @@ def train(
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
     pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers)
     saved = time.monotonic()
+    begun = saved - progress.seconds
 
     def save() -> None:
         work.check(label)
+        progress.seconds = round(time.monotonic() - begun, 1)
         if engine.is_main:
             work.save(folder / CHECKPOINT, progress)
 

@@ -35,11 +35,14 @@ class Batch:
 @dataclass(kw_only=True)
 class TaggedBatch(Batch):
     """Besides images: tags (B,K) bool, True where a class is present, and noise (B,Z) float32 in [0,1), the randomness
-    of the generator, keyed as the seed is. number: of the photos in their dataset, int64 (B,); None: not known."""
+    of the generator, keyed as the seed is. number: of the photos in their dataset, int64 (B,); None: not known. open:
+    (B,K) bool, True where it is left open whether a class is present, so that nothing may be learned from it; None
+    where no tag is."""
 
     tags: Tensor
     noise: Tensor
     number: Tensor | None = None
+    open: Tensor | None = None
 
 
 B = TypeVar("B", bound=Batch)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semples.core.schema import setting
 from semples.data.classes import ClassList
-from semples.generators.base import Generator
+from semples.generators.base import Generator, soft_margin_loss
 from semples.networks.pairs import Pairs
 from semples.recipe import GeneratorSettings
 
@@ -58,10 +58,17 @@ class PatchCam(Generator):
         """softplus of the class maps, so that a patch that speaks against a class still learns."""
         return F.softplus(self(image_B3HW.detach()))[pairs.photo, pairs.label]
 
-    def classification_loss(self, image_B3HW: Tensor, tags_BK: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
+    def classification_loss(
+        self,
+        image_B3HW: Tensor,
+        tags_BK: Tensor,
+        *,
+        noise_BZ: Tensor | None = None,
+        open_BK: Tensor | None = None,
+    ) -> Tensor:
         """Multi-label soft-margin loss of the mean over patches, (B,)."""
         logits_BK = self(image_B3HW).mean(dim=(2, 3))
-        return F.multilabel_soft_margin_loss(logits_BK, tags_BK.to(logits_BK.dtype), reduction="none")
+        return soft_margin_loss(logits_BK, tags_BK, open_BK)
 
     def warmup_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.parameters()

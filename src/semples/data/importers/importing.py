@@ -30,6 +30,7 @@ from semples.data.importers.merging import Merged, merge
 from semples.data.importers.registry import IMPORTERS
 from semples.data.importers.writing import place_photos, write_set_aside, write_tables
 from semples.data.listing import list_photos
+from semples.data.open_tags import bare
 from semples.data.problem import Problem
 from semples.data.readers.folder import TAG_FILES
 from semples.data.slips import odd_names
@@ -141,11 +142,11 @@ class _Job:
         problems = [*told.problems, *source.listing.problems, *merged.problems]
         if not [photo for photo in merged.photos if not photo.assumed]:
             raise UserError(_nothing(source, shown, merged, problems))
-        names = told.classes or tuple(sorted({tag for photo in merged.photos for tag in photo.tags}))
+        tags = {bare(tag, told.classes) for photo in merged.photos for tag in photo.tags}
+        names = told.classes or tuple(sorted(tags))
         if not names:
             raise UserError(f"{shown}: names no class")
-        used = {tag for photo in merged.photos for tag in photo.tags}
-        names = tuple(tag for tag in names if tag in used or not odd_names([tag]))
+        names = tuple(tag for tag in names if tag in tags or not odd_names([tag]))
         names, left_out = without_background(names, merged)
         classes = ClassList(names)
         placed = place_photos(merged.photos, source.photo_root, self.out)

@@ -60,6 +60,8 @@ def labels_of(photo: Photo, path: Path, numbers: Mapping[str, int]) -> NDArray[n
         return None
     if photo.mask is not None:
         return _translated(photo.mask, probe(path), numbers, set(photo.tags))
+    if any(thing.name not in numbers for thing in photo.things):  # left open whether it is there
+        return None
     outlined = {thing.name for thing in photo.things if thing.outline}
     open_things = [thing for thing in photo.things if not thing.outline and not thing.whole]
     if open_things or set(photo.tags) - outlined:

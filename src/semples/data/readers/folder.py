@@ -7,7 +7,8 @@
     val.txt, splits/val.txt     optional lists of photos, one a line, chosen by `split`
 
 Photos are named relative to the folder; the extension and a leading `images/`, `photos/` or `JPEGImages/` may be
-missing. A row with no tags is a photo of background only; a photo without a row is set aside: nothing is known of it.
+missing. A tag `dog?` leaves open whether there is one. A row with no tags is a photo of background only; a photo
+without a row is set aside: nothing is known of it.
 
 Class order: `classes.txt`; else, with one column per class, the order of the columns; else, where the masks folder is
 `SegmentationClass*` and every tag is a VOC name, VOC's 20 classes, so that the masks' values fit; else alphabetical.
@@ -20,6 +21,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from semples.core.errors import UserError
+from semples.data import open_tags
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
 from semples.data.listing import MASK_FOLDERS, files_below, list_photos
@@ -66,16 +68,18 @@ def read(
             problems.append(Problem(path, f"no row in {tags.name}; background only is a row without tags"))
             continue
         where, written = joined.tags[path]
-        names = _parted(written, numbers)
-        if names != written:
+        sure, unsure = open_tags.parted(written, numbers)
+        names = _parted(sure, numbers)
+        if names != sure:
             notes.append(Problem(where, f"tags parted by blanks are read as {', '.join(names)}; part them by ;"))
-        missing = [name for name in names if name not in numbers]
+        missing = [name for name in (*names, *unsure) if name not in numbers]
         if missing:
             problems.append(Problem(where, unknown_tag(missing[0], class_names)))
             continue
         mask = _mask_of(path, ids[path], mask_index)
         shown = tuple(sorted({numbers[name] for name in names}))
-        items.append(Item(ids[path], root / path, shown, None if mask is None else mask_root / mask))
+        left_open = tuple(sorted({numbers[name] for name in unsure} - set(shown)))
+        items.append(Item(ids[path], root / path, shown, None if mask is None else mask_root / mask, left_open))
     listed = given_list(split)
     name = root.resolve().name + (f"/{split if listed is None else listed.stem}" if split else "")
     return FileDataset(name, root, class_names, tuple(items), tuple(problems), max_megapixels, notes=tuple(notes))
@@ -121,7 +125,7 @@ def _classes(root: Path, given: ClassList | None, table: TagTable, masks: str | 
         return class_list(root / "classes.txt")
     if table.columns:
         return ClassList(table.columns)
-    names = {tag for row in table.rows for tag in row.tags}
+    names = {open_tags.bare(tag) for row in table.rows for tag in row.tags}
     if not names:
         raise UserError(f"{root}: no row carries a tag; write the tags, or name the classes in classes.txt")
     if masks is not None and masks.startswith("SegmentationClass") and names <= set(VOC_CLASSES.names):

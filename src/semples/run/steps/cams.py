@@ -130,7 +130,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
             made = photo_cams(
                 model,
                 photos,
-                [item.tags if known is None else () for item, known in zip(items, stored, strict=True)],
+                [item.possible if known is None else () for item, known in zip(items, stored, strict=True)],
                 settings=settings,
                 device=work.device,
                 scores=scores,

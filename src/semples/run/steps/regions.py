@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from semples.core.files import read_json, write_json
 from semples.core.progress import counter
 from semples.data.dataset import Item
 from semples.labels.base import REGIONS
 from semples.labels.regions import SUFFIX, write_regions
 from semples.run.context import Context
 from semples.run.label_maps import FreshRegions
+from semples.run.photos import SEEN, Digests
 from semples.run.pool import pooled
 from semples.run.step import Step, photos_there
 from semples.run.work import Work
 from semples.settings.kinds import PROPOSALS, label_needs
 
 NAME = "regions"
+PHOTOS = "photos.json"  # SHA-256 of the photos by id that the regions were made of
 SCORING = ("background", "combine")  # used when labels are made; the regions do not depend on them
 
 
@@ -29,6 +32,7 @@ def step() -> Step:
         _run,
         partial=_partial,
         wanted=lambda recipe: REGIONS in label_needs(recipe.labels.method),
+        notes=("step:data",),
     )
 
 
@@ -37,10 +41,26 @@ def _partial(context: Context, folder: Path) -> float | None:
     return photos_there(context, lambda: sum((folder / f"{item.id}{SUFFIX}").is_file() for item in items))
 
 
+def _drop_stale(work: Work) -> None:
+    """Remove the regions of photos that are others than they were made of: those of all others are kept, since a
+    photo's regions depend on it alone."""
+    path, items, digests = work.folder / PHOTOS, work.dataset.items, Digests(work.out / SEEN, save=False)
+    if work.is_main:
+        before = read_json(path) if path.is_file() else {}
+        now = {item.id: digests.of(item.photo) for item in items}
+        for made in list(work.folder.rglob(f"*{SUFFIX}")):
+            id = made.relative_to(work.folder).as_posix().removesuffix(SUFFIX)
+            if id not in now or before.get(id) != now[id]:
+                made.unlink()
+        write_json(path, now)
+    work.wait()
+
+
 def _run(work: Work) -> dict[str, Any]:
     settings, dataset = work.settings("regions", leave_out=SCORING), work.dataset
     regions = FreshRegions(dataset, settings, lambda: work.device)
     mine = dataset.items[work.rank :: work.processes]
+    _drop_stale(work)
     todo = [item for item in mine if not (work.folder / f"{item.id}{SUFFIX}").is_file()]
 
     def write(item: Item) -> None:

@@ -11,11 +11,14 @@ from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
 from semples.run.names import FIRST, JUDGE, last_stage
 from semples.run.step import Step, checkpoint_share
+from semples.run.updating import CHECKPOINT, forget_before, shortened, start_from_before
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
 
 if TYPE_CHECKING:
     from semples.stages.base import Stage
+
+WEIGHTS = (GENERATOR, PROMPTS, CHECKPOINT)
 
 
 def step(stage: str) -> Step:
@@ -27,18 +30,30 @@ def step(stage: str) -> Step:
     def wanted(recipe: Recipe) -> bool:
         return type(recipe.generator).TRAINABLE and (stage == FIRST or last_stage(recipe) != FIRST)
 
-    return Step(stage, about, needs, lambda work: _run(work, stage), partial=checkpoint_share, wanted=wanted)
+    return Step(
+        stage,
+        about,
+        needs,
+        lambda work: _run(work, stage),
+        partial=checkpoint_share,
+        wanted=wanted,
+        weights=WEIGHTS,
+    )
 
 
 def _run(work: Work, stage: str) -> dict[str, Any]:
-    from semples.training.feed import Views, tag_matrix
-    from semples.training.loop import CHECKPOINT, train
+    from semples.training.feed import Views, open_matrix, tag_matrix
+    from semples.training.loop import train
     from semples.training.schedule import Course, settled
 
     written: StageSettings = work.settings(stage)
     task: Stage = STAGES.load(written.kind).of_run(RunParts(work), written)
+    before = start_from_before(task, work.folder)
     generator, photos = task.generator, len(work.training_dataset.items)
     settings = settled(written, photos=photos, classes=generator.num_classes, width=generator.width)
+    if before is not None:
+        work.updated(before)
+        settings = shortened(settings)
     course = Course.of(settings, photos=photos)
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
@@ -46,6 +61,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
         plain = Views(
             dataset=work.training_dataset,
             tags=tag_matrix(work.training_dataset),
+            open=open_matrix(work.training_dataset),
             augment=settings.augment,
             size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
@@ -70,7 +86,9 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if work.is_main:
         _saver(task)(work.folder)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
-    return {"epochs": settings.epochs, "steps": settings.steps} | figures
+        forget_before(work.folder)
+    updated = {} if before is None else {"updated": True}
+    return {"epochs": settings.epochs, "steps": settings.steps} | updated | figures
 
 
 def _saver(task: Stage) -> Callable[[Path], None]:
