@@ -62,7 +62,8 @@ def make_plan(
     views = sum(count * min(getattr(recipe, step).batch, len(dataset.items)) for step, count in counts.items())
     later_known = recipe.judge.kind != NO_JUDGE and type(recipe.judge).LEARNS and JUDGE in todo
     little = later_known or (not always and views < LITTLE)
-    rows = _unmeasured(context, todo, counts) if little else _measured(context, todo, counts, opened)
+    told = [step for step in todo if not step.startswith(f"{HEALTH}-")]  # short looks, a few seconds each
+    rows = _unmeasured(context, told, counts) if little else _measured(context, told, counts, opened)
     afterwards = trouble_later(recipe) if "labels" in todo else None
     notes = [*odd(context), *([JUDGE_FIRST] if later_known else []), *([afterwards] if afterwards else [])]
     return Plan(
@@ -151,10 +152,10 @@ def _row(sample: Sample, step: str, counts: dict[str, int]) -> StepPlan:
     elif step == "scores":
         cost = sample.scoring()
         what = f"{sum(item.mask is not None for item in sample.dataset.items)} masks"
-    else:  # curves of CAMs and looks at stages
+    else:  # curves of CAMs: timed with the scores
         from semples.training.timing import Cost as Nothing
 
-        cost, what = Nothing(), "a look, not timed" if step.startswith(HEALTH) else "scored with the label maps"
+        cost, what = Nothing(), "scored with the label maps"
     return StepPlan(step, what, round(cost.cpu, 2), round(cost.wall, 2), disk, memory, counts.get(step, 0))
 
 
