@@ -268,3 +268,10 @@ def test_any_value_is_taken_or_refused_in_one_line(key: str, value: Any) -> None
     taken = {row[0]: row[1] for row in describe(recipe)}[key]
     assert all(math.isfinite(x) for x in (taken if isinstance(taken, list) else [taken]) if isinstance(x, float))
     assert recipe_from_dict(yaml.safe_load(to_yaml(recipe)), where="again") == recipe
+
+
+def test_nothing_after_the_sign_empties_a_text() -> None:
+    assert load_recipe("demo").data.split == "train"
+    assert load_recipe("demo", ["data.split="]).data.split == ""
+    with pytest.raises(UserError, match=r"warmup\.batch"):
+        load_recipe("demo", ["warmup.batch="])

@@ -155,7 +155,7 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert not out.exists()
     made = json.loads((tmp_path / "plan.json").read_text())
     assert "in all about" in said
-    assert "classes with fewer than 10 photos learn little" in said
+    assert "classes with fewer than 20 photos learn little" in said
     first = tiny.invoke("run", *arguments).err
     assert first.startswith("plan: 6 photos, 2 classes (")
     assert "matching: 3 steps" in first  # too little to be timed

@@ -104,7 +104,8 @@ class Registry(Generic[T]):
         except (ImportError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"{self.kind} {name}: cannot be imported ({reason}); install the package that has it"
+                f"{self.kind} {name}: cannot be imported ({reason}); install the package that has it, "
+                "or name its folder in PYTHONPATH"
             ) from None
 
     def _checked(self, name: str, thing: Any) -> T:

@@ -249,6 +249,8 @@ def _convert(value: Any, hint: Any) -> Any:
         if number is None or number != int(number):
             return None
         return value if isinstance(value, int) else int(number)
+    if hint is str and value is None:  # as YAML reads nothing at all
+        return ""
     return value if isinstance(value, hint) else None
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semples.core.errors import UserError
+from semples.data.hints import MIN_PHOTOS
 from semples.networks.hub import bytes_on_hub
 from semples.run.context import Context
-from semples.run.names import JUDGE, SELECTION, TRAINED
+from semples.run.names import HEALTH, JUDGE, SELECTION, TRAINED
 from semples.run.planning.models import Need, Opened, check_at_hand, needs_of, trouble_later
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
 from semples.run.planning.preflight import is_done, preflight
@@ -61,7 +62,8 @@ def make_plan(
     views = sum(count * min(getattr(recipe, step).batch, len(dataset.items)) for step, count in counts.items())
     later_known = recipe.judge.kind != NO_JUDGE and type(recipe.judge).LEARNS and JUDGE in todo
     little = later_known or (not always and views < LITTLE)
-    rows = _unmeasured(context, todo, counts) if little else _measured(context, todo, counts, opened)
+    told = [step for step in todo if not step.startswith(f"{HEALTH}-")]  # short looks, a few seconds each
+    rows = _unmeasured(context, told, counts) if little else _measured(context, told, counts, opened)
     afterwards = trouble_later(recipe) if "labels" in todo else None
     notes = [*odd(context), *([JUDGE_FIRST] if later_known else []), *([afterwards] if afterwards else [])]
     return Plan(
@@ -189,11 +191,11 @@ def odd(context: Context) -> list[str]:
     tagged = sum(bool(item.tags) for item in dataset.items)
     if not tagged:
         return ["no photo carries a tag: nothing can be learned, and every label map will be background"]
-    rare = [(count, name) for count, name in zip(counts, dataset.classes.names, strict=True) if count < 10]
+    rare = [(count, name) for count, name in zip(counts, dataset.classes.names, strict=True) if count < MIN_PHOTOS]
     if rare:
         shown = ", ".join(f"{name} {count}" for count, name in sorted(rare)[:5])
         more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
-        lines.append(f"classes with fewer than 10 photos learn little: {shown}{more}")
+        lines.append(f"classes with fewer than {MIN_PHOTOS} photos learn little: {shown}{more}")
     known = [count for count in counts if count]
     if known and max(known) >= 50 * min(known):
         lines.append(f"the commonest class has {max(known)} photos, the rarest {min(known)}: it will be missed often")
