@@ -145,7 +145,9 @@ def test_a_run_with_all_of_them(installed: str, tmp_path: Path, monkeypatch: pyt
     assert len(runs["name"]) == 6
     for name, labels in runs["name"].items():
         np.testing.assert_array_equal(labels, runs["path"][name])
-    again = tiny.invoke("run", "--data", photos, "--recipe", tmp_path / "name.yaml", "--out", tmp_path / "name").err
+    again = tiny.invoke(
+        "run", "--data", photos, "--recipe", tmp_path / "name.yaml", "--out", tmp_path / "name", "--quiet"
+    ).err
     assert again.count("up to date") == len(again.splitlines())
     assert "the judge hues knows no words" in tiny.refused("prompts", tmp_path / "name")
     tiny.invoke("label", tmp_path / "name", "--method", "otsu+crf", "--threshold", "0.4")
