@@ -16,7 +16,7 @@ from semples.core.files import write_text
 from semples.core.palette import colour, read_label_png
 from semples.data.photos import resize_photo
 from semples.inspect.comparison import Comparison, Unlike
-from semples.inspect.report.build import STYLE, asset, environment
+from semples.inspect.report.page import STYLE, asset, environment
 from semples.inspect.report.pictures import data_uri, fit
 
 TEMPLATE = "compare.html.j2"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from semples.run.folder import RECIPE
-from semples.run.names import SEGMENTER, TRAINED
+from semples.run.names import RECIPE, SEGMENTER, TRAINED
 from semples.run.photos import Source
 
 

@@ -18,11 +18,9 @@ from semples.core.plain import is_utf8
 from semples.core.schema import to_dict, to_yaml
 from semples.recipe import Recipe, recipe_from_dict
 from semples.run.context import Context
+from semples.run.names import RECIPE, RUN
 from semples.run.photos import Source
 from semples.run.records import FORMAT, parsed
-
-RUN = "run.json"
-RECIPE = "recipe.yaml"
 
 
 def write_run(context: Context) -> None:

@@ -11,6 +11,7 @@ FIRST = "warmup"  # the stage that needs no judge
 LEARNED = "prompting"  # the stage that learns backgrounds
 CAM_STAGES = tuple(stage for stage in TRAINED if stage != LEARNED)  # those that leave a generator
 JUDGE = "judge"  # the step of a judge that learns from the tags
+RUN, RECIPE = "run.json", "recipe.yaml"  # what a run's folder says of it
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
 HEALTH, RECORD = "health", "health.json"  # verdict and figures of a stage

@@ -21,10 +21,10 @@ from semples.run import photos
 from semples.run.context import Context
 from semples.run.models import GENERATOR, PROMPTS
 from semples.run.records import empty, read_manifest, started_reads
-from semples.run.step import Step
 from semples.run.work import changed
 
 if TYPE_CHECKING:
+    from semples.run.step import Step
     from semples.stages.base import Stage
 
 BEFORE = "before"  # folder in a step's with the weights that an update goes on from

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from semples.training.feed import TrainingViews
 from semples.training.task import Task, Total
+
+if TYPE_CHECKING:
+    from semples.training.feed import TrainingViews
 
 PART_BYTES = 2_000_000_000  # of activations that a part of a step may keep for its gradients
 

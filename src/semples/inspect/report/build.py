@@ -7,21 +7,19 @@ import colorsys
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from semples import __version__
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.files import write_text
-from semples.core.plain import plain
 from semples.data.dataset import TaggedDataset
 from semples.inspect.report import facts
 from semples.inspect.report.levels import LEVELS
+from semples.inspect.report.page import STYLE, asset, environment, shown
 from semples.inspect.report.pictures import Gallery, Sources, make_gallery
 from semples.run.advice import go_on
 from semples.run.context import Context
@@ -29,7 +27,7 @@ from semples.run.corrections import corrected
 from semples.run.names import cams_name
 from semples.run.photos import DATASET
 
-TEMPLATE, STYLE = "template.html.j2", "report.css"
+TEMPLATE = "template.html.j2"
 SCRIPTS = ("maps.js", "gallery.js", "page.js")  # one script in the page, in this order
 MARK_WIDTH = 0.17  # of a scale of 0..1 that a mark's name takes, on a phone and in a chart
 STORY = 4  # photos whose way through the stages is shown at the top
@@ -182,35 +180,13 @@ def class_colours(count: int) -> list[str]:
     return colours
 
 
-def environment() -> Environment:
-    """What makes pages of the templates in this folder."""
-    return Environment(
-        loader=FunctionLoader(asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-
-
-def _shown(value: Any) -> Any:
-    """Names of other people without signs that turn, hide or break text."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 def _all_shown(value: Any) -> Any:
     """The same for all text in plain data."""
     if isinstance(value, dict):
-        return {_shown(key): _all_shown(entry) for key, entry in value.items()}
+        return {shown(key): _all_shown(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_all_shown(entry) for entry in value]
-    return _shown(value)
-
-
-def asset(name: str) -> str:
-    """The text of a file in this folder."""
-    return (resources.files("semples.inspect.report") / name).read_text(encoding="utf-8")
+    return shown(value)
 
 
 def _hash(script: str) -> str:

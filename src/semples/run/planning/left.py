@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.progress import duration
-from semples.run.graph import Outcome, StepStatus
 from semples.run.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from semples.run.graph import Outcome, StepStatus
 
 FILE = "plan.json"
 SHORT = 30.0  # seconds below which nothing is said
