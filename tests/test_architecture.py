@@ -86,7 +86,9 @@ def test_names_speak() -> None:
     """`found` and `own` name everything and hence nothing: no variable, argument or field has them."""
     silent = []
     for path in (
-        path for folder in ("src", "benchmarks", "scripts", "examples") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("src", "benchmarks", "scripts", "examples", "tests")
+        for path in (ROOT / folder).rglob("*.py")
     ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if _bound(node).strip("_") in ("found", "own"):

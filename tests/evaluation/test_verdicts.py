@@ -30,7 +30,7 @@ def test_healthy_figures_are_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "grade", "says"),
+    ("verdict", "grade", "says"),
     [
         (verdicts.of_tags(DATA | {"tags": 0.1}), "failed", "no better than chance"),
         (verdicts.of_tags(DATA | {"judge": 0.05}), "failed", "hardly at all"),
@@ -44,10 +44,10 @@ def test_healthy_figures_are_good() -> None:
         (verdicts.of_segmenter({"agreement": 0.1}), "failed", "mIoU 10"),
     ],
 )  # fmt: skip
-def test_broken_figures_are_named(found: Verdict, grade: str, says: str) -> None:
-    assert found.grade == grade
-    assert says in found.why
-    assert found.advice
+def test_broken_figures_are_named(verdict: Verdict, grade: str, says: str) -> None:
+    assert verdict.grade == grade
+    assert says in verdict.why
+    assert verdict.advice
 
 
 def test_the_best_stage_by_steadiness_and_edges_and_a_later_one_where_two_are_close() -> None:

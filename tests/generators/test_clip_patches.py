@@ -99,7 +99,7 @@ def test_gradients_by_the_librarys_own_pass(folder: Path, library: Any) -> None:
     model, image = build(folder, mode="gradient", sharpness=20.0), photos(40, 48)
     pairs = Pairs.of(torch.tensor([[1, 0, 1], [0, 1, 0]]) > 0)
     with torch.no_grad():
-        found = model.cams(image, pairs)
+        cams = model.cams(image, pairs)
     for row, (photo, label) in enumerate(zip(pairs.photo.tolist(), pairs.label.tolist(), strict=True)):
         kept = []
 
@@ -116,8 +116,8 @@ def test_gradients_by_the_librarys_own_pass(folder: Path, library: Any) -> None:
         share = (20.0 * texts @ feature).softmax(0)[present.index(label)]
         (gradient,) = torch.autograd.grad(share, kept[0])
         wanted = F.relu(kept[0][0, 1:] @ gradient[0, 1:].mean(0)).reshape(5, 6).detach()
-        torch.testing.assert_close(found[row], wanted, atol=1e-6, rtol=1e-3)
-    assert found.max() > 0
+        torch.testing.assert_close(cams[row], wanted, atol=1e-6, rtol=1e-3)
+    assert cams.max() > 0
 
 
 @torch.no_grad()

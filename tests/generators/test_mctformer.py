@@ -51,9 +51,9 @@ def test_cams_by_hand(refine: bool) -> None:
     wanted = scaled(class_attention) * scaled(patch_cam.clip(0))
     if refine:
         wanted = wanted @ maps.mean((0, 1))[K:, K:].T
-    found = model.cams(photo, Pairs.of(torch.ones(1, K) > 0)).flatten(1).double().numpy()
-    assert found.max() > 0.01
-    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    cams = model.cams(photo, Pairs.of(torch.ones(1, K) > 0)).flatten(1).double().numpy()
+    assert cams.max() > 0.01
+    np.testing.assert_allclose(cams, wanted, atol=2e-5)
 
 
 @torch.no_grad()
@@ -76,8 +76,8 @@ def test_losses_by_hand(pooling: Any) -> None:
     token = tokens.last[:, :K].double().numpy().mean(-1)
     tags = np.array([[1, 0, 1], [0, 0, 0]])
     wanted = sum((np.log1p(np.exp(-x)) * tags + np.log1p(np.exp(x)) * (1 - tags)).mean(1) for x in (token, patch))
-    found = model.classification_loss(photos, torch.from_numpy(tags) > 0)
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4)
+    loss = model.classification_loss(photos, torch.from_numpy(tags) > 0)
+    np.testing.assert_allclose(loss.numpy(), wanted, rtol=1e-4)
 
 
 def checkpoint(**changes: Any) -> dict[str, torch.Tensor]:

@@ -131,8 +131,8 @@ def test_given_cams_are_cut_as_their_photos(photos: Path, tmp_path: Path) -> Non
             centres = left + (np.arange(8) + 0.5) * cut / 8 - 0.5
             wanted = centres.clip(0, width - 1) / (width - 1)
             for tag in item.tags:
-                found = row[-1][tag].double().mean(0).numpy() / 255
-                np.testing.assert_allclose(found[::-1] if mirrored else found, wanted, atol=0.04)
+                cam = row[-1][tag].double().mean(0).numpy() / 255
+                np.testing.assert_allclose(cam[::-1] if mirrored else cam, wanted, atol=0.04)
     batch = views.collate([views[0, 0], views[0, 1]])
     assert batch.given.shape == (2, 2, 8, 8)
 
