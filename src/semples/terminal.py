@@ -25,7 +25,7 @@ from semples.run.advice import go_on
 from semples.run.context import Context
 from semples.run.corrections import Corrections, corrected
 from semples.run.health import is_look, shown
-from semples.run.names import LAST, TRAINED, last_stage
+from semples.run.names import HEALTH, LAST, TRAINED, last_stage
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.planning.left import line_of_status
 from semples.run.steps.selection import quality
@@ -91,7 +91,8 @@ def print_why(context: Context, statuses: Sequence[StepStatus]) -> None:
     for entry in outdated:
         if not all(line.endswith(" is outdated") for line in entry.why):
             say(f"{entry.step} is outdated: {'; '.join(entry.why)}")
-    later = [entry.step for entry in outdated if all(line.endswith(" is outdated") for line in entry.why)]
+    work = [entry for entry in outdated if not entry.step.startswith(HEALTH)]  # looks follow in seconds
+    later = [entry.step for entry in work if all(line.endswith(" is outdated") for line in entry.why)]
     if later:
         say(f"and with that: {', '.join(later)}")
     if any(entry.step in TRAINED for entry in outdated):

@@ -125,6 +125,7 @@ def checkpoint_of_another(tmp_path: Path, material: Material) -> Path:
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
+    time.sleep(0.7)  # some training that would be lost
     os.kill(process.pid, signal.SIGTERM)
     process.wait(120)
     return path

@@ -20,6 +20,7 @@ from semples.recipe import StageSettings
 from semples.run import photos
 from semples.run.context import Context
 from semples.run.models import GENERATOR, PROMPTS
+from semples.run.names import HEALTH
 from semples.run.records import empty, read_manifest, started_reads
 from semples.run.work import changed
 
@@ -52,7 +53,10 @@ def at_stake(context: Context, steps: Sequence[Step], *, forced: Collection[str]
         if reads is None:
             continue
         earlier = [name for name in stale if (key := f"step:{name}") in reads and not key.startswith(step.notes)]
-        lines = {} if earlier else changed(context, reads, step.facts)
+        try:
+            lines = {} if earlier else changed(context, reads, step.facts)
+        except UserError:  # a damaged file of an earlier step, which that step makes again as it was
+            continue
         serious = [line for key, line in lines.items() if not key.startswith(step.notes)]
         if manifest is not None and manifest.get("version") != step.version:
             serious.append("this version makes it otherwise")
@@ -60,7 +64,8 @@ def at_stake(context: Context, steps: Sequence[Step], *, forced: Collection[str]
             continue
         stale.add(step.name)
         seconds = float(manifest["seconds"]) if manifest is not None else _trained(folder)
-        if step.name not in forced and seconds > 0:
+        is_work = not step.name.startswith(HEALTH)  # a look is made again in seconds
+        if is_work and step.name not in forced and seconds > 0:
             stakes.append(Stake(step.name, seconds, serious[0] if serious else f"{earlier[0]} changes"))
     return stakes
 
