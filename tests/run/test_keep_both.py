@@ -8,7 +8,8 @@ import pytest
 
 from semples.core.files import read_json
 from semples.run import folder
-from semples.run.folder import RECIPE, RUN, keep_both
+from semples.run.folder import keep_both
+from semples.run.names import RECIPE, RUN
 from semples.run.records import FORMAT
 
 

@@ -77,7 +77,7 @@ def check(
     from semples.data.check import render
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
-    from semples.run.folder import RUN
+    from semples.run.names import RUN
 
     if (folder / RUN).is_file():
         _check_run(folder, count=count, json=json)

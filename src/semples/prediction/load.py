@@ -10,9 +10,9 @@ from semples.core.files import sha256_file
 from semples.core.schema import to_dict
 from semples.prediction.settings import predict_settings
 from semples.recipe import Recipe
-from semples.run.folder import RUN, open_run
+from semples.run.folder import open_run
 from semples.run.models import GENERATOR, RunParts
-from semples.run.names import BANK, CURVE, LEARNED, MODEL, SEGMENTER, SELECTION, last_stage
+from semples.run.names import BANK, CURVE, LEARNED, MODEL, RUN, SEGMENTER, SELECTION, last_stage
 from semples.run.records import MANIFEST
 from semples.run.steps.cams import patch_scores
 from semples.run.threshold import chosen_threshold

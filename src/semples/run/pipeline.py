@@ -17,11 +17,11 @@ from semples.run import graph
 from semples.run.context import Context
 from semples.run.corrections import Corrections
 from semples.run.epochs import check_epochs
-from semples.run.folder import RECIPE, RUN, lock, open_run
+from semples.run.folder import lock, open_run
 from semples.run.graph import Outcome, StepStatus, Tell
 from semples.run.health import is_look
 from semples.run.label_maps import FreshFeatures, FreshRegions, Inputs, check_names, write_labels
-from semples.run.names import CURVE_FILE, LAST, SEGMENTER, TRAINED, curve_name, health_name
+from semples.run.names import CURVE_FILE, LAST, RECIPE, RUN, SEGMENTER, TRAINED, curve_name, health_name
 from semples.run.paired import Folders
 from semples.run.photos import listed
 from semples.run.planning.left import Clock
