@@ -66,7 +66,7 @@ def test_losses_by_hand() -> None:
         settings = CnnSettings(start="random", pooling=pooling, sharpness=2.0)  # type: ignore[arg-type]
         model = build(settings, num_classes=CLASSES, seed=0)
         model.classifier.weight.mul_(100)
-        maps = model._maps(photos(), "all").flatten(2).double()
+        maps = model._maps(photos(), None, "all").flatten(2).double()
         logits = maps.mean(2) if pooling == "mean" else (2 * maps).exp().mean(2).log() / 2
         right = torch.where(tags, logits, -logits)
         wanted = -torch.sigmoid(right).log().mean(1)

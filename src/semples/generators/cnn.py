@@ -6,26 +6,20 @@ Shape suffixes: B images, K classes, C channels, h·w cells, P (image, present c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
-from semples.generators.base import Generator, soft_margin_loss
+from semples.generators.classified import ClassifiedFeatures, Pooling, Trained
 from semples.networks import cnn
-from semples.networks.logits import smooth_max
-from semples.networks.pairs import Pairs
 from semples.settings.generators import CnnSettings, GeneratorSettings
 
-Pooling = Literal["mean", "smooth-max"]
-Trained = Literal["classifier", "all"]
 
-
-class CnnGenerator(Generator):
+class CnnGenerator(ClassifiedFeatures):
     """A mask generator whose CAMs are the positive logits of a convolutional network.
 
     patch_size is the network's output stride; a side of n pixels gives ceil(n / stride) cells. Photos are normalised as
@@ -46,20 +40,17 @@ class CnnGenerator(Generator):
         trains: Trained = "classifier",
     ) -> None:
         super().__init__()
-        self._options = {
-            "kernel": kernel,
-            "pooling": pooling,
-            "sharpness": sharpness,
-            "learns": learns,
-            "trains": trains,
-        }
         self.network = network
-        self.num_classes = num_classes
         self.patch_size = network.stride
-        self.pooling, self.sharpness, self.learns, self.trains = pooling, sharpness, learns, trains
-        self.classifier = nn.Conv2d(network.channels, num_classes, kernel, padding=kernel // 2)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]
+        self.add_classifier(
+            network.channels,
+            num_classes=num_classes,
+            kernel=kernel,
+            pooling=pooling,
+            sharpness=sharpness,
+            learns=learns,
+            trains=trains,
+        )
 
     @classmethod
     def build(cls, settings: CnnSettings, *, classes: ClassList, seed: int) -> Self:
@@ -89,46 +80,15 @@ class CnnGenerator(Generator):
             )
         return trained_with
 
-    def warmup_parameters(self) -> Iterator[nn.Parameter]:
-        """What `learns` says."""
-        yield from self._parameters_of(self.learns)
+    @property
+    def body(self) -> nn.Module:
+        """The convolutional network."""
+        return self.network
 
-    def train_parameters(self) -> Iterator[nn.Parameter]:
-        """What `trains` says."""
-        yield from self._parameters_of(self.trains)
-
-    def _parameters_of(self, part: Trained) -> Iterator[nn.Parameter]:
-        yield from self.classifier.parameters()
-        if part == "all":
-            yield from self.network.parameters()
-
-    def _maps(self, image_B3HW: Tensor, part: Trained) -> Tensor:
-        """Logits of every class at every cell, (B,K,h,w); gradients reach only the part that learns."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and part == "all"):
-            features_BChw = self.network(image_B3HW)
-        return self.classifier(features_BChw)
-
-    def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
-        """CAMs (P,h,w) >= 0 of the present pairs, differentiable in `train_parameters` only."""
-        return F.relu(self._maps(image_B3HW, self.trains)[pairs.photo, pairs.label])
-
-    def logits(self, image_B3HW: Tensor) -> Tensor:
-        """Class logits (B,K), differentiable in `warmup_parameters` only."""
-        maps_BKN = self._maps(image_B3HW, self.learns).flatten(2)
-        return maps_BKN.mean(dim=2) if self.pooling == "mean" else smooth_max(maps_BKN, sharpness=self.sharpness)
-
-    def classification_loss(
-        self,
-        image_B3HW: Tensor,
-        tags_BK: Tensor,
-        *,
-        noise_BZ: Tensor | None = None,
-        open_BK: Tensor | None = None,
-    ) -> Tensor:
-        """Multi-label soft-margin loss per photo (B,)."""
-        logits_BK = self.logits(image_B3HW)
-        return soft_margin_loss(logits_BK, tags_BK, open_BK)
+    def features(self, image_B3HW: Tensor, noise_BZ: Tensor | None) -> Tensor:
+        """Its last features (B,C,h,w)."""
+        return self.network(image_B3HW)
 
     def config_dict(self) -> dict[str, Any]:
         """Plain data for `from_config`."""
-        return {"network": self.network.config_dict(), **self._options}
+        return {"network": self.network.config_dict(), **self.options}

@@ -10,31 +10,25 @@ pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.core.errors import note
 from semples.data.classes import ClassList
-from semples.generators.base import Generator, soft_margin_loss
+from semples.generators.classified import ClassifiedFeatures, Pooling, Trained
 from semples.networks.attention import fuse_maps
-from semples.networks.logits import smooth_max
-from semples.networks.pairs import Pairs
 from semples.networks.vit import VisionTransformer, VitConfig
 from semples.networks.vit_files import for_photos_of, read_vit
 from semples.networks.vit_start import from_classifier, initialise, random_config
 from semples.networks.weights import find_weights, load_strictly
 from semples.settings.generators import VitCamSettings
 
-Pooling = Literal["mean", "smooth-max"]
-Trained = Literal["classifier", "all"]
 
-
-class VitCam(Generator):
+class VitCam(ClassifiedFeatures):
     """A plain ViT (DINOv2, DeiT, MAE ...) whose CAMs are the positive logits of a classifier on its patches.
 
     patch_size: the ViT's. Patches go through the final norm, as the network's own users take them.
@@ -55,23 +49,20 @@ class VitCam(Generator):
         trains: Trained = "classifier",
     ) -> None:
         super().__init__()
-        self._options = {
-            "drop_path": drop_path,
-            "kernel": kernel,
-            "pooling": pooling,
-            "sharpness": sharpness,
-            "learns": learns,
-            "trains": trains,
-        }
+        self.drop_path = drop_path
         self.vit = VisionTransformer(config, num_tokens=1, drop_path=drop_path)
-        self.num_classes = num_classes
         self.patch_size = config.patch_size
         self.width, self.image_size = config.width, config.image_size
         self.noise_size = 2 * config.depth if drop_path > 0 else 0
-        self.pooling, self.sharpness, self.learns, self.trains = pooling, sharpness, learns, trains
-        self.classifier = nn.Conv2d(config.width, num_classes, kernel, padding=kernel // 2)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)  # type: ignore[arg-type]
+        self.add_classifier(
+            config.width,
+            num_classes=num_classes,
+            kernel=kernel,
+            pooling=pooling,
+            sharpness=sharpness,
+            learns=learns,
+            trains=trains,
+        )
 
     @classmethod
     def build(cls, settings: VitCamSettings, *, classes: ClassList, seed: int) -> Self:
@@ -109,52 +100,18 @@ class VitCam(Generator):
 
     def config_dict(self) -> dict[str, Any]:
         """Plain data for `from_config`."""
-        return {"vit": asdict(self.vit.config), **self._options}
+        return {"vit": asdict(self.vit.config), "drop_path": self.drop_path, **self.options}
 
-    def warmup_parameters(self) -> Iterator[nn.Parameter]:
-        """What `learns` says."""
-        yield from self._parameters_of(self.learns)
+    @property
+    def body(self) -> nn.Module:
+        """The ViT."""
+        return self.vit
 
-    def train_parameters(self) -> Iterator[nn.Parameter]:
-        """What `trains` says."""
-        yield from self._parameters_of(self.trains)
-
-    def _parameters_of(self, part: Trained) -> Iterator[nn.Parameter]:
-        yield from self.classifier.parameters()
-        if part == "all":
-            yield from self.vit.parameters()
-
-    def _maps(self, image_B3HW: Tensor, noise_BZ: Tensor | None, part: Trained) -> Tensor:
-        """Logits of every class at every patch, (B,K,h,w); gradients reach only the part that learns."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and part == "all"):
-            features_BNC, grid = self._patches(image_B3HW.detach(), noise_BZ)
-        return self.classifier(features_BNC.transpose(1, 2).unflatten(2, grid))
-
-    def _patches(self, image_B3HW: Tensor, noise_BZ: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
+    def features(self, image_B3HW: Tensor, noise_BZ: Tensor | None) -> Tensor:
+        """Its patches behind the final norm (B,C,h,w)."""
         noise_BL2 = None if noise_BZ is None or not self.noise_size else noise_BZ.unflatten(1, (-1, 2))
-        tokens = self.vit(image_B3HW, pooling="avg", noise_BL2=noise_BL2)
-        return self.vit.norm(tokens.last[:, 1:]), tokens.grid
-
-    def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
-        """CAMs (P,h,w) >= 0 of the present pairs, differentiable in `train_parameters` only."""
-        return F.relu(self._maps(image_B3HW, noise_BZ, self.trains)[pairs.photo, pairs.label])
-
-    def logits(self, image_B3HW: Tensor, *, noise_BZ: Tensor | None = None) -> Tensor:
-        """Class logits (B,K), differentiable in `warmup_parameters` only."""
-        maps_BKN = self._maps(image_B3HW, noise_BZ, self.learns).flatten(2)
-        return maps_BKN.mean(dim=2) if self.pooling == "mean" else smooth_max(maps_BKN, sharpness=self.sharpness)
-
-    def classification_loss(
-        self,
-        image_B3HW: Tensor,
-        tags_BK: Tensor,
-        *,
-        noise_BZ: Tensor | None = None,
-        open_BK: Tensor | None = None,
-    ) -> Tensor:
-        """Multi-label soft-margin loss per photo (B,)."""
-        logits_BK = self.logits(image_B3HW, noise_BZ=noise_BZ)
-        return soft_margin_loss(logits_BK, tags_BK, open_BK)
+        tokens = self.vit(image_B3HW.detach(), pooling="avg", noise_BL2=noise_BL2)
+        return self.vit.norm(tokens.last[:, 1:]).transpose(1, 2).unflatten(2, tokens.grid)
 
     @torch.no_grad()
     def patch_attention(self, image_B3HW: Tensor) -> Tensor:

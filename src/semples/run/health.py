@@ -116,14 +116,14 @@ def doubtful_table(tags: Sequence[DoubtfulTag]) -> Table:
 
 
 def doubtful_tags(context: Context, *, count: int) -> list[DoubtfulTag]:
-    """The `count` tags of a run that are most worth a look, the likeliest mistakes first."""
+    """The `count` tags of a run that are most worth a look, the likeliest mistakes first; those left open are none."""
     predictions, names = tag_predictions(context), context.dataset.classes.names
-    tags = {item.id: frozenset(item.tags) for item in context.dataset.items}
+    items = {item.id: item for item in context.dataset.items}
     rows: list[DoubtfulTag] = []
     for photo, row in zip(predictions.photos, predictions.probability_nK, strict=True):
-        present: Sequence[bool] = [index in tags.get(photo, ()) for index in range(len(names))]
-        rows += [
-            DoubtfulTag(photo, name, tagged, float(1 - chance if tagged else chance))
-            for name, tagged, chance in zip(names, present, row, strict=True)
-        ]
+        item = items.get(photo)
+        for index, (name, chance) in enumerate(zip(names, row, strict=True)):
+            tagged = item is not None and index in item.tags
+            if item is None or index not in item.open:  # what is left open says nothing that could be wrong
+                rows.append(DoubtfulTag(photo, name, tagged, float(1 - chance if tagged else chance)))
     return sorted(rows, key=lambda tag: (-tag.doubt, tag.photo, tag.name))[:count]
