@@ -77,10 +77,11 @@ def instances(part: str) -> dict[str, Any]:
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
+    """The same bytes whenever it is made: every file is of 1980, so that its MD5 can be asked for."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
