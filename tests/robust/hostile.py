@@ -11,6 +11,8 @@ import numpy as np
 
 from tests.robust.cases import EITHER, QUICK, REFUSED, Arguments, Case, Cases, Commands, again, photos_of, run_of
 from tests.robust.child import Ended
+from tests.robust.later import later
+from tests.robust.mended import mended
 from tests.robust.names import names, not_utf8
 from tests.robust.special import special_files, special_photos
 from tests.robust.texts import DEEP, LAUGHS, RECIPES, SETTINGS, SHAPES, TAGS
@@ -20,7 +22,8 @@ from tests.robust.world import Material
 
 def hostile(material: Material) -> Iterator[Try]:
     """Every case by its name."""
-    for group in (special_photos, special_files, names, not_utf8, _tags, _recipes, _settings, _shapes, _arguments):
+    first = (special_photos, special_files, names, not_utf8, _tags, _recipes, _settings, _shapes, _arguments)
+    for group in (*first, mended, later):
         for name, case in group():
             yield Try("hostile", name, case)
 

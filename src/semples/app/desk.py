@@ -64,6 +64,9 @@ class Desk:
 
     def __init__(self, context: Context) -> None:
         if read_manifest(context.folder("labels")) is None:
+            with lock(context):
+                refresh(context)  # a review before was ended while it brought the label maps up to date
+        if read_manifest(context.folder("labels")) is None:
             raise UserError(f"{context.out}: no label maps to review; make them with `semples label {context.out}`")
         self.context = context
         self.names = context.dataset.classes.names
