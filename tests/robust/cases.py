@@ -42,7 +42,8 @@ class Case:
         for given, codes in self.prepare(work):
             arguments = given() if callable(given) else given
             person = self.person if arguments[0] == "app" else None
-            done = command(*arguments, watched=work, patience=PATIENCE, person=person)
+            patience = PATIENCE if person is None else 4 * PATIENCE
+            done = command(*arguments, watched=work, patience=patience, person=person)
             ended.append(done)
             unsafe = UNSAFE.search(done.out + done.err)
             wrong = complaint(done, codes=codes) or (f"prints {unsafe[0]!a}" if unsafe else None)

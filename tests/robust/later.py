@@ -17,9 +17,8 @@ from tests.robust.child import Ended
 from tests.robust.mended import taken_is_sound
 from tests.robust.person import misuse, review_all
 from tests.robust.special import SPECIAL, placed, to_precious, unharmed
-from tests.robust.texts import DEEP, ENDLESS, ESC, LAUGHS, SHAPES
+from tests.robust.texts import DEEP, ENDLESS, ESC, LAUGHS, SHAPES, SOME
 
-SOME = ("nothing", "null", "deep lists", "its own keys with other things")
 MISSHAPEN = {
     "photos that are no list": json.dumps({"format": 1, "photos": [], "before": None}),
     "entries of a wrong shape": json.dumps({"format": 1, "photos": {"train_000000": {"sha256": 3}}, "before": {}}),

@@ -136,10 +136,15 @@ class Corrections:
 
     def has_map(self, digest: str) -> bool:
         """Whether the map of this content is there as it was written."""
-        try:
-            return sha256_file(self.map_of(digest)) == digest
-        except (OSError, UserError):
-            return False
+        return has_content(self.map_of(digest), digest)
+
+
+def has_content(path: Path, digest: str) -> bool:
+    """Whether a file has this SHA-256."""
+    try:
+        return sha256_file(path) == digest
+    except (OSError, UserError):
+        return False
 
 
 def _whole_index(path: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, read_json, write_json
+from semples.core.files import atomic_path, read_object, write_json
 from semples.data.dataset import Item, TaggedDataset, drawn, with_items
 from semples.data.photos import reduced, resize_photo
 from semples.recipe import AffinitySettings, StageSettings
@@ -77,7 +77,8 @@ class Epochs:
         if not self.work.is_main:  # the main process saves the generator
             return {}
         path = self.work.folder / SCORES
-        known: dict[str, float] = read_json(path)["scores"] if path.is_file() else {}
+        stored = read_object(path).get("scores")
+        known: dict[str, float] = stored if isinstance(stored, dict) else {}
         for epoch in range(1, self.count + 1):
             if str(epoch) not in known:
                 self._load(epoch)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from semples.core.errors import UserError
 from semples.core.files import is_unfinished, sha256_file, write_text
 
 OUTPUTS = "outputs.txt"
@@ -50,6 +51,19 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[P
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(lambda entry: sha256_file(entry[1]), rest))
     return wrong + [where for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
+
+
+def is_as_made(folder: Path, described: dict[str, Any], name: str) -> bool:
+    """Whether a file of the folder is as it was made, by its digest; described: what `write` returned."""
+    path = folder / OUTPUTS
+    try:
+        if sha256_file(path) != described.get("sha256"):
+            return False
+        lines = [line.split("  ", 2) for line in path.read_text(encoding="ascii").splitlines()]
+        digests = {_unescaped(where): digest for digest, _, where in lines}
+        return digests.get(name) == sha256_file(folder / name)
+    except (OSError, UserError):
+        return False
 
 
 def _escaped(name: str) -> str:
