@@ -49,8 +49,9 @@ from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.training.engine import Engine
 from semples.training.feed import Views, tag_matrix
-from semples.training.loop import Engine, train
+from semples.training.loop import train
 
 JUDGE = TagJudgeSettings(image_size=128)
 AUGMENT = RECIPE.warmup.augment

@@ -32,9 +32,8 @@ VARIANTS = {
 """Recipes that together look at everything there is to look at, but for a SAM and features, which need weights."""
 
 NEUTRAL = {
-    "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "data.workers",
-    "cams.batch",
-    "regions.points_batch",
+    "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "run.wait_hours",
+    "data.workers", "cams.batch", "regions.points_batch",
 }  # fmt: skip
 """Settings that change how fast a run is or what it says, not what it makes; the schema must agree."""
 

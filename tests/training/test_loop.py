@@ -16,8 +16,9 @@ import torch
 from semples.core.errors import Stopped, UserError
 from semples.recipe import RunSettings, StageSettings
 from semples.training import loop
+from semples.training.engine import Engine
 from semples.training.feed import Plan
-from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.loop import CHECKPOINT, train
 from tests.training import toy
 
 STAGE = StageSettings(epochs=3, batch=3, base_lr=0.1)

@@ -16,8 +16,9 @@ from semples.core.schema import merge, to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
+from semples.training.engine import Engine
 from semples.training.feed import Views, open_matrix, tag_matrix
-from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.loop import CHECKPOINT, train
 from semples.training.schedule import settled
 
 S = TypeVar("S", bound=Stage)

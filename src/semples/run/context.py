@@ -14,7 +14,7 @@ from semples.run import photos
 from semples.run.photos import Source
 
 if TYPE_CHECKING:
-    from semples.training.loop import Engine
+    from semples.training.engine import Engine
 
 __all__ = ["Context", "Source"]
 
@@ -45,7 +45,7 @@ class Context:
     @cached_property
     def engine(self) -> Engine:
         """Devices and processes; made when a step first needs them."""
-        from semples.training.loop import Engine
+        from semples.training.engine import Engine
 
         return Engine.start(self.recipe.run)
 

@@ -30,7 +30,7 @@ from semples.run.corrections import Corrected, corrected, corrections_fact
 if TYPE_CHECKING:
     import torch
 
-    from semples.training.loop import Engine
+    from semples.training.engine import Engine
 
 Fact = Callable[[Context], Any]
 UPDATE = "update"

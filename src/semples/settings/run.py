@@ -29,3 +29,11 @@ class RunSettings:
         neutral=True,
     )
     log_every: int = setting(20, "steps between two logged losses", unit="steps", low=1, high=1e9, neutral=True)
+    wait_hours: float = setting(
+        24.0,
+        "how long processes wait for one that does alone what cannot be shared",
+        unit="hours",
+        low=1e-4,
+        high=8760,
+        neutral=True,
+    )

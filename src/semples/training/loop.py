@@ -1,9 +1,8 @@
-"""The training loop. The only file that knows the distributed engine (accelerate)."""
+"""The training loop. It and `engine` are the only files that know the distributed engine (accelerate)."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from semples.core.progress import counter
 from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
+from semples.training.engine import Engine, Zero
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
 from semples.training.memory import parts_of_step
@@ -29,50 +28,6 @@ from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Processes and devices of this run: one object per process, made once."""
-
-    accelerator: Accelerator
-
-    @classmethod
-    def start(cls, settings: RunSettings) -> Engine:
-        """Join the other processes (torchrun, accelerate launch) or run alone. Uses a GPU when there is one."""
-        if settings.precision == "fp16" and not torch.cuda.is_available():
-            raise UserError("run.precision fp16 needs a GPU; use bf16 or no")
-        logging.getLogger("accelerate").setLevel(logging.ERROR)
-        return cls(Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available()))
-
-    @property
-    def rank(self) -> int:
-        return int(self.accelerator.process_index)
-
-    @property
-    def processes(self) -> int:
-        return int(self.accelerator.num_processes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device  # type: ignore[no-any-return]
-
-    @property
-    def is_main(self) -> bool:
-        return bool(self.accelerator.is_main_process)
-
-    @property
-    def skips_on_device(self) -> bool:
-        """Whether the optimizer leaves a step out by a flag on the device, so that the host need not look at it."""
-        return self.device.type == "cuda"
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.accelerator.wait_for_everyone()
-
-    def stop(self) -> None:
-        """Leave the process group."""
-        self.accelerator.end_training()
 
 
 def train(
@@ -138,6 +93,7 @@ def train(
             if after_epoch is not None and plan.ends_epoch(progress.step):
                 work.check(label)
                 after_epoch(math.ceil(progress.step / plan.steps_per_epoch))
+                engine.wait()
             if work.asked_to_stop(stopping() > 0, now=logged is not None):
                 save()
                 raise Stopped(
@@ -248,7 +204,7 @@ class _Work:
                 if self.engine.processes > 1:
                     # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained
                     # parameter in the graph of every process, as the engine wants it, where a batch holds no pair.
-                    loss = loss * self.engine.processes + 0.0 * sum(value.sum() for value in self.trained.values())
+                    loss = loss * self.engine.processes + Zero.apply(*self.trained.values())  # type: ignore[no-untyped-call]
                 if loss.requires_grad:
                     accelerator.backward(loss)
             for name, value in answer.items():

@@ -1,6 +1,6 @@
-"""The processes of one prediction (torchrun starts them): which photos are whose, and how they wait for one another.
+"""The processes of one command (torchrun starts them): which photos are whose, and how they wait for one another.
 
-They share no weights and no gradients, only photos, so nothing here needs a GPU: they talk through gloo, in JSON.
+What they tell one another here are figures, not gradients, so nothing needs a GPU: they talk through gloo, in JSON.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process and the others. rank: its number, 0..count - 1; number 0 writes what there is one of."""
+    """This process and the others. rank: its number, 0..count - 1; number 0 writes what there is one of. group: the
+    gloo group that they talk in, None for the one that all share."""
 
     rank: int = 0
     count: int = 1
+    group: Any = None
 
     @classmethod
     def join(cls) -> Ranks:
@@ -54,7 +56,8 @@ class Ranks:
         return things[self.rank :: self.count]
 
     def gather(self, told: Any) -> list[Any]:
-        """What every process tells, plain data, by rank. Raises UserError where one of them has ended."""
+        """What every process tells, plain data, by rank. Raises UserError where one of them has ended or takes longer
+        than the group waits."""
         if self.count == 1:
             return [told]
         import torch
@@ -63,14 +66,16 @@ class Ranks:
         message = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
         try:
-            distributed.all_gather(lengths, torch.tensor([len(message)]))
+            distributed.all_gather(lengths, torch.tensor([len(message)]), group=self.group)
             longest = max(int(length) for length in lengths)
             padded = torch.zeros(longest, dtype=torch.uint8)
             padded[: len(message)] = message
             messages = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
-            distributed.all_gather(messages, padded)
+            distributed.all_gather(messages, padded, group=self.group)
         except RuntimeError:
-            raise UserError("another process of this prediction has ended; run the same command to go on") from None
+            raise UserError(
+                "another process has ended, or took longer than run.wait_hours; run the same command to go on"
+            ) from None
         return [json.loads(bytes(text[: int(length)].tolist())) for text, length in zip(messages, lengths, strict=True)]
 
     def wait(self) -> None:
