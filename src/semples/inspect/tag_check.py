@@ -125,7 +125,7 @@ class TagCheck:
         def encode() -> None:
             with torch.no_grad():
                 features = judge.encode(torch.stack([view for _, view in batch]).to(judge.device))
-            for (item, _), row in zip(batch, features.double().cpu().numpy(), strict=True):
+            for (item, _), row in zip(batch, features.cpu().double().numpy(), strict=True):
                 answers.append((item, row))
             batch.clear()
 

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed
 
+from semples.core.devices import best_device
 from semples.core.errors import UserError
 from semples.core.ranks import ALONE, Ranks
 from semples.recipe import RunSettings
@@ -29,11 +30,11 @@ class Engine:
 
     @classmethod
     def start(cls, settings: RunSettings) -> Engine:
-        """Join the other processes (torchrun, accelerate launch) or run alone. Uses a GPU when there is one."""
+        """Join the other processes (torchrun, accelerate launch) or run alone, on the best device there is."""
         if settings.precision == "fp16" and not torch.cuda.is_available():
             raise UserError("run.precision fp16 needs a GPU; use bf16 or no")
         logging.getLogger("accelerate").setLevel(logging.ERROR)
-        accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
+        accelerator = Accelerator(mixed_precision=settings.precision, cpu=best_device().type == "cpu")
         if accelerator.num_processes == 1:
             return cls(accelerator)
         group = distributed.new_group(backend="gloo", timeout=timedelta(hours=settings.wait_hours))
