@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import TaggedDataset
 from semples.recipe import Recipe
 from semples.run import photos
@@ -49,10 +50,14 @@ class Context:
 
         return Engine.start(self.recipe.run)
 
+    @property
+    def ranks(self) -> Ranks:
+        """This process and the others: photos are shared, figures are told."""
+        return self.engine.ranks if self.processes > 1 else ALONE
+
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.processes > 1:
-            self.engine.wait()
+        self.ranks.wait()
 
     @cached_property
     def dataset(self) -> TaggedDataset:

@@ -29,10 +29,10 @@ def curve_step(stage: str = LAST) -> Step:
     def run(work: Work) -> dict[str, Any]:
         dataset, settings, unusable = work.scored_dataset, work.settings("scores"), list[str]()
         folder = work.step(cams_name(stage))
+        store = CamStore(folder, format=work.setting("cams.format"))
+        curve = threshold_curve(dataset, store, settings, unusable=unusable, ranks=work.ranks)
         if not work.is_main:
             return {}
-        store = CamStore(folder, format=work.setting("cams.format"))
-        curve = threshold_curve(dataset, store, settings, unusable=unusable)
         if curve is None:
             return _counted(dataset, unusable)
         write_json(work.folder / CURVE_FILE, curve.as_json(dataset.classes.names))
@@ -112,11 +112,11 @@ def _note_corrected(work: Work, ids: set[str]) -> None:
 def _run_scores(work: Work) -> dict[str, Any]:
     dataset, unusable = work.scored_dataset, list[str]()
     folder = work.step("labels")
-    if not work.is_main:
-        return {}
     by_hand = corrected_in(folder)
     dataset = with_items(dataset, [item for item in dataset.items if item.id not in by_hand])
-    scores = score_labels(dataset, folder, unusable=unusable)
+    scores = score_labels(dataset, folder, unusable=unusable, ranks=work.ranks)
+    if not work.is_main:
+        return {}
     if scores is None:
         return _counted(dataset, unusable) | _left_out(by_hand)
     curve = read_json(work.step("curve") / CURVE_FILE)
