@@ -197,7 +197,7 @@ def skin_and_hair(root: Path, id: str, shape: tuple[int, ...]) -> np.ndarray:
     path = root / "others" / f"{Path(id).name}.png"
     if not names.is_file() or not path.is_file():
         return np.zeros(shape, bool)
-    listed = [line.split()[-1] for line in names.read_text().splitlines() if line.strip()]
+    listed = [line.split()[-1] for line in names.read_text(encoding="utf-8").splitlines() if line.strip()]
     wanted = [listed.index(name) for name in SKIN_AND_HAIR]
     with Image.open(path) as picture:
         values = np.asarray(picture)

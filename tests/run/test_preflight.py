@@ -67,9 +67,9 @@ def test_said_before_the_first_step(material: Path, tmp_path: Path, settings: li
 
 def test_a_folder_of_somebody_else(material: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "refinement").mkdir(parents=True)
-    (tmp_path / "out" / "refinement" / "thesis.txt").write_text("mine")
+    (tmp_path / "out" / "refinement" / "thesis.txt").write_text("mine", encoding="utf-8")
     assert "refinement: not empty and not made by this program" in tiny.refused(*command(material, tmp_path / "out"))
-    assert (tmp_path / "out" / "refinement" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "refinement" / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_segmenter_is_only_remarked_on(material: Path, tmp_path: Path) -> None:

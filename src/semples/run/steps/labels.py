@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.data.dataset import TaggedDataset, with_items
+from semples.data.dataset import Item, TaggedDataset, with_items
 from semples.run.label_maps import has_labels, write_corrected, write_labels
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import CURVE_FILE, LAST, cams_name, curve_name
@@ -73,7 +75,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         work.folder,
         method=method,
         thresholds=chosen.applied,
-        size=lambda item: sizes[item.id],
+        size=partial(_size_in, sizes),
         workers=work.speed("data.workers"),
         resume=True,
     )
@@ -92,6 +94,10 @@ def _run_labels(work: Work) -> dict[str, Any]:
         | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
         | ({"corrected": len(given)} if given else {})
     )
+
+
+def _size_in(sizes: Mapping[str, tuple[int, int]], item: Item) -> tuple[int, int]:
+    return sizes[item.id]
 
 
 def corrected_in(folder: Path) -> set[str]:
