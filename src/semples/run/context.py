@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import TaggedDataset
@@ -54,6 +54,13 @@ class Context:
     def ranks(self) -> Ranks:
         """This process and the others: photos are shared, figures are told."""
         return self.engine.ranks if self.processes > 1 else ALONE
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """Device and precisions, where a network has computed in this process."""
+        if "engine" not in self.__dict__:
+            return {}
+        return {"numerics": self.engine.described(self.recipe.run)}
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -72,14 +72,18 @@ class Epochs:
         """Score every epoch on some photos and put the best one's tensors into the generator; figures of it."""
         if self.select == "last" or self.count == 0:
             return {}
+        from semples.networks.precision import at_precision
+
         task = task.to(self.work.device).eval()
+        precision = self.work.setting("run.inference")
         score = self._agreement(task) if self.select == "auto" else self._miou()
         path, ranks = self.work.folder / SCORES, self.work.ranks
         known: dict[str, float] = ranks.of_main(lambda: read_json(path)["scores"] if path.is_file() else {})
         for epoch in range(1, self.count + 1):
             if str(epoch) not in known:
                 self._load(epoch)
-                known[str(epoch)] = score()
+                with at_precision(self.work.device, precision):
+                    known[str(epoch)] = score()
                 if self.work.is_main:
                     write_json(path, {"select": self.select, "scores": known})
         best = max(range(1, self.count + 1), key=lambda epoch: (known[str(epoch)], epoch))

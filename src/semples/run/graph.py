@@ -114,6 +114,7 @@ def bring(
             "reads": reads,
             "seconds": seconds,
             "processes": context.processes,
+            **context.numerics,
         }
         finish(folder, described, result)
         said = step.said(result) if step.said else ""

@@ -28,6 +28,7 @@ from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
 CHECKPOINT = "checkpoint.safetensors"
+SKIPPED = "skipped"  # steps that the scaler of fp16 left out since the last line of the log
 
 
 def train(
@@ -105,7 +106,7 @@ def train(
                 saved = time.monotonic()
     if events is not None:
         events.close()
-    engine.accelerator.free_memory()
+    engine.release(work.module)
     engine.wait()
 
 
@@ -158,7 +159,7 @@ class _Work:
             eps=settings.adam_epsilon,
             fused=True if engine.skips_on_device else None,
         )
-        module, optimizer = engine.accelerator.prepare(task, optimizer)
+        module, optimizer = engine.prepare(task, optimizer)
         broken = torch.zeros((), dtype=torch.int64, device=engine.device)
         return cls(engine, module, optimizer, trained, trained | task.kept(), course.clip_norm, {}, broken)
 
@@ -220,7 +221,11 @@ class _Work:
         if accelerator.scaler is not None:  # it looks for values that are not finite, and skips, itself
             if self.clip_norm > 0:
                 accelerator.clip_grad_norm_(list(self.trained.values()), self.clip_norm)
+            scale = accelerator.scaler._scale.clone()  # on the device: `get_scale` would wait for it
             self.optimizer.step()
+            if self.engine.is_main:
+                skipped = (accelerator.scaler._scale < scale).to(self.broken.device)
+                self.sums[SKIPPED] = self.sums.get(SKIPPED, self._number(0.0)) + skipped
             return
         norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
         bad = ~norm.isfinite()
@@ -237,10 +242,15 @@ class _Work:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def means(self, steps: int) -> dict[str, float]:
-        """Means of all terms over the steps since they were last asked for, over all processes; starts anew."""
+        """Means of all terms over the steps since they were last asked for, over all processes, and how many steps were
+        skipped; starts anew."""
+        if self.engine.accelerator.scaler is not None:
+            self.sums.setdefault(SKIPPED, self._number(0.0))
         values = self.engine.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
         averages = dict(zip(self.sums, (value / steps for value in values), strict=True))
         self.sums = {}
+        if SKIPPED in averages:
+            averages[SKIPPED] = round(averages[SKIPPED] * steps)
         return averages
 
     def check(self, label: str) -> None:
