@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     if options.what == "show":
-        show([json.loads(path.read_text()) for path in RESULTS.glob("*.json")])
+        show([json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")])
         return
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:

@@ -60,8 +60,9 @@ from semples.segmenter.task import Segmentation
 from semples.segmenter.views import CONFIDENCE, LabelFolder, MaskedViews
 from semples.settings.bank import BankLabelSettings
 from semples.stages.warmup import Warmup
+from semples.training.engine import Engine
 from semples.training.feed import Views, tag_matrix
-from semples.training.loop import Engine, train
+from semples.training.loop import train
 
 RECIPE: Recipe = load_recipe("folder-light")
 LABELS = RECIPE.labels

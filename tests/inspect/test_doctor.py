@@ -56,9 +56,9 @@ def test_any_whole_download_is_called_good(
     commit = "a" * 40
     (folder / "snapshots" / commit).mkdir(parents=True)
     (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(commit)
+    (folder / "refs" / "main").write_text(commit, encoding="utf-8")
     for name, content in files.items():
-        (folder / "snapshots" / commit / name).write_text(content)
+        (folder / "snapshots" / commit / name).write_text(content, encoding="utf-8")
 
     def verdict() -> tuple[str, bool]:
         return next((value, fine) for what, value, fine in doctor.examine() if what == repo)
@@ -69,4 +69,4 @@ def test_any_whole_download_is_called_good(
     for name, content in files.items():
         (folder / "snapshots" / commit / name).unlink()
         assert not verdict()[1], name
-        (folder / "snapshots" / commit / name).write_text(content)
+        (folder / "snapshots" / commit / name).write_text(content, encoding="utf-8")

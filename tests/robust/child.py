@@ -85,7 +85,7 @@ def command(
     code = _wait(process, patience)
     texts = [(logs / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err")]
     changes = logs / "changes"
-    return Ended(code, *texts, changes=int(changes.read_text()) if changes.exists() else 0)
+    return Ended(code, *texts, changes=int(changes.read_text(encoding="utf-8")) if changes.exists() else 0)
 
 
 def _wait(process: int, patience: float) -> int | None:
@@ -118,7 +118,7 @@ def _be_the_command(
         watch.is_on = False
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
         if file_size is None:
-            (logs / "changes").write_text(str(watch.count))
+            (logs / "changes").write_text(str(watch.count), encoding="utf-8")
     except BaseException:  # noqa: BLE001 (whatever it is, it must not leave this process)
         traceback.print_exc()
     finally:

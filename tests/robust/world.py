@@ -113,7 +113,7 @@ class Material:
 def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
     """The world and everything that these commands make of it; what is there already is not made again."""
     described = folder / "material.json"
-    stored = json.loads(described.read_text()) if described.is_file() else {"changes": {}, "bytes": {}}
+    stored = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {"changes": {}, "bytes": {}}
     if not described.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         write_world(folder / "world", photos={"train": 6, "val": 2}, seed=0, p=0.9, class_count=2, resolution=96)
@@ -123,7 +123,7 @@ def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
     for job in JOBS.values():
         if job.name in wanted and job.name not in material.changes:
             _make(job, material)
-            described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}))
+            described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}), encoding="utf-8")
     return material
 
 

@@ -26,11 +26,11 @@ from tests.prediction import material
 
 def with_open(photos: Path) -> Path:
     """The photos of `tiny.draw_photos` with `disc?` on the first and the last."""
-    lines = (photos / "tags.csv").read_text().splitlines()
+    lines = (photos / "tags.csv").read_text(encoding="utf-8").splitlines()
     for place in (1, -1):
         name = lines[place].partition(",")[0]
         lines[place] = f"{name},square;disc?"
-    (photos / "tags.csv").write_text("\n".join(lines) + "\n")
+    (photos / "tags.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return photos
 
 
@@ -123,7 +123,7 @@ def test_other_tables(tmp_path: Path, reader: str) -> None:
     (photos / "tags.csv").unlink()
     rows = ['{"image": "p00.png", "tags": ["disc", "square?"]}', '{"image": "p01.png", "tags": ["square"]}']
     text = "\n".join(rows) if reader.endswith("l") else f"[{', '.join(rows)}]"
-    (photos / reader).write_text(text)
+    (photos / reader).write_text(text, encoding="utf-8")
     first, second = open_dataset(photos).items
     assert (first.tags, first.open) == ((0,), (1,))
     assert (second.tags, second.open) == ((1,), ())

@@ -16,8 +16,9 @@ import torch
 from semples.core.errors import Stopped, UserError
 from semples.recipe import RunSettings, StageSettings
 from semples.training import loop
+from semples.training.engine import Engine
 from semples.training.feed import Plan
-from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.loop import CHECKPOINT, train
 from tests.training import toy
 
 STAGE = StageSettings(epochs=3, batch=3, base_lr=0.1)
@@ -47,7 +48,7 @@ def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 class Cut(BaseException):

@@ -6,15 +6,16 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import TaggedDataset
 from semples.recipe import Recipe
 from semples.run import photos
 from semples.run.photos import Source
 
 if TYPE_CHECKING:
-    from semples.training.loop import Engine
+    from semples.training.engine import Engine
 
 __all__ = ["Context", "Source"]
 
@@ -45,14 +46,25 @@ class Context:
     @cached_property
     def engine(self) -> Engine:
         """Devices and processes; made when a step first needs them."""
-        from semples.training.loop import Engine
+        from semples.training.engine import Engine
 
         return Engine.start(self.recipe.run)
 
+    @property
+    def ranks(self) -> Ranks:
+        """This process and the others: photos are shared, figures are told."""
+        return self.engine.ranks if self.processes > 1 else ALONE
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """Device and precisions, where a network has computed in this process."""
+        if "engine" not in self.__dict__:
+            return {}
+        return {"numerics": self.engine.described(self.recipe.run)}
+
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.processes > 1:
-            self.engine.wait()
+        self.ranks.wait()
 
     @cached_property
     def dataset(self) -> TaggedDataset:

@@ -1,9 +1,8 @@
-"""The training loop. The only file that knows the distributed engine (accelerate)."""
+"""The training loop. It and `engine` are the only files that know the distributed engine (accelerate)."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from semples.core.progress import counter
 from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
+from semples.training.engine import Engine, Zero
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
 from semples.training.memory import parts_of_step
@@ -29,50 +28,7 @@ from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Processes and devices of this run: one object per process, made once."""
-
-    accelerator: Accelerator
-
-    @classmethod
-    def start(cls, settings: RunSettings) -> Engine:
-        """Join the other processes (torchrun, accelerate launch) or run alone. Uses a GPU when there is one."""
-        if settings.precision == "fp16" and not torch.cuda.is_available():
-            raise UserError("run.precision fp16 needs a GPU; use bf16 or no")
-        logging.getLogger("accelerate").setLevel(logging.ERROR)
-        return cls(Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available()))
-
-    @property
-    def rank(self) -> int:
-        return int(self.accelerator.process_index)
-
-    @property
-    def processes(self) -> int:
-        return int(self.accelerator.num_processes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device  # type: ignore[no-any-return]
-
-    @property
-    def is_main(self) -> bool:
-        return bool(self.accelerator.is_main_process)
-
-    @property
-    def skips_on_device(self) -> bool:
-        """Whether the optimizer leaves a step out by a flag on the device, so that the host need not look at it."""
-        return self.device.type == "cuda"
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.accelerator.wait_for_everyone()
-
-    def stop(self) -> None:
-        """Leave the process group."""
-        self.accelerator.end_training()
+SKIPPED = "skipped"  # steps that the scaler of fp16 left out since the last line of the log
 
 
 def train(
@@ -138,6 +94,7 @@ def train(
             if after_epoch is not None and plan.ends_epoch(progress.step):
                 work.check(label)
                 after_epoch(math.ceil(progress.step / plan.steps_per_epoch))
+                engine.wait()
             if work.asked_to_stop(stopping() > 0, now=logged is not None):
                 save()
                 raise Stopped(
@@ -149,7 +106,7 @@ def train(
                 saved = time.monotonic()
     if events is not None:
         events.close()
-    engine.accelerator.free_memory()
+    engine.release(work.module)
     engine.wait()
 
 
@@ -202,7 +159,7 @@ class _Work:
             eps=settings.adam_epsilon,
             fused=True if engine.skips_on_device else None,
         )
-        module, optimizer = engine.accelerator.prepare(task, optimizer)
+        module, optimizer = engine.prepare(task, optimizer)
         broken = torch.zeros((), dtype=torch.int64, device=engine.device)
         return cls(engine, module, optimizer, trained, trained | task.kept(), course.clip_norm, {}, broken)
 
@@ -248,7 +205,7 @@ class _Work:
                 if self.engine.processes > 1:
                     # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained
                     # parameter in the graph of every process, as the engine wants it, where a batch holds no pair.
-                    loss = loss * self.engine.processes + 0.0 * sum(value.sum() for value in self.trained.values())
+                    loss = loss * self.engine.processes + Zero.apply(*self.trained.values())  # type: ignore[no-untyped-call]
                 if loss.requires_grad:
                     accelerator.backward(loss)
             for name, value in answer.items():
@@ -264,7 +221,11 @@ class _Work:
         if accelerator.scaler is not None:  # it looks for values that are not finite, and skips, itself
             if self.clip_norm > 0:
                 accelerator.clip_grad_norm_(list(self.trained.values()), self.clip_norm)
+            scale = accelerator.scaler._scale.clone()  # on the device: `get_scale` would wait for it
             self.optimizer.step()
+            if self.engine.is_main:
+                skipped = (accelerator.scaler._scale < scale).to(self.broken.device)
+                self.sums[SKIPPED] = self.sums.get(SKIPPED, self._number(0.0)) + skipped
             return
         norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
         bad = ~norm.isfinite()
@@ -281,10 +242,15 @@ class _Work:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def means(self, steps: int) -> dict[str, float]:
-        """Means of all terms over the steps since they were last asked for, over all processes; starts anew."""
+        """Means of all terms over the steps since they were last asked for, over all processes, and how many steps were
+        skipped; starts anew."""
+        if self.engine.accelerator.scaler is not None:
+            self.sums.setdefault(SKIPPED, self._number(0.0))
         values = self.engine.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
         averages = dict(zip(self.sums, (value / steps for value in values), strict=True))
         self.sums = {}
+        if SKIPPED in averages:
+            averages[SKIPPED] = round(averages[SKIPPED] * steps)
         return averages
 
     def check(self, label: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semples.core.errors import UserError
+from semples.core.systems import load_average
 from semples.data.hints import MIN_PHOTOS
 from semples.networks.hub import bytes_on_hub
 from semples.run.context import Context
@@ -231,7 +232,8 @@ def _device(context: Context) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    busy = f", of which other programs use {os.getloadavg()[0]:.0f}" if os.getloadavg()[0] > 1.5 else ""
+    load = load_average()
+    busy = f", of which other programs use {load:.0f}" if load > 1.5 else ""
     return f"{threads} {'thread' if threads == 1 else 'threads'} of {os.cpu_count()} processors{busy}"
 
 
