@@ -12,7 +12,7 @@ from semples.core.files import is_unfinished, sha256_file, write_text
 from semples.core.ranks import ALONE, Ranks
 
 OUTPUTS = "outputs.txt"
-VOLATILE = ("tensorboard",)  # folders whose files differ from run to run (times, host names) and that nothing reads
+VOLATILE = ("tensorboard", "times.jsonl")  # what differs from run to run (times, host names); no step reads it
 
 
 def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:

@@ -202,6 +202,11 @@ class Work:
         """This process and the others: photos are shared, figures are told."""
         return self.context.ranks
 
+    @property
+    def workers(self) -> int:
+        """Processes that may work for this one."""
+        return self.context.workers
+
     def wait(self) -> None:
         """Until all processes are here."""
         self.context.wait()

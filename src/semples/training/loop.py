@@ -20,6 +20,7 @@ from semples.core.progress import counter
 from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
+from semples.training.crops import CropBatch
 from semples.training.engine import Engine, Zero
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
@@ -73,7 +74,8 @@ def train(
     progress = work.resume(folder / CHECKPOINT, fingerprint)
     progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
-    pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers)
+    on_gpu = engine.device.type == "cuda"
+    pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers, crops=on_gpu)
     saved = time.monotonic()
     begun = saved - progress.seconds
 
@@ -135,7 +137,8 @@ class _Work:
     somebody has to know them, so that no step waits for another.
 
     trained: by name. kept: `trained` and what checkpoints hold beside it. sums: of the losses not yet logged, float64.
-    broken: the first step (from 1) whose values were not finite, 0 for none.
+    broken: the first step (from 1) whose values were not finite, 0 for none. waited: seconds that the
+    loader let it wait.
     """
 
     engine: Engine
@@ -146,6 +149,7 @@ class _Work:
     clip_norm: float
     sums: dict[str, Tensor]
     broken: Tensor
+    waited: float = 0.0
 
     @classmethod
     def prepare(
@@ -183,7 +187,7 @@ class _Work:
         progress.sums = {name: float(value) for name, value in self.sums.items()}
         save_checkpoint(path, weights=self.kept, optimizer=self.optimizer, progress=progress)
 
-    def step(self, pieces: Iterator[Batch], plan: Plan, step: int, rate: float) -> None:
+    def step(self, pieces: Iterator[Batch | CropBatch], plan: Plan, step: int, rate: float) -> None:
         """One optimizer step over all parts of this process; nothing is read back from the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -193,11 +197,14 @@ class _Work:
         self._move(step)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _gradients(self, pieces: Iterator[Batch], plan: Plan, total: Total) -> dict[str, Tensor]:
+    def _gradients(self, pieces: Iterator[Batch | CropBatch], plan: Plan, total: Total) -> dict[str, Tensor]:
         """Gradients of the step's loss; this process's share of every term, float32."""
         accelerator, terms = self.engine.accelerator, dict[str, Tensor]()
         for part in range(plan.parts):
-            batch = next(pieces).to(self.engine.device)
+            begin = time.perf_counter()
+            piece = next(pieces)
+            self.waited += time.perf_counter() - begin
+            batch = piece.to(self.engine.device)
             last = part == plan.parts - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
                 answer = self.module(batch, total)
@@ -288,6 +295,8 @@ def _log(
     if any(value != value for value in means.values()):
         raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower the learning rate")
     if events is not None:
+        events.write_time(progress.step, waited=work.waited)
+        work.waited = 0.0
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0
     return means

@@ -19,7 +19,7 @@ def step() -> Step:
 def _run(work: Work) -> dict[str, Any]:
     work.settings("data")
     dataset = work.listing
-    verified = verify_photos(dataset, workers=max(1, work.speed("data.workers")), ranks=work.ranks)
+    verified = verify_photos(dataset, workers=max(1, work.workers), ranks=work.ranks)
     if not work.is_main:
         return {}
     if not verified.kept:

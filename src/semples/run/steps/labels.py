@@ -76,7 +76,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=partial(_size_in, sizes),
-        workers=work.speed("data.workers"),
+        workers=work.workers,
         resume=True,
     )
     for item in mine:
