@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +33,15 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert findings["no-such-package"] == ("missing: pip install no-such-package", False)
     assert findings["no-such-extra (optional)"] == ("not installed; curves: pip install it", True)
     assert findings["model cache"][0] == str(tmp_path)
+
+
+@pytest.mark.parametrize(("gib", "fine"), [(0.0625, False), (8, True)])
+def test_shared_memory_that_is_too_small_is_told(gib: float, fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", Path(__file__).parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=gib * 2**30, free=gib * 2**30))
+    value, good = next((value, good) for what, value, good in doctor.examine() if what == "shared memory")
+    assert good is fine
+    assert ("64 MiB" in value and "--shm-size=8g" in value) is not fine
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_what_status_calls_up_to_date_is(
 
 def files(folder: Path) -> dict[str, bytes]:
     """Outputs of a step; log lines say how often losses were looked at."""
-    skipped = ("manifest.json", "started.json", "outputs.txt", "events.jsonl")
+    skipped = ("manifest.json", "started.json", "outputs.txt", "events.jsonl", "times.jsonl")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from semples.core.cores import cores
 from semples.core.errors import UserError
 
 In = TypeVar("In")
@@ -26,7 +26,7 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
 
     Raises UserError as `work` does, whichever process has met it, and where one of them was ended from outside.
     """
-    count = min(workers, os.cpu_count() or 1, len(things))
+    count = min(workers, cores(), len(things))
     copies = sys.platform.startswith("linux") and multiprocessing.get_start_method(allow_none=True) != "spawn"
     if count <= 1 or not (copies or _can_be_sent(work)):
         yield from map(work, things)

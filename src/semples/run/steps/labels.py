@@ -31,10 +31,10 @@ def curve_step(stage: str = LAST) -> Step:
     def run(work: Work) -> dict[str, Any]:
         dataset, settings, unusable = work.scored_dataset, work.settings("scores"), list[str]()
         folder = work.step(cams_name(stage))
+        store = CamStore(folder, format=work.setting("cams.format"))
+        curve = threshold_curve(dataset, store, settings, unusable=unusable, ranks=work.ranks)
         if not work.is_main:
             return {}
-        store = CamStore(folder, format=work.setting("cams.format"))
-        curve = threshold_curve(dataset, store, settings, unusable=unusable)
         if curve is None:
             return _counted(dataset, unusable)
         write_json(work.folder / CURVE_FILE, curve.as_json(dataset.classes.names))
@@ -76,7 +76,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
         method=method,
         thresholds=chosen.applied,
         size=partial(_size_in, sizes),
-        workers=work.speed("data.workers"),
+        workers=work.workers,
         resume=True,
     )
     for item in mine:
@@ -118,11 +118,11 @@ def _note_corrected(work: Work, ids: set[str]) -> None:
 def _run_scores(work: Work) -> dict[str, Any]:
     dataset, unusable = work.scored_dataset, list[str]()
     folder = work.step("labels")
-    if not work.is_main:
-        return {}
     by_hand = corrected_in(folder)
     dataset = with_items(dataset, [item for item in dataset.items if item.id not in by_hand])
-    scores = score_labels(dataset, folder, unusable=unusable)
+    scores = score_labels(dataset, folder, unusable=unusable, ranks=work.ranks)
+    if not work.is_main:
+        return {}
     if scores is None:
         return _counted(dataset, unusable) | _left_out(by_hand)
     curve = read_json(work.step("curve") / CURVE_FILE)

@@ -68,7 +68,7 @@ def _run(work: Work) -> dict[str, Any]:
     _drop_stale(work)
     todo = [item for item in mine if not (work.folder / f"{item.id}{SUFFIX}").is_file()]
 
-    workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.speed("data.workers")
+    workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.workers
     with counter(label="regions", total=len(mine), done=len(mine) - len(todo)) as advance:
         for _ in pooled(partial(_write, work.folder, regions), todo, workers=workers):
             advance("")
