@@ -190,7 +190,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(photos=arguments.photos, repeats=arguments.repeats)
     if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(table(result))
 
 

@@ -39,7 +39,7 @@ def draw_rows(
         width = max(row.shape[1] for row in rows)
         page = np.concatenate([np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows])
         Image.fromarray(page).save(folder / f"{name}.jpg", quality=85)
-        (folder / f"{name}.txt").write_text("".join(f"{item.id}\n" for item in chosen))
+        (folder / f"{name}.txt").write_text("".join(f"{item.id}\n" for item in chosen), encoding="utf-8")
 
 
 def truth_of(dataset: TaggedDataset, item: Item) -> np.ndarray:

@@ -49,8 +49,9 @@ from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
 from semples.stages.refinement import Refinement
+from semples.training.engine import Engine
 from semples.training.feed import Views, tag_matrix
-from semples.training.loop import Engine, train
+from semples.training.loop import train
 
 JUDGE = TagJudgeSettings(image_size=128)
 AUGMENT = RECIPE.warmup.augment
@@ -196,7 +197,7 @@ def skin_and_hair(root: Path, id: str, shape: tuple[int, ...]) -> np.ndarray:
     path = root / "others" / f"{Path(id).name}.png"
     if not names.is_file() or not path.is_file():
         return np.zeros(shape, bool)
-    listed = [line.split()[-1] for line in names.read_text().splitlines() if line.strip()]
+    listed = [line.split()[-1] for line in names.read_text(encoding="utf-8").splitlines() if line.strip()]
     wanted = [listed.index(name) for name in SKIN_AND_HAIR]
     with Image.open(path) as picture:
         values = np.asarray(picture)

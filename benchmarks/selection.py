@@ -72,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out = options.out or RESULTS / ("epochs.json" if options.epochs else "selection.json")
-    stored: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    stored: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     for run in options.runs:
         name = run.parent.name if run.name == "run" else run.name
         if options.epochs:

@@ -232,7 +232,7 @@ def main() -> None:
             "device": arguments.device,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({"about": about, "figures": figures}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps({"about": about, "figures": figures}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

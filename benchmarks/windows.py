@@ -206,7 +206,7 @@ CELLS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 def table() -> str:
     """What is stored, as tables."""
     cells = {
-        name: json.loads((RESULTS / f"{name}.json").read_text())
+        name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         for name in CELLS
         if (RESULTS / f"{name}.json").is_file()
     }

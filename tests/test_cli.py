@@ -78,9 +78,9 @@ def test_doctor() -> None:
 
 
 def test_data_check(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "more.csv").write_text("image,tags\np00.png,disc\nnone.png,disc\n")
+    (tmp_path / "more.csv").write_text("image,tags\np00.png,disc\nnone.png,disc\n", encoding="utf-8")
     tiny.invoke("data", "check", photos, "--tags", tmp_path / "more.csv", "--json", tmp_path / "check.json")
-    assert json.loads((tmp_path / "check.json").read_text())["photos"] == 1
+    assert json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))["photos"] == 1
 
 
 @pytest.mark.parametrize(("classes", "recipe"), [(VOC_CLASSES.names, "voc"), (("cat", "zebra"), "folder")])
@@ -213,11 +213,11 @@ def wrecked(tmp_path: Path) -> Path:
         cams = {label - 1: (mask == label).astype(np.float32) for label in (1, 2) if (mask == label).any()}
         store.write(path.stem, {7: np.ones(mask.shape, np.float32)} if path.stem == "p03" else cams, mask.shape)
         tiny.save(tmp_path / "labels" / path.name, mask)
-    (photos / "p01.png").write_text("no photo at all")
+    (photos / "p01.png").write_text("no photo at all", encoding="utf-8")
     whole = (tmp_path / "cams/p02.npz").read_bytes()
     (tmp_path / "cams/p02.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "cams/p05.npz").unlink()
-    (tmp_path / "labels/p02.png").write_text("no label map")
+    (tmp_path / "labels/p02.png").write_text("no label map", encoding="utf-8")
     tiny.save(tmp_path / "labels/p03.png", np.zeros((3, 3), np.uint8))
     (tmp_path / "labels/p05.png").unlink()
     return tmp_path
@@ -308,7 +308,7 @@ def test_a_recipe_that_is_not_one(photos: Path, tmp_path: Path) -> None:
         ("run: !!python/object/apply:os.system ['touch x']", "not valid YAML"),
     ):
         path = tmp_path / "recipe.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         assert hint in tiny.refused("run", path, "--data", photos, "--out", tmp_path / "out")
     path.write_bytes(b"\xff\xfe\x00bad")
     assert "UTF-8" in tiny.refused("run", path, "--data", photos, "--out", tmp_path / "out")

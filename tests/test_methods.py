@@ -13,7 +13,7 @@ from tests import tiny
 
 def test_everything_is_listed(tmp_path: Path) -> None:
     out = tiny.invoke("methods", "--json", tmp_path / "m.json").out
-    listed = json.loads((tmp_path / "m.json").read_text())
+    listed = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     for chosen_by, registry in REGISTRIES.items():
         names = [entry["name"] for entry in listed if entry["chosen_by"] == chosen_by]
         assert names == list(registry.names())

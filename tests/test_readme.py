@@ -49,4 +49,4 @@ def test_linked_files_exist(target: str) -> None:
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_targets_exist(target: str) -> None:
     assert f"make {target}" in README
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -243,7 +243,7 @@ def test_a_file_lists_only_what_differs(tmp_path: Path) -> None:
     path.write_bytes("\ufeffname: mine\r\nmatching: {epochs: 3}\r\n".encode())
     recipe = load_recipe(path)
     assert recipe == replace(Recipe(), name="mine", matching=replace(Recipe().matching, epochs=3))
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     assert load_recipe(path) == Recipe()
 
 

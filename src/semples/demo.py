@@ -135,7 +135,7 @@ def score_segmenter(context: Context, picture: Path) -> dict[str, float]:
     from semples.prediction import load
     from semples.prediction.evaluate import draw_confusion, evaluate
 
-    model = load(context.folder(SEGMENTER) / MODEL, workers=context.recipe.data.workers)
+    model = load(context.folder(SEGMENTER) / MODEL, workers=context.workers)
     evaluation = evaluate(model, open_dataset(context.source.root, split="val"))
     draw_confusion(evaluation.confusion, evaluation.classes, picture)
     return {"miou": round(evaluation.scores.miou / 100, 6), "boundary_iou": round(evaluation.mean_boundary / 100, 6)}

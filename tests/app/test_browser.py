@@ -176,7 +176,7 @@ def test_a_photo_of_100_megapixels_is_refused_kindly(page: Any, photo: Path, tmp
 
 def test_what_is_no_photo_is_refused_kindly(page: Any, photo: Path, tmp_path: Path) -> None:
     answer(page, photo)
-    (tmp_path / "notes.txt").write_text("dog\ncat\n" * 100)
+    (tmp_path / "notes.txt").write_text("dog\ncat\n" * 100, encoding="utf-8")
     assert refusal(page, tmp_path / "notes.txt").startswith("notes.txt: not a photo in JPEG, PNG")
     Image.fromarray(tiny.pixels(photo)).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-300])

@@ -179,7 +179,7 @@ def test_what_is_accepted_is_in_the_label_maps(run: Path) -> None:
     assert (read_label_png(run / "labels" / f"{id}.png") == 1).all()
     listed = tiny.invoke("label", run, "--review", "12", "--json", run / "r.json")
     assert listed.code == 0
-    assert id not in [entry["photo"] for entry in json.loads((run / "r.json").read_text())["photos"]]
+    assert id not in [entry["photo"] for entry in json.loads((run / "r.json").read_text(encoding="utf-8"))["photos"]]
 
 
 def test_a_review_that_was_ended_while_the_label_maps_followed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

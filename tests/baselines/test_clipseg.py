@@ -84,7 +84,7 @@ def test_names_and_folders_of_no_use_are_one_line(baseline: Baseline, folder: Pa
     shutil.copytree(folder, wordless, ignore=shutil.ignore_patterns("*token*", "vocab*", "merges*"))
     scores = make_baseline(ClipSegSettings(model=str(wordless), side=64)).scores(photo(), NAMES, (1,))  # as published
     np.testing.assert_array_equal(scores[1], baseline.scores(photo(), NAMES, (1,))[1])
-    (wordless / "tokenizer.json").write_text("{}")
+    (wordless / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="CLIPSeg with its tokenizer") as error:
         make_baseline(ClipSegSettings(model=str(wordless)))
     assert "\n" not in str(error.value)

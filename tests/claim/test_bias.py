@@ -69,7 +69,9 @@ def test_a_run_cut_off_anywhere_ends_with_the_same_bits(
         )
         assert whole.keys() == resumed.keys()
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "cut" / program.LOG).read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "cut" / program.LOG).read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == sorted(steps)
     assert steps[-1] == 4
     size = sum(file.stat().st_size for file in (tmp_path / "cut" / "step-00004" / "demo_clip").iterdir())

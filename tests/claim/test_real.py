@@ -48,8 +48,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(folder / f"photos/p{seed:02}.png")
         Image.fromarray(truth).save(folder / f"masks/p{seed:02}.png")
         rows.append(f"photos/p{seed:02}.png,{';'.join(('one', 'two')[index] for index in shown)}")
-    (folder / "tags.csv").write_text("\n".join(rows) + "\n")
-    (folder / "classes.txt").write_text("one\ntwo\n")
+    (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "classes.txt").write_text("one\ntwo\n", encoding="utf-8")
     return folder
 
 

@@ -233,7 +233,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, model: Any) -> None:
     with pytest.raises(UserError, match="no such file"):
         load_generator(tmp_path / "none")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    (tmp_path / "text").write_text("hello")
+    (tmp_path / "text").write_text("hello", encoding="utf-8")
     for name in ("other.safetensors", "text"):
         with pytest.raises(UserError, match="not a mask generator saved by this program"):
             load_generator(tmp_path / name)

@@ -34,12 +34,12 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
             assert temporary.parent == path.parent
             assert temporary.suffix == ".json"
             assert is_unfinished(temporary)
-            temporary.write_text("half")
+            temporary.write_text("half", encoding="utf-8")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(path.parent.iterdir()) == [path]
     write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
@@ -97,7 +97,7 @@ def test_json_of_any_text_and_size(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not Unicode"):
         write_text(tmp_path / "a.txt", "a\ud800")
     for content in ("[" * 100_000, "9" * 5000):
-        (tmp_path / "a.json").write_text(content)
+        (tmp_path / "a.json").write_text(content, encoding="utf-8")
         with pytest.raises(UserError, match="nested too deeply, or a number without end"):
             read_json(tmp_path / "a.json")
 
@@ -124,7 +124,7 @@ def test_special_files_are_never_opened(tmp_path: Path, kind: str) -> None:
 
 
 def test_honest_links_are_followed(tmp_path: Path) -> None:
-    (tmp_path / "blob").write_text("[1]")
+    (tmp_path / "blob").write_text("[1]", encoding="utf-8")
     (tmp_path / "link.json").symlink_to("blob")
     (tmp_path / "second.json").symlink_to(tmp_path / "link.json")
     assert read_json(tmp_path / "second.json") == [1]
@@ -139,14 +139,14 @@ def test_appending_follows_no_link(tmp_path: Path) -> None:
         file.write("a\n")
     with append_to(tmp_path / "log") as file:
         file.write("b\n")
-    assert (tmp_path / "log").read_text() == "a\nb\n"
-    (tmp_path / "precious").write_text("needed")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "a\nb\n"
+    (tmp_path / "precious").write_text("needed", encoding="utf-8")
     (tmp_path / "link").symlink_to("precious")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
         with pytest.raises(UserError, match=name), append_to(tmp_path / name):
             pass
-    assert (tmp_path / "precious").read_text() == "needed"
+    assert (tmp_path / "precious").read_text(encoding="utf-8") == "needed"
 
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_lock_that_goes_with_its_holder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder"])
 def test_what_is_no_lock_is_refused(tmp_path: Path, kind: str) -> None:
     precious, lock = tmp_path / "precious", tmp_path / "run" / LOCK
-    precious.write_text("needed")
+    precious.write_text("needed", encoding="utf-8")
     lock.parent.mkdir()
     match kind:
         case "link":
@@ -50,14 +50,14 @@ def test_what_is_no_lock_is_refused(tmp_path: Path, kind: str) -> None:
         pass
     with pytest.raises(UserError, match="not a lock of this program"), shared(lock.parent):
         pass
-    assert precious.read_text() == "needed"
+    assert precious.read_text(encoding="utf-8") == "needed"
     assert not (tmp_path / "none").exists()
 
 
 def test_a_killed_writer_is_not_named(tmp_path: Path) -> None:
     """Its note is still there, while somebody else reads."""
     with shared(tmp_path):
-        (tmp_path / LOCK).write_text('{"what": "an old run", "process": 4194305, "command": "x"}')
+        (tmp_path / LOCK).write_text('{"what": "an old run", "process": 4194305, "command": "x"}', encoding="utf-8")
         with pytest.raises(Busy, match="another run is writing here"), exclusive(tmp_path, what="another run"):
             pass
 
@@ -65,6 +65,6 @@ def test_a_killed_writer_is_not_named(tmp_path: Path) -> None:
 def test_a_damaged_note_hides_only_the_name(tmp_path: Path) -> None:
     with exclusive(tmp_path, what="another run"):
         for note in ("", "[", '{"what": 1}', "[" * 10_000):
-            (tmp_path / LOCK).write_text(note)
+            (tmp_path / LOCK).write_text(note, encoding="utf-8")
             with pytest.raises(Busy, match="a run is writing here"), exclusive(tmp_path, what="a run"):
                 pass

@@ -66,7 +66,7 @@ def test_a_stored_name_imports_nothing() -> None:
 
 
 def test_the_current_folder_brings_no_code(tmp_path: Path) -> None:
-    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\nclass Thing(Exception): ...\n")
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\nclass Thing(Exception): ...\n", encoding="utf-8")
     program = (
         "from semples.core.registry import Registry; r = Registry('error', 'g', {}, Exception)\n"
         "try: r.load('evil:Thing')\n"
@@ -92,11 +92,12 @@ def test_a_recipe_file_imports_nothing_that_nobody_trusts(tmp_path: Path, monkey
     (package / "__init__.py").write_text(
         "from semples.settings.generators import WeakTrSettings\n"
         "from semples.generators.weaktr import WeakTr\n"
-        "class Mine(WeakTr):\n    Settings = WeakTrSettings\n"
+        "class Mine(WeakTr):\n    Settings = WeakTrSettings\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(package.parent))
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("generator: {kind: 'trusted_here:Mine'}\n")
+    recipe.write_text("generator: {kind: 'trusted_here:Mine'}\n", encoding="utf-8")
     with pytest.raises(UserError, match="a file asks for this module; set SEMPLES_TRUST"):
         load_recipe(recipe)
     assert "trusted_here" not in sys.modules

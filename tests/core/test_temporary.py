@@ -59,10 +59,10 @@ def test_what_killed_programs_left_goes_and_all_else_stays(tmp_path: Path) -> No
 
 def test_a_later_process_of_the_same_number_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container every program is process 1."""
-    monkeypatch.setattr(temporary, "_start", lambda process: 7)
+    monkeypatch.setattr(temporary, "start_of", lambda process: 7)
     path = temporary_beside(tmp_path / "x.json")
     path.touch()
-    monkeypatch.setattr(temporary, "_start", lambda process: 8)
+    monkeypatch.setattr(temporary, "start_of", lambda process: 8)
     sweep.cache_clear()
     sweep(tmp_path)
     assert not path.exists()

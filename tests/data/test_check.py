@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     ]
     build_folder(tmp_path, ["cat", "dog", "[red]emu"], samples)
     (tmp_path / "images" / "broken.png").write_bytes(b"")
-    with open(tmp_path / "tags.csv", "a") as file:
+    with open(tmp_path / "tags.csv", "a", encoding="utf-8") as file:
         file.write("none.jpg,cat\n")
     return tmp_path
 
@@ -78,7 +78,7 @@ def test_terminal(root: Path) -> None:
 
 def test_many_problems_are_cut(tmp_path: Path) -> None:
     build_folder(tmp_path, ["cat"], [Sample("a", (3, 3), ("cat",))])
-    with open(tmp_path / "tags.csv", "a") as file:
+    with open(tmp_path / "tags.csv", "a", encoding="utf-8") as file:
         file.writelines(f"none{number}.jpg,cat\n" for number in range(100))
     report = check(open_dataset(tmp_path))
     assert len(report.problems) == 100
@@ -87,7 +87,7 @@ def test_many_problems_are_cut(tmp_path: Path) -> None:
 
 def test_nothing_readable(tmp_path: Path) -> None:
     build_folder(tmp_path, ["cat"], [Sample("a", (3, 3), ("cat",))])
-    (tmp_path / "images" / "a.png").write_text("no picture")
+    (tmp_path / "images" / "a.png").write_text("no picture", encoding="utf-8")
     report = check(open_dataset(tmp_path))
     assert (report.photos, report.width, report.class_photos) == (0, None, (0,))
     assert "0 photos" in shown(report)
@@ -115,8 +115,8 @@ def test_hints_in_the_report_and_on_the_terminal(tmp_path: Path) -> None:
     samples += [Sample(f"q{number}", (90 + number, 70), ("cat",)) for number in range(40)]
     samples += [Sample("tiny", (70, 12), ("cats",)), Sample("empty", (80, 80), ())]
     build_folder(tmp_path, ["train", "car", "cat", "cats"], samples)
-    (tmp_path / "train.txt").write_text("p0\np1\n")
-    (tmp_path / "val.txt").write_text("p1\nq1\n")
+    (tmp_path / "train.txt").write_text("p0\np1\n", encoding="utf-8")
+    (tmp_path / "val.txt").write_text("p1\nq1\n", encoding="utf-8")
     dataset = open_dataset(tmp_path)
     report = check(dataset, lists=open_lists(dataset))
     assert [hint.where for hint in report.leaks] == ["images/p1"]

@@ -45,7 +45,7 @@ def test_class_file(tmp_path: Path) -> None:
     path.write_bytes(b'\xef\xbb\xbfperson, player\r\n\r\n"a, b","c, d"\r\nu\xcc\x88\r\n x ,\r\n')
     assert class_list(path) == ClassList(("person", "a, b", "ü", "x"), ("player", "c, d", "ü", "x"))
     for content, what in [("a,b,c\n", "line 1"), ("a\n,b\n", "line 2"), ("a\na\n", "twice"), ('"a\n', "classes.txt")]:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         with pytest.raises(UserError, match=what):
             class_list(path)
 
@@ -76,14 +76,14 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         open_dataset(tmp_path / "none")
-    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"no usable photo, 1 problems; the first: tags.csv, line 2: a.jpg: no such"):
         open_dataset(tmp_path)
 
 
 def test_class_list_given_by_the_caller(tmp_path: Path) -> None:
     build_folder(tmp_path, ["cat", "dog"], [Sample("a", (4, 3), ("dog",))])
-    (tmp_path / "other.txt").write_text("dog\ncat\n")
+    (tmp_path / "other.txt").write_text("dog\ncat\n", encoding="utf-8")
     assert open_dataset(tmp_path).items[0].tags == (1,)
     assert open_dataset(tmp_path, classes=tmp_path / "other.txt").items[0].tags == (0,)
     assert open_dataset(tmp_path, classes=ClassList(("dog",))).items[0].tags == (0,)

@@ -82,7 +82,7 @@ def test_every_good_and_bad_kind(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     (tmp_path / "bad folder.jpg").mkdir()
     rows = "".join(f"{name},cat\n" for name in content)
-    (tmp_path / "tags.csv").write_text("image,tags\n" + rows + "bad folder.jpg,cat\n")
+    (tmp_path / "tags.csv").write_text("image,tags\n" + rows + "bad folder.jpg,cat\n", encoding="utf-8")
     dataset = open_dataset(tmp_path)
     assert [problem.what for problem in dataset.problems] == ["bad folder.jpg: no such photo"]
     verified = verify_photos(dataset, workers=2)
@@ -104,7 +104,7 @@ def test_an_unreadable_permission_is_named(tmp_path: Path) -> None:
     path.chmod(0)
     if path.stat().st_uid == 0 or complaint(lambda: path.read_bytes()):
         pytest.skip("this user may read everything")
-    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n", encoding="utf-8")
     assert "no permission" in verify_photos(open_dataset(tmp_path)).problems[0].what
 
 
@@ -133,7 +133,7 @@ def test_any_mixture_is_read_or_refused_in_one_line(photos, rows, listed, newlin
         text = (newline * (2 if blank else 1)).join(lines)
         (root / "tags.csv").write_bytes(("\ufeff" if mark else "").encode() + text.encode())
         if listed:
-            (root / "classes.txt").write_text("cat\ndog,hound\n")
+            (root / "classes.txt").write_text("cat\ndog,hound\n", encoding="utf-8")
         message = complaint(lambda: open_dataset(root))
         assert "\n" not in message
         if message:
@@ -163,7 +163,7 @@ def matches(row: str, name: str) -> bool:
 
 def test_a_folder_of_broken_photos_is_still_listed(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    (tmp_path / "tags.json").write_text('{"a.jpg": ["cat"]}')
+    (tmp_path / "tags.json").write_text('{"a.jpg": ["cat"]}', encoding="utf-8")
     report = check(open_dataset(tmp_path))
     assert (report.photos, len(report.unreadable)) == (0, 1)
     with pytest.raises(UserError, match="the file is empty"):

@@ -34,7 +34,7 @@ def test_same_content(tmp_path: Path) -> None:
 def splits(root: Path, lists: dict[str, list[str]]) -> None:
     (root / "splits").mkdir()
     for name, members in lists.items():
-        (root / f"splits/{name}.txt").write_text("".join(f"{member}\n" for member in members))
+        (root / f"splits/{name}.txt").write_text("".join(f"{member}\n" for member in members), encoding="utf-8")
 
 
 def test_leaks_by_content_and_by_name(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_leaks_by_content_and_by_name(tmp_path: Path) -> None:
     build_folder(tmp_path, ["cat"], samples)
     (tmp_path / "images/copy.png").write_bytes((tmp_path / "images/b.png").read_bytes())
     (tmp_path / "images/twin.png").write_bytes((tmp_path / "images/a.png").read_bytes())
-    with open(tmp_path / "tags.csv", "a") as file:
+    with open(tmp_path / "tags.csv", "a", encoding="utf-8") as file:
         file.write("copy,cat\ntwin,cat\n")
     splits(
         tmp_path, {"train": ["a", "b", "c", "twin"], "val": ["c", "copy", "d"], "test": ["e"], "train_all": ["a", "f"]}
@@ -60,7 +60,7 @@ def test_no_leaks_in_voc_whose_trainval_is_both(tmp_path: Path) -> None:
     build_voc(tmp_path, ["cat"], [Sample("a", (9, 9), ("cat",)), Sample("b", (9, 8), ("cat",))])
     lists = tmp_path / "ImageSets/Segmentation"
     for name, members in {"train": "a\n", "val": "b\n", "trainval": "a\nb\n", "empty_val": ""}.items():
-        (lists / f"{name}.txt").write_text(members)
+        (lists / f"{name}.txt").write_text(members, encoding="utf-8")
     opened = open_lists(open_dataset(tmp_path))
     assert list(opened) == ["train", "val"]
     assert leaks(opened) == ()

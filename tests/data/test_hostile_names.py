@@ -28,7 +28,7 @@ def put(folder: Path, name: bytes) -> None:
 def test_a_folder_with_tags(tmp_path: Path) -> None:
     put(tmp_path, b"caf\xe9.png")
     put(tmp_path / "d\xff".encode("latin-1").decode("utf-8", "surrogateescape"), b"b.png")
-    (tmp_path / "tags.csv").write_text("image,tags\na.png,disc\n")
+    (tmp_path / "tags.csv").write_text("image,tags\na.png,disc\n", encoding="utf-8")
     dataset = open_dataset(tmp_path)
     assert [item.id for item in dataset.items] == ["a"]
     told = {problem.where: problem.what for problem in dataset.problems}
@@ -40,7 +40,9 @@ def test_a_folder_with_tags(tmp_path: Path) -> None:
 def test_the_voc_layout(tmp_path: Path) -> None:
     put(tmp_path / "JPEGImages", b"caf\xe9.png")
     (tmp_path / "Annotations").mkdir()
-    (tmp_path / "Annotations" / "a.xml").write_text("<annotation><object><name>cat</name></object></annotation>")
+    (tmp_path / "Annotations" / "a.xml").write_text(
+        "<annotation><object><name>cat</name></object></annotation>", encoding="utf-8"
+    )
     dataset = open_dataset(tmp_path)
     assert [item.id for item in dataset.items] == ["a"]
     assert [problem.where for problem in dataset.problems] == [r"JPEGImages/caf\xe9.png"]
@@ -67,7 +69,7 @@ def test_photos_to_import(tmp_path: Path) -> None:
 def test_tags(tmp_path: Path, tag: str) -> None:
     for name in ("a", "b"):
         tiny.save(tmp_path / f"{name}.png", np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "tags.json").write_text(json.dumps({"a.png": [tag], "b.png": ["disc"]}))
+    (tmp_path / "tags.json").write_text(json.dumps({"a.png": [tag], "b.png": ["disc"]}), encoding="utf-8")
     dataset = open_dataset(tmp_path)
     assert dataset.classes.names == ("disc",)
     assert [item.id for item in dataset.items] == ["b"]
@@ -80,5 +82,5 @@ def test_tags(tmp_path: Path, tag: str) -> None:
 
 def test_right_to_left_names_are_names(tmp_path: Path) -> None:
     tiny.save(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "tags.json").write_text(json.dumps({"a.png": ["كلب", "\u200fחתול"]}))
+    (tmp_path / "tags.json").write_text(json.dumps({"a.png": ["كلب", "\u200fחתול"]}), encoding="utf-8")
     assert len(open_dataset(tmp_path).classes) == 2

@@ -49,7 +49,9 @@ def test_others_tell_for_squares_and_half_turns(sensor: bool, tmp_path: Path) ->
         "c": write(tmp_path, "c", (30, 48), 8, sensor=sensor),
         "d": write(tmp_path, "d", (30, 48), 1, sensor=sensor),
     }
-    (tmp_path / "tags.csv").write_text("image,tags\n" + "".join(f"{name}.jpg,thing\n" for name in expected))
+    (tmp_path / "tags.csv").write_text(
+        "image,tags\n" + "".join(f"{name}.jpg,thing\n" for name in expected), encoding="utf-8"
+    )
     dataset = open_dataset(tmp_path)
     for item in dataset.items:
         labels = dataset.mask(item)
@@ -60,7 +62,7 @@ def test_others_tell_for_squares_and_half_turns(sensor: bool, tmp_path: Path) ->
 def test_the_check_names_masks_that_nothing_tells_of(tmp_path: Path) -> None:
     write(tmp_path, "a", (40, 40), 6, sensor=True)
     write(tmp_path, "b", (30, 48), 1, sensor=True)
-    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,thing\nb.jpg,thing\n")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,thing\nb.jpg,thing\n", encoding="utf-8")
     text = tiny.invoke("data", "check", tmp_path).out
     assert "a: its EXIF data turn it, and no size tells whether its mask is upright too" in text
     write(tmp_path, "b", (30, 48), 6, sensor=True)  # whose size tells

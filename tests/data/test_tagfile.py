@@ -139,7 +139,7 @@ def test_csv_written_by_python_is_read_back(tmp_path_factory, rows, delimiter: s
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
     expected = [(nfc(photo), tuple(dict.fromkeys(map(nfc, tags)))) for photo, tags in rows]
     assert [(row.photo, row.tags) for row in read_table(path).rows] == expected
-    path.write_text(json.dumps([{"image": photo, "tags": tags} for photo, tags in rows]))
+    path.write_text(json.dumps([{"image": photo, "tags": tags} for photo, tags in rows]), encoding="utf-8")
     assert [(row.photo, row.tags) for row in read_table(path).rows] == expected
 
 

@@ -26,7 +26,7 @@ def wreck(folder: Path) -> Path:
     whole = (folder / "one.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("no photo at all")
+    (folder / "text.jpg").write_text("no photo at all", encoding="utf-8")
     rows = [
         "image,tags", "one.jpg,disc;square", "two words.jpg,square", "ünï.png,disc", "deep/er.jpg,square",
         "untagged.jpg,", "tiny.png,disc", "cut.jpg,disc", "empty.jpg,disc", "text.jpg,square", "gone.jpg,disc",
@@ -45,7 +45,7 @@ def test_a_wrecked_folder(material: Material, tmp_path: Path) -> None:
     ended = tiny.invoke(*command)
     for name in ("cut.jpg", "empty.jpg", "text.jpg", "gone.jpg", "dragon", "outside"):
         assert name in ended.out, name
-    dataset = json.loads((out / "data/dataset.json").read_text())
+    dataset = json.loads((out / "data/dataset.json").read_text(encoding="utf-8"))
     good = {"one", "two words", "ünï", "deep/er", "untagged", "tiny"}
     assert {item["id"] for item in dataset["items"]} == good
     assert dataset["prompts"] == ["red disc", "square"]
@@ -64,7 +64,7 @@ def test_one_photo_is_enough(material: Material, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     tiny.save(photos / "a.png", np.random.default_rng(0).integers(0, 256, (9, 40, 3), np.uint8))
-    (photos / "tags.csv").write_text("image,tags\na.png,disc\n")
+    (photos / "tags.csv").write_text("image,tags\na.png,disc\n", encoding="utf-8")
     tiny.invoke("run", material.recipe, "--data", photos, "--out", tmp_path / "run", "--set=warmup.epochs=1")
     assert tiny.pixels(tmp_path / "run/labels/a.png").shape == (9, 40)
 
@@ -72,7 +72,7 @@ def test_one_photo_is_enough(material: Material, tmp_path: Path) -> None:
 def test_no_photo_with_a_tag(material: Material, tmp_path: Path) -> None:
     """Legal, if pointless: everything is background."""
     photos = tiny.draw_photos(tmp_path / "photos", count=4)
-    (photos / "tags.csv").write_text("image,tags\n" + "".join(f"p0{i}.png,\n" for i in range(4)))
+    (photos / "tags.csv").write_text("image,tags\n" + "".join(f"p0{i}.png,\n" for i in range(4)), encoding="utf-8")
     settings = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
     tiny.invoke("run", material.recipe, "--data", photos, "--out", tmp_path / "run", *settings)
     assert not any(tiny.pixels(path).any() for path in (tmp_path / "run/labels").glob("*.png"))
@@ -82,7 +82,7 @@ def test_nothing_readable_is_one_line(material: Material, tmp_path: Path) -> Non
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "a.jpg").touch()
-    (photos / "tags.csv").write_text("image,tags\na.jpg,disc\n")
+    (photos / "tags.csv").write_text("image,tags\na.jpg,disc\n", encoding="utf-8")
     line = tiny.refused("run", material.recipe, "--data", photos, "--out", tmp_path / "run")
     assert "no photo can be read" in line
     assert "a.jpg" in line
@@ -97,14 +97,14 @@ def test_a_mask_that_cannot_be_used_is_named_and_left_out(material: Material, tm
     done = tiny.invoke("run", material.recipe, "--data", photos, "--out", tmp_path / "run", *UNTRAINED)
     assert "not scored" in done.out
     assert "p01.png" in done.out
-    scored = json.loads((tmp_path / "run/scores/manifest.json").read_text())["result"]
+    scored = json.loads((tmp_path / "run/scores/manifest.json").read_text(encoding="utf-8"))["result"]
     assert scored["photos"] == 2
     assert len(list((tmp_path / "run/labels").glob("*.png"))) == 3
     again = tiny.invoke("score", tmp_path / "run", "--json", tmp_path / "scores.json", check=False)
     assert again.code == 1
     assert "p01.png" in again.err
     assert again.err.rstrip().endswith("the figures are of the others")
-    assert json.loads((tmp_path / "scores.json").read_text())["labels"]["miou"] is not None
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["labels"]["miou"] is not None
 
 
 def test_a_threshold_by_masks_that_are_not_there_is_refused_before_training(material: Material, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ STAGES = {"warmup", "matching", "refinement"}
 def test_demo_leaves_figures_and_pictures_and_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     first = tiny.invoke("demo", "--out", out, *SHORT)
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     for key in ("miou", "fp_own", "auc"):
         assert set(summary[key]) == STAGES
         assert all(0 <= value <= 1 for value in summary[key].values())
@@ -36,11 +36,11 @@ def test_demo_leaves_figures_and_pictures_and_goes_on(tmp_path: Path) -> None:
     assert "try next" in first.out
     again = tiny.invoke("demo", "--out", out, *SHORT)
     assert again.err.count("up to date") == len(summary["seconds"])
-    assert json.loads((out / "summary.json").read_text())["miou"] == summary["miou"]
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["miou"] == summary["miou"]
 
 
 def test_another_world_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "world").mkdir()
     stored = {"seed": 9, "p": 0.9, "resolution": 96, "photos": {"train": 24}, "classes": ["train"]}
-    (tmp_path / "world" / "world.json").write_text(json.dumps(stored))
+    (tmp_path / "world" / "world.json").write_text(json.dumps(stored), encoding="utf-8")
     assert "holds another world" in tiny.refused("demo", "--out", tmp_path, *SHORT)

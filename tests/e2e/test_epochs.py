@@ -26,7 +26,7 @@ def prepared(material: Material, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def refine(run: Path, select: str) -> dict[str, Any]:
     tiny.invoke("train", "refinement", "--out", run, f"--set=refinement.select_epoch={select}")
-    return json.loads((run / "refinement/manifest.json").read_text())["result"]
+    return json.loads((run / "refinement/manifest.json").read_text(encoding="utf-8"))["result"]
 
 
 def test_the_best_epoch_is_kept(prepared: Path, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_best_epoch_is_kept(prepared: Path, tmp_path: Path) -> None:
     final = load_file(run / "refinement/generator.safetensors")
     for select in ("auto", "ground-truth"):
         result = refine(run, select)
-        stored = json.loads((run / "refinement/epochs.json").read_text())
+        stored = json.loads((run / "refinement/epochs.json").read_text(encoding="utf-8"))
         scores = {int(epoch): score for epoch, score in stored["scores"].items()}
         assert set(scores) == {1, 2, 3}
         assert result["select_epoch"] == stored["select"] == select
@@ -56,9 +56,9 @@ def test_a_cut_between_training_and_choice_ends_the_same(prepared: Path, tmp_pat
     whole = tiny.results_of(run)
     for name in ("manifest.json", "generator.safetensors"):
         (run / "refinement" / name).unlink()
-    stored = json.loads((run / "refinement/epochs.json").read_text())
+    stored = json.loads((run / "refinement/epochs.json").read_text(encoding="utf-8"))
     del stored["scores"]["3"]
-    (run / "refinement/epochs.json").write_text(json.dumps(stored))
+    (run / "refinement/epochs.json").write_text(json.dumps(stored), encoding="utf-8")
     stamp = (run / "refinement/epochs/epoch-0003.safetensors").stat().st_mtime_ns
     refine(run, "auto")
     assert (run / "refinement/epochs/epoch-0003.safetensors").stat().st_mtime_ns == stamp  # not trained again

@@ -48,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shown = ((0,), (1,), (0, 1))[seed % 3]
         Image.fromarray(drawn(seed, shown)[0]).save(folder / f"p{seed:02}.png")
         rows.append(f"p{seed:02}.png,{';'.join(('one', 'two')[index] for index in shown)}")
-    (folder / "tags.csv").write_text("\n".join(rows) + "\n")
+    (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
 
 
@@ -68,7 +68,7 @@ def test_a_run_without_judge_has_the_warm_up_alone(finished: Path) -> None:
     steps = {path.parent.name for path in finished.glob("*/manifest.json")}
     assert {"warmup", "cams", "regions", "selection", "labels"} <= steps
     assert not steps & {"matching", "prompting", "refinement"}
-    chosen = json.loads((finished / "selection/selection.json").read_text())
+    chosen = json.loads((finished / "selection/selection.json").read_text(encoding="utf-8"))
     assert chosen["method"] == "regions+crf"
     assert chosen["used"].startswith("photos and tags, no judge")
     for path in sorted((finished / "labels").glob("p*.png")):
@@ -118,7 +118,7 @@ def test_a_light_segmenter_of_these_label_maps(finished: Path, photos: Path, tmp
     assert model.identity != semples.load(finished, method="bank").identity
     photo, _ = drawn(50, (0, 1))
     assert model.predict(photo).shape == photo.shape[:2]
-    card = (finished / "segmenter/model/README.md").read_text()
+    card = (finished / "segmenter/model/README.md").read_text(encoding="utf-8")
     assert "Apache-2.0" in card
     assert "import semples.segmenter.lite" in card
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
@@ -141,13 +141,15 @@ def test_a_judge_that_learned_from_the_tags(finished: Path, photos: Path, tmp_pa
     assert "warmup: up to date" in done.err
     for step in ("judge", "matching", "prompting", "refinement", "cams", "labels"):
         assert f"{step}: done" in done.err
-    learned = json.loads((out / "judge/manifest.json").read_text())
+    learned = json.loads((out / "judge/manifest.json").read_text(encoding="utf-8"))
     assert learned["result"]["loss"] < learned["result"]["prior"]
-    assert "step:judge" in json.loads((out / "matching/manifest.json").read_text())["reads"]
-    assert json.loads((out / "selection/selection.json").read_text())["used"].startswith("photos, tags and the judge")
+    assert "step:judge" in json.loads((out / "matching/manifest.json").read_text(encoding="utf-8"))["reads"]
+    assert json.loads((out / "selection/selection.json").read_text(encoding="utf-8"))["used"].startswith(
+        "photos, tags and the judge"
+    )
     page = tmp_path / "report.html"
     tiny.invoke("report", out, "--out", page)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.count('alt="patch of p') == 2 * 6
     assert "efficientnet-lite0 is not on this machine" not in text
     again = tiny.invoke(*judged, "--set=judge.decay=0.01")

@@ -27,6 +27,7 @@ CHANGES = [
     f"--set={stage}.{key}" for stage in STAGES for key in (f"batch={BATCH}", f"epochs={EPOCHS}", "adam_epsilon=1e-6")
 ]
 CHANGES += [f"--set={stage}.base_lr=5.12e-4" for stage in STAGES]
+CHANGES += ["--set=matching.select_epoch=ground-truth", "--set=refinement.select_epoch=auto"]
 
 
 def largest_difference(left: Path, right: Path) -> float:

@@ -57,8 +57,13 @@ def photo_shapes(material: Material) -> dict[str, tuple[int, int]]:
 
 def test_every_photo_has_cams_and_a_label_map(finished: Path, material: Material) -> None:
     store = CamStore(finished / "cams")
-    tags = {row["id"]: row["tags"] for row in json.loads((finished / "data/dataset.json").read_text())["items"]}
-    thresholds = list(json.loads((finished / "selection/selection.json").read_text())["per_class"].values())
+    tags = {
+        row["id"]: row["tags"]
+        for row in json.loads((finished / "data/dataset.json").read_text(encoding="utf-8"))["items"]
+    }
+    thresholds = list(
+        json.loads((finished / "selection/selection.json").read_text(encoding="utf-8"))["per_class"].values()
+    )
     for name, shape in photo_shapes(material).items():
         cams, stored = store.read_with_shape(name)
         assert stored == shape
@@ -81,7 +86,7 @@ def test_scores_are_those_of_the_files(finished: Path, material: Material) -> No
         np.add.at(confusion, (tiny.pixels(material.photos / "masks" / path.name), tiny.pixels(path)), 1)
     true = np.diag(confusion)
     iou = 100 * true / (confusion.sum(0) + confusion.sum(1) - true)
-    scores = json.loads((finished / "scores/scores.json").read_text())
+    scores = json.loads((finished / "scores/scores.json").read_text(encoding="utf-8"))
     assert scores["labels"]["miou"] == pytest.approx(iou.mean())
     assert scores["cams"]["best"]["miou"] >= scores["cams"]["first_peak"]["miou"]
     assert scores["cams"]["best"]["miou"] >= scores["labels"]["miou"]
@@ -92,7 +97,7 @@ def test_the_published_layout(material: Material, tmp_path: Path) -> None:
     first = tiny.invoke("run", material.recipe, "--data", material.voc, "--out", out)
     assert redone(first.err) == ALL
     assert len(list((out / "labels").glob("*.png"))) == 10
-    assert json.loads((out / "scores/scores.json").read_text())["labels"]["miou"] > 0
+    assert json.loads((out / "scores/scores.json").read_text(encoding="utf-8"))["labels"]["miou"] > 0
     assert set(states(again_voc(material, out)).values()) == {"up to date"}
 
 
@@ -105,13 +110,13 @@ def test_real_photos(real_photos: Path, material: Material, tmp_path: Path) -> N
     settings = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
     command = ["run", material.recipe, "--data", real_photos, "--out", out, *settings, "--set=cams.scales=[0.5, 0.6]"]
     assert redone(tiny.invoke(*command).err) == ALL
-    dataset = json.loads((out / "data/dataset.json").read_text())
+    dataset = json.loads((out / "data/dataset.json").read_text(encoding="utf-8"))
     assert dataset["items"]
     for item in dataset["items"]:
         labels = tiny.pixels(out / "labels" / f"{item['id']}.png")
         assert labels.shape == tuple(item["size"][::-1])
         assert set(np.unique(labels)) <= {0, *(tag + 1 for tag in item["tags"])}
-    scores = json.loads((out / "scores/scores.json").read_text())
+    scores = json.loads((out / "scores/scores.json").read_text(encoding="utf-8"))
     assert scores["labels"]["miou"] > 0
     assert set(states(tiny.invoke(*command).err).values()) == {"up to date"}
 
@@ -169,8 +174,8 @@ def test_a_changed_photo_or_tag_starts_over_and_a_changed_mask_only_scores(mater
     assert redone(tiny.invoke(*command).err) == ["curve", "scores"]
     tiny.save(photos / "p00.png", tiny.pixels(photos / "p00.png") // 2)
     assert redone(tiny.invoke(*command).err) == ALL
-    rows = (photos / "tags.csv").read_text().splitlines()
-    (photos / "tags.csv").write_text("\n".join([*rows[:-1], "p09.png,disc"]) + "\n")
+    rows = (photos / "tags.csv").read_text(encoding="utf-8").splitlines()
+    (photos / "tags.csv").write_text("\n".join([*rows[:-1], "p09.png,disc"]) + "\n", encoding="utf-8")
     assert redone(tiny.invoke(*command).err) == ALL
 
 
@@ -201,7 +206,7 @@ def test_masks_that_come_later(material: Material, tmp_path: Path) -> None:
     assert "no photo has a mask" in tiny.invoke("score", out).out
     shutil.move(tmp_path / "masks", photos / "masks")
     assert redone(tiny.invoke(*command).err) == ["curve", "scores"]
-    assert json.loads((out / "scores/scores.json").read_text())["labels"]["miou"] > 0
+    assert json.loads((out / "scores/scores.json").read_text(encoding="utf-8"))["labels"]["miou"] > 0
 
 
 def test_from_and_until(material: Material, copy: Path) -> None:
@@ -214,18 +219,20 @@ def test_from_and_until(material: Material, copy: Path) -> None:
 
 def test_foreign_run_folders_are_named(material: Material, copy: Path) -> None:
     command = ("run", material.recipe, "--data", material.photos, "--out", copy)
-    (copy / "matching/manifest.json").write_text('{"fingerprint": "f", "seconds": 1, "result": {}, "semples": "0.0.9"}')
+    (copy / "matching/manifest.json").write_text(
+        '{"fingerprint": "f", "seconds": 1, "result": {}, "semples": "0.0.9"}', encoding="utf-8"
+    )
     assert "matching/manifest.json: made by semples 0.0.9" in tiny.refused(*command)
     shutil.rmtree(copy / "matching")
     (copy / "matching").mkdir()
-    (copy / "matching/notes.txt").write_text("mine")
+    (copy / "matching/notes.txt").write_text("mine", encoding="utf-8")
     assert "not made by this program" in tiny.refused(*command)
-    assert (copy / "matching/notes.txt").read_text() == "mine"
+    assert (copy / "matching/notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_second_run_in_the_same_folder_is_kept_out(material: Material, copy: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
-    with open(copy / ".lock", "w") as file:
+    with open(copy / ".lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         line = tiny.refused("run", material.recipe, "--data", material.photos, "--out", copy)
     assert "another run is writing here" in line
@@ -265,12 +272,12 @@ def test_single_steps(material: Material, tmp_path: Path) -> None:
     assert len(CamStore(out / "cams-matching").ids()) == 10
     text = tiny.invoke("score", out, "--stage", "matching", "--json", tmp_path / "scores.json").out
     assert "best mIoU" in text
-    assert json.loads((tmp_path / "scores.json").read_text())["cams"]["best"]["miou"] > 0
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["cams"]["best"]["miou"] > 0
     tiny.invoke("train", "prompting", "--out", out)
     tiny.invoke("train", "refinement", "--out", out)
     tiny.invoke("cams", out)
     tiny.invoke("label", out, "--threshold", "0.3")
-    assert json.loads((out / "labels/manifest.json").read_text())["result"]["threshold"] == 0.3
+    assert json.loads((out / "labels/manifest.json").read_text(encoding="utf-8"))["result"]["threshold"] == 0.3
 
 
 def test_published_format(material: Material, copy: Path, tmp_path: Path) -> None:
@@ -297,9 +304,11 @@ def test_published_format(material: Material, copy: Path, tmp_path: Path) -> Non
     tiny.invoke(
         "score", tmp_path / "y", "--labels", exact, "--data", material.photos, "--json", tmp_path / "labels.json"
     )
-    given = json.loads((tmp_path / "labels.json").read_text())["labels"]["miou"]
+    given = json.loads((tmp_path / "labels.json").read_text(encoding="utf-8"))["labels"]["miou"]
     tiny.invoke("score", copy, "--json", tmp_path / "own.json")
-    assert given == pytest.approx(json.loads((tmp_path / "own.json").read_text())["labels"]["miou"], abs=0.1)
+    assert given == pytest.approx(
+        json.loads((tmp_path / "own.json").read_text(encoding="utf-8"))["labels"]["miou"], abs=0.1
+    )
 
 
 def test_cams_of_given_weights(material: Material, finished: Path, tmp_path: Path) -> None:
@@ -320,7 +329,7 @@ def test_cams_of_given_weights(material: Material, finished: Path, tmp_path: Pat
 def test_threshold_by_ground_truth(material: Material, copy: Path) -> None:
     err = again(material, copy, "--set=labels.select=ground-truth")
     assert redone(err) == ["labels", "scores"]
-    scores = json.loads((copy / "scores/scores.json").read_text())
+    scores = json.loads((copy / "scores/scores.json").read_text(encoding="utf-8"))
     assert scores["labels"]["select"] == "ground-truth"
     assert scores["labels"]["threshold"] == scores["cams"]["best"]["threshold"]
     assert scores["labels"]["miou"] == pytest.approx(scores["cams"]["best"]["miou"], abs=1e-9)
@@ -336,7 +345,7 @@ def test_labels_by_regions(material: Material, copy: Path, tmp_path: Path) -> No
     listed = tmp_path / "review.json"
     said = tiny.invoke("label", copy, "--method", "regions+crf", "--review", "3", "--json", listed, fixed)
     assert redone(said.err) == ["labels"]
-    entries = json.loads(listed.read_text())["photos"]
+    entries = json.loads(listed.read_text(encoding="utf-8"))["photos"]
     assert len(entries) == 3
     assert "measured with the photos' masks" in said.out
     assert all(entry["photo"] in said.out for entry in entries)
@@ -369,7 +378,7 @@ def test_prompts(finished: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("# mine\nriver\nroad\n\nriver\nsky\n", encoding="utf-8")
     tiny.invoke("prompts", finished, "--words", words, "--count", "2", "--json", tmp_path / "words.json")
-    nearest = json.loads((tmp_path / "words.json").read_text())
+    nearest = json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))
     assert list(nearest) == ["disc", "square"]
     for rows in nearest.values():
         assert len(rows) == 2

@@ -28,11 +28,11 @@ def unlabelled(material: Material, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def chosen(run: Path) -> dict[str, Any]:
-    return json.loads((run / "selection/selection.json").read_text())
+    return json.loads((run / "selection/selection.json").read_text(encoding="utf-8"))
 
 
 def labels_threshold(run: Path) -> float:
-    return json.loads((run / "labels/manifest.json").read_text())["result"]["threshold"]
+    return json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]["threshold"]
 
 
 def test_label_maps_are_made_at_the_chosen_threshold(unlabelled: Path) -> None:
@@ -56,14 +56,14 @@ def test_other_choices(unlabelled: Path, tmp_path: Path) -> None:
     assert "needs masks" in line
     assert "leave --select auto out" in tiny.refused("label", run, "--threshold", "0.3", "--select", "auto")
     tiny.invoke("label", run, "--set=labels.per_class=true")
-    result = json.loads((run / "labels/manifest.json").read_text())["result"]
+    result = json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]
     assert result["thresholds"] == list(chosen(run)["per_class"].values())
     tiny.invoke("label", run, "--set=labels.per_class=false")
-    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text())["result"]
+    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]
     tiny.invoke("label", run, "--threshold", "0.3", "--class-threshold=square=0.6")
-    assert json.loads((run / "labels/manifest.json").read_text())["result"]["thresholds"] == [0.3, 0.6]
+    assert json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]["thresholds"] == [0.3, 0.6]
     tiny.invoke("label", run, "--threshold", "0.3")
-    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text())["result"]
+    assert "thresholds" not in json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]
     assert "give --threshold" in tiny.refused("label", run, "--class-threshold", "square=0.6")
     tiny.invoke("label", run, "--select", "auto", "--method", "crf", "--set=selection.photos=3")
     assert chosen(run)["method"] == "crf"
@@ -78,7 +78,7 @@ def test_a_choice_that_was_cut_ends_the_same(unlabelled: Path, tmp_path: Path) -
     assert len(signs) > 4
     for path in [*signs[3:], run / "selection/selection.json", run / "selection/manifest.json"]:
         path.unlink()
-    (run / "selection/signs/.half.x.tmp.json").write_text("{")
+    (run / "selection/signs/.half.x.tmp.json").write_text("{", encoding="utf-8")
     stamps = {path: path.stat().st_mtime_ns for path in signs[:3]}
     err = tiny.invoke("label", run).err
     assert "selection: resuming" in err

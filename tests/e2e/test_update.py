@@ -26,14 +26,14 @@ def changed(material: Material, finished: Path, tmp_path: Path) -> tuple[Path, P
     """A finished run, and its photos after one was added, one removed and one tagged otherwise."""
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     photos = Path(shutil.copytree(material.photos, tmp_path / "photos"))
-    lines = (photos / "tags.csv").read_text().splitlines()
+    lines = (photos / "tags.csv").read_text(encoding="utf-8").splitlines()
     assert lines[1].startswith("p00.png,")
     assert lines[3].startswith("p02.png,")
     lines[1] = "p00.png," + ("disc" if lines[1] != "p00.png,disc" else "square")
     (photos / "p02.png").unlink()
     del lines[3]
     Image.new("RGB", (40, 36), (200, 90, 60)).save(photos / "new.png")
-    (photos / "tags.csv").write_text("\n".join([*lines, "new.png,square"]) + "\n")
+    (photos / "tags.csv").write_text("\n".join([*lines, "new.png,square"]) + "\n", encoding="utf-8")
     return run, photos
 
 
@@ -43,8 +43,8 @@ def manifests(run: Path) -> dict[str, bytes]:
 
 def test_status_says_what_has_changed(changed: tuple[Path, Path], material: Material) -> None:
     run, photos = changed
-    stored = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(stored | {"data": str(photos)}))
+    stored = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(stored | {"data": str(photos)}), encoding="utf-8")
     out = tiny.semples("status", run).stdout
     assert "the photos have changed (1 added, 1 removed, 1 with other tags)" in out
     assert "and with that: warmup" in out
@@ -67,10 +67,13 @@ def test_nothing_is_lost_without_a_word(changed: tuple[Path, Path], material: Ma
     result = tiny.semples(*command, CAREFUL, "--update")
     assert "warmup: going on from the weights that it left before" in result.stderr
     for stage in ("warmup", "matching", "prompting", "refinement"):
-        told = json.loads((run / stage / "manifest.json").read_text())["result"]
+        told = json.loads((run / stage / "manifest.json").read_text(encoding="utf-8"))["result"]
         assert (told["updated"], told["epochs"]) == (True, 1)
         assert not (run / stage / "before").exists()
-        assert json.loads((run / stage / "manifest.json").read_text())["fingerprint"] not in before[stage].decode()
+        assert (
+            json.loads((run / stage / "manifest.json").read_text(encoding="utf-8"))["fingerprint"]
+            not in before[stage].decode()
+        )
     assert {path.stem for path in (run / "labels").glob("*.png")} == {
         "new", "p00", *(f"p{number:02d}" for number in range(3, 10)), "p01"
     }  # fmt: skip
@@ -80,7 +83,7 @@ def test_nothing_is_lost_without_a_word(changed: tuple[Path, Path], material: Ma
 
 def test_weights_of_other_classes_are_no_start(changed: tuple[Path, Path], material: Material) -> None:
     run, photos = changed
-    (photos / "classes.txt").write_text("disc\nsquare\nring\n")
+    (photos / "classes.txt").write_text("disc\nsquare\nring\n", encoding="utf-8")
     before = manifests(run)
     line = tiny.refused("run", material.recipe, "--data", photos, "--out", run, "--update")
     assert "other classes" in line
@@ -98,10 +101,10 @@ def test_an_interrupted_stage_is_no_less(material: Material, finished: Path, tmp
     """A checkpoint of other settings is not dropped in silence: an update goes on from its weights."""
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     command = ("run", material.recipe, "--data", material.photos, "--out", run)
-    reads = json.loads((run / "warmup/manifest.json").read_text())["reads"]
+    reads = json.loads((run / "warmup/manifest.json").read_text(encoding="utf-8"))["reads"]
     shutil.rmtree(run / "warmup")
     (run / "warmup").mkdir()
-    (run / "warmup/started.json").write_text(json.dumps({"format": 2, "reads": reads}))
+    (run / "warmup/started.json").write_text(json.dumps({"format": 2, "reads": reads}), encoding="utf-8")
     shutil.copy(checkpoint_of_another(tmp_path, material), run / "warmup/checkpoint.safetensors")
     progress = load_progress(run / "warmup/checkpoint.safetensors")
     assert progress is not None

@@ -294,7 +294,7 @@ def test_the_code_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     source = make_source(tmp_path, {"a": blobs(9, 9)})
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(UserError, match="choose another --out"):
             export_labels("voc", source, out)

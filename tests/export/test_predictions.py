@@ -59,7 +59,7 @@ def test_predictions_come_back(name: str, predicted: Path, tmp_path: Path) -> No
     assert set(after) == set(before) == set(SIZES.values())
     for size, labels in before.items():
         np.testing.assert_array_equal(after[size], labels)
-    assert (back / "classes.txt").read_text() == "disc\nsquare\n"
+    assert (back / "classes.txt").read_text(encoding="utf-8") == "disc\nsquare\n"
     tiny.invoke("data", "check", back)
 
 
@@ -79,7 +79,8 @@ def test_corrected_cvat_masks_come_back(predicted: Path, tmp_path: Path) -> None
     root = tmp_path / "cvat"
     (root / "SegmentationClass" / "sub").mkdir(parents=True)
     (root / "labelmap.txt").write_text(
-        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nsquare:10,20,30::\ndisc:40,50,60::\n"
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nsquare:10,20,30::\ndisc:40,50,60::\n",
+        encoding="utf-8",
     )
     drawn = np.zeros((64, 48, 3), np.uint8)
     drawn[:20], drawn[30:] = (10, 20, 30), (40, 50, 60)
@@ -87,7 +88,7 @@ def test_corrected_cvat_masks_come_back(predicted: Path, tmp_path: Path) -> None
     shutil.make_archive(str(tmp_path / "cvat"), "zip", root)
     for source, out in ((root, "one"), (tmp_path / "cvat.zip", "two")):
         tiny.invoke("data", "import", source, "--photos", predicted / "photos", "--out", tmp_path / out)
-        assert (tmp_path / out / "classes.txt").read_text() == "square\ndisc\n"
+        assert (tmp_path / out / "classes.txt").read_text(encoding="utf-8") == "square\ndisc\n"
         (mask,) = labels_by_size(tmp_path / out / "masks").values()
         assert (mask[:20] == 1).all()
         assert (mask[20:30] == 0).all()
@@ -128,7 +129,7 @@ def test_photos_that_moved_or_changed(predicted: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]\n", '{"id": "../x"}\n', ""])
 def test_a_journal_of_no_use_is_one_line(text: str, predicted: Path, tmp_path: Path) -> None:
     out = shutil.copytree(predicted / "out", tmp_path / "out")
-    (out / "photos.jsonl").write_text(text)
+    (out / "photos.jsonl").write_text(text, encoding="utf-8")
     line = tiny.refused("export", "coco", out, "--out", tmp_path / "coco")
     assert "no photo is predicted" in line
     assert ("damaged" in line) == bool(text)
@@ -136,9 +137,9 @@ def test_a_journal_of_no_use_is_one_line(text: str, predicted: Path, tmp_path: P
 
 def _cut_line(out: Path) -> str:
     """The line of sub/b.png cut in two; what is said of it."""
-    lines = (out / "photos.jsonl").read_text().splitlines()
+    lines = (out / "photos.jsonl").read_text(encoding="utf-8").splitlines()
     lines = [line[: len(line) // 2] if '"name": "sub/b.png"' in line else line for line in lines]
-    (out / "photos.jsonl").write_text("\n".join(lines) + "\n")
+    (out / "photos.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "its photo's line in photos.jsonl is damaged"
 
 
@@ -199,4 +200,6 @@ def test_coco_of_predictions_opens_in_pycocotools(predicted: Path, tmp_path: Pat
             inside = coco.annToMask(annotation).astype(bool)
             assert (labels[inside] == annotation["category_id"]).all()
             assert annotation["area"] == inside.sum()
-    assert json.loads((tmp_path / "coco" / "instances.json").read_text())["info"]["description"].startswith("out,")
+    assert json.loads((tmp_path / "coco" / "instances.json").read_text(encoding="utf-8"))["info"][
+        "description"
+    ].startswith("out,")

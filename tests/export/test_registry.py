@@ -63,10 +63,13 @@ def test_every_option_is_in_the_help() -> None:
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module of somebody else, and an entry point for it."""
     (tmp_path / "lib" / "other_dots-1.dist-info").mkdir(parents=True)
-    (tmp_path / "lib" / "other_dots.py").write_text(OTHER)
-    (tmp_path / "lib" / "other_dots-1.dist-info" / "METADATA").write_text("Name: other-dots\nVersion: 1\n")
+    (tmp_path / "lib" / "other_dots.py").write_text(OTHER, encoding="utf-8")
+    (tmp_path / "lib" / "other_dots-1.dist-info" / "METADATA").write_text(
+        "Name: other-dots\nVersion: 1\n", encoding="utf-8"
+    )
     (tmp_path / "lib" / "other_dots-1.dist-info" / "entry_points.txt").write_text(
-        "[semples.exporters]\ndots = other_dots:Dots\n"
+        "[semples.exporters]\ndots = other_dots:Dots\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path / "lib"))
     yield tmp_path / "lib"
@@ -78,7 +81,7 @@ def test_an_exporter_of_another_package(name: str, other: Path, tmp_path: Path) 
     source = make_source(tmp_path, {"a": blobs(9, 9)})
     done = export_labels(name, source, tmp_path / "out", dots=5)
     assert done.remarks == ("dots made",)
-    assert json.loads((tmp_path / "out" / "dots.json").read_text()) == [5, "x", ["a"]]
+    assert json.loads((tmp_path / "out" / "dots.json").read_text(encoding="utf-8")) == [5, "x", ["a"]]
     with pytest.raises(UserError, match="dots: 10 is out of range"):
         export_labels(name, source, tmp_path / "more", dots=10)
     with pytest.raises(UserError, match="it has dots, word"):
@@ -89,12 +92,12 @@ def test_an_exporter_of_another_package(name: str, other: Path, tmp_path: Path) 
 def test_its_options_on_the_command_line(other: Path, predicted: Path, tmp_path: Path) -> None:
     place = [predicted / "out", "--out"]
     tiny.invoke("export", "dots", *place, tmp_path / "1", "--option", "dots=7", "--option", "word=a=b")
-    assert json.loads((tmp_path / "1" / "dots.json").read_text())[:2] == [7, "a=b"]
+    assert json.loads((tmp_path / "1" / "dots.json").read_text(encoding="utf-8"))[:2] == [7, "a=b"]
     assert "--option dots" in tiny.refused("export", "voc", *place, tmp_path / "2", "--option", "dots")
     assert "no option dots" in tiny.refused("export", "voc", *place, tmp_path / "2", "--option", "dots=1")
     assert "did you mean voc" in tiny.refused("export", "vocc", *place, tmp_path / "2")
     tiny.invoke("export", "coco", *place, tmp_path / "3", "--option", "min-area=99999", "--shapes", "polygons")
-    assert json.loads((tmp_path / "3" / "instances.json").read_text())["annotations"] == []
+    assert json.loads((tmp_path / "3" / "instances.json").read_text(encoding="utf-8"))["annotations"] == []
 
 
 def test_what_is_no_exporter_is_refused(other: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_normalisation_beside_the_weights_wins(tmp_path: Path) -> None:
     features = make_features(settings)
     assert (features.mean, features.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     for wrong in ([1, 2], "x", [0, 1, 1]):
-        (folder / "preprocessor_config.json").write_text(json.dumps(described | {"image_std": wrong}))
+        (folder / "preprocessor_config.json").write_text(json.dumps(described | {"image_std": wrong}), encoding="utf-8")
         with pytest.raises(UserError, match="three numbers each"):
             make_features(settings)
 
@@ -133,9 +133,11 @@ def test_models_of_no_use_are_one_line(tmp_path: Path) -> None:
     assert "missing or of another shape" in refused(broken)
     (broken / "model.safetensors").write_bytes(b"nothing")
     assert "cannot be read as a vision model" in refused(broken)
-    (broken / "config.json").write_text('{"model_type": "bert", "hidden_size": 12, "num_attention_heads": 2}')
+    (broken / "config.json").write_text(
+        '{"model_type": "bert", "hidden_size": 12, "num_attention_heads": 2}', encoding="utf-8"
+    )
     refused(broken)
-    (broken / "config.json").write_text('{"model_type": "unheard-of"}')
+    (broken / "config.json").write_text('{"model_type": "unheard-of"}', encoding="utf-8")
     refused(broken)
 
 

@@ -54,7 +54,9 @@ def test_as_a_fixed_seed(photos: Path, tmp_path: Path, published: bool) -> None:
         np.testing.assert_array_equal(
             tiny.pixels(tmp_path / "run" / "labels" / path.name), tiny.pixels(photos / "masks" / path.name)
         )
-    assert json.loads((tmp_path / "run" / "scores" / "scores.json").read_text())["labels"]["miou"] == 100
+    assert (
+        json.loads((tmp_path / "run" / "scores" / "scores.json").read_text(encoding="utf-8"))["labels"]["miou"] == 100
+    )
     assert {entry.state for entry in pipeline.status(context) if entry.step == "cams"} == {"done"}
     write_cams(photos, given, published=published, factor=1.5)  # another content: made anew
     state = next(entry for entry in pipeline.status(context) if entry.step == "cams")
@@ -99,7 +101,7 @@ def test_as_the_start_of_the_stages(photos: Path, tmp_path: Path) -> None:
         gaps = [np.abs(cam - true.read(id)[k]).mean() for id in true.ids() for k, cam in made.read(id).items()]
         distance[name] = float(np.mean(gaps))
     assert distance["cams"] < 0.8 * distance["tags"]
-    events = (tmp_path / "cams" / "warmup" / "events.jsonl").read_text().splitlines()
+    events = (tmp_path / "cams" / "warmup" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     assert any("reproduction" in line for line in events)
 
 

@@ -208,7 +208,7 @@ def test_a_classifier_of_another_width_is_named(tmp_path: Path) -> None:
 
 def test_a_config_beside_the_weights_wins(tmp_path: Path) -> None:
     save_file(classifier(width=16, grid=4), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"width": 16, "heads": 4, "num_classes": 1000}')
+    (tmp_path / "config.json").write_text('{"width": 16, "heads": 4, "num_classes": 1000}', encoding="utf-8")
     model = generator(start=str(tmp_path))
     assert (model.config.width, model.config.heads, model.config.depth) == (16, 4, 2)
 

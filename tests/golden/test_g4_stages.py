@@ -86,13 +86,13 @@ def case(request: pytest.FixtureRequest, golden: Path) -> Case:
     noise = torch.ones(len(images), generator.noise_size)
     batch = TaggedBatch(image=images, tags=tags, noise=noise)
     total = Total(photos=len(images), pairs=int(tags.sum()))
-    names = json.loads((golden / "g1_tokenizer.json").read_text())["texts"]
+    names = json.loads((golden / "g1_tokenizer.json").read_text(encoding="utf-8"))["texts"]
     names = (
         names[: tags.shape[1]]
         if tags.shape[1] == 20
         else [f"a photo of {name}." for name in ("person", "bicycle", "car", "motorcycle")]
     )
-    summaries = json.loads((golden / "g4_summary.json").read_text())
+    summaries = json.loads((golden / "g4_summary.json").read_text(encoding="utf-8"))
     with torch.no_grad():
         texts = clip.encode_texts(names)
     return Case(name, io, summaries[name], clip, generator, batch, total, texts, summaries)

@@ -26,7 +26,7 @@ def load(golden: Path) -> dict[str, tuple[list[tuple[np.ndarray, dict[int, np.nd
                 (stored[f"gt{i}"], dict(zip(stored[f"classes{i}"].tolist(), stored[f"cams{i}"], strict=True)))
                 for i in range(count)
             ]
-        cases[name] = (photos, json.loads((golden / f"{name}.json").read_text()))
+        cases[name] = (photos, json.loads((golden / f"{name}.json").read_text(encoding="utf-8")))
     if not cases:
         pytest.skip(f"no g6 files in {golden}")
     return cases

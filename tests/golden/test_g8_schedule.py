@@ -14,7 +14,11 @@ STAGES = {"a": "matching", "b": "prompting", "c": "refinement"}
 
 
 def test_rates_and_decay(golden: Path) -> None:
-    stored = {key: value for key, value in json.loads((golden / "g8_schedule.json").read_text()).items() if "_" in key}
+    stored = {
+        key: value
+        for key, value in json.loads((golden / "g8_schedule.json").read_text(encoding="utf-8")).items()
+        if "_" in key
+    }
     stored = {key: value for key, value in stored.items() if "lr_used_in_epoch" in value}
     assert stored
     for key, expected in stored.items():

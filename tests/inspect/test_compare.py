@@ -61,13 +61,13 @@ def runs(photos: Path, given: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_what_differs(runs: list[Path], tmp_path: Path) -> None:
     out = tiny.invoke("compare", runs[0], runs[2], "--json", tmp_path / "c.json", "--photos", "3").out
-    told = json.loads((tmp_path / "c.json").read_text())
+    told = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
     assert [one["name"] for one in told["runs"]] == ["low0", "high0"]
     assert told["settings"] == [{"key": "labels.threshold", "values": [0.1, 0.4]}]
     assert told["photos"] == []
     assert told["groups"] == []
     for place, folder in enumerate((runs[0], runs[2])):
-        scores = json.loads((folder / "scores" / "scores.json").read_text())
+        scores = json.loads((folder / "scores" / "scores.json").read_text(encoding="utf-8"))
         assert told["figures"]["labels: mIoU"][place] == scores["labels"]["miou"]
         assert told["figures"]["threshold"][place] == (0.1, 0.4)[place]
     assert "labels.threshold" in out
@@ -101,7 +101,7 @@ def test_intervals_over_seeds(runs: list[Path], tmp_path: Path) -> None:
 def test_the_page(runs: list[Path], tmp_path: Path) -> None:
     page = tmp_path / "compare.html"
     tiny.invoke("compare", *runs, "--out", page, "--photos", "2")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.count('<img src="data:image/') == 2 * (1 + 4 + 1)  # photo, four runs, mask
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert "labels.threshold" in text

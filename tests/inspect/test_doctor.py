@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +35,15 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert findings["model cache"][0] == str(tmp_path)
 
 
+@pytest.mark.parametrize(("gib", "fine"), [(0.0625, False), (8, True)])
+def test_shared_memory_that_is_too_small_is_told(gib: float, fine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SHARED_MEMORY", Path(__file__).parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=gib * 2**30, free=gib * 2**30))
+    value, good = next((value, good) for what, value, good in doctor.examine() if what == "shared memory")
+    assert good is fine
+    assert ("64 MiB" in value and "--shm-size=8g" in value) is not fine
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -56,9 +67,9 @@ def test_any_whole_download_is_called_good(
     commit = "a" * 40
     (folder / "snapshots" / commit).mkdir(parents=True)
     (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(commit)
+    (folder / "refs" / "main").write_text(commit, encoding="utf-8")
     for name, content in files.items():
-        (folder / "snapshots" / commit / name).write_text(content)
+        (folder / "snapshots" / commit / name).write_text(content, encoding="utf-8")
 
     def verdict() -> tuple[str, bool]:
         return next((value, fine) for what, value, fine in doctor.examine() if what == repo)
@@ -69,4 +80,4 @@ def test_any_whole_download_is_called_good(
     for name, content in files.items():
         (folder / "snapshots" / commit / name).unlink()
         assert not verdict()[1], name
-        (folder / "snapshots" / commit / name).write_text(content)
+        (folder / "snapshots" / commit / name).write_text(content, encoding="utf-8")

@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wrong_tag_is_listed_first(run: Path, tmp_path: Path) -> None:
     out = tiny.invoke("data", "check", run, "--count", "2", "--json", tmp_path / "s.json").out
-    listed = json.loads((tmp_path / "s.json").read_text())
+    listed = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert {entry["photo"] for entry in listed} == {"p11"}
     assert {(entry["class"], entry["tagged"]) for entry in listed} == {("green", True), ("red", False)}
     assert all((entry["probability"] < 0.5) == entry["tagged"] for entry in listed)

@@ -66,4 +66,4 @@ def save_tokenizer(folder: Path, *, pad: str = "</s>") -> None:
     made.enable_padding(length=16)
     made.save(str(folder / "tokenizer.json"))
     special = {"eos_token": {"content": "</s>"}, "pad_token": pad, "tokenizer_class": "SiglipTokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(special), encoding="utf-8")

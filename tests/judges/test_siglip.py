@@ -278,7 +278,7 @@ def says(folder: Path) -> str:
 
 def change_config(folder: Path, **changes: Any) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
 def test_models_of_another_form(copied: Path) -> None:
@@ -298,9 +298,9 @@ def test_features_that_cannot_be_compared(tmp_path: Path) -> None:
 
 def test_tokenizers_that_are_of_no_use(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    (copied / "tokenizer.json").write_text("{}")
+    (copied / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert "cannot be read as a tokenizer" in says(copied)
-    (copied / "tokenizer.json").write_text("no JSON")
+    (copied / "tokenizer.json").write_text("no JSON", encoding="utf-8")
     assert "tokenizer.json" in says(copied)
     (copied / "tokenizer.json").unlink()
     assert "holds no tokenizer (tokenizer.json or spiece.model)" in says(copied)
@@ -314,7 +314,9 @@ def test_a_vocabulary_that_is_too_large(tmp_path: Path) -> None:
 
 def test_without_a_template_and_a_configuration_the_rule_of_siglip_holds(copied: Path, judge: Any) -> None:
     path = copied / "tokenizer.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"post_processor": None}), encoding="utf-8"
+    )
     (copied / "tokenizer_config.json").unlink()
     other = build_judge(SiglipSettings(model=str(copied)), classes=CLASSES)
     assert torch.equal(other.targets, judge.targets)
@@ -328,7 +330,10 @@ def test_a_run_by_siglip(folder: Path, tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", folder)
     recipe.write_text(
-        recipe.read_text().replace(f"judge: {{model: {folder}}}", f"judge: {{kind: siglip, model: {folder}}}")
+        recipe.read_text(encoding="utf-8").replace(
+            f"judge: {{model: {folder}}}", f"judge: {{kind: siglip, model: {folder}}}"
+        ),
+        encoding="utf-8",
     )
     short = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
     out = tmp_path / "run"
@@ -336,10 +341,10 @@ def test_a_run_by_siglip(folder: Path, tmp_path: Path) -> None:
     assert "label maps" in done.stdout
     with safe_open(out / "prompting" / "prompts.safetensors", framework="pt") as file:
         assert file.get_tensor("vectors").shape == (2, 4, 32)
-    reads = json.loads((out / "matching" / "manifest.json").read_text())["reads"]
+    reads = json.loads((out / "matching" / "manifest.json").read_text(encoding="utf-8"))["reads"]
     assert reads["setting:judge.temperature"] == 5.0
     assert f"weights:{folder}" in reads
-    (tmp_path / "words.txt").write_text("forest\nlake\nsnow\n")
+    (tmp_path / "words.txt").write_text("forest\nlake\nsnow\n", encoding="utf-8")
     assert "forest" in tiny.invoke("prompts", out, "--words", tmp_path / "words.txt").out
 
 

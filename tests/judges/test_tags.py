@@ -157,8 +157,8 @@ def folder(tmp_path: Path) -> Path:
             photo[8:40, 2 + 30 * place : 28 + 30 * place] = colours[index]
         Image.fromarray(photo).save(tmp_path / f"{seed}.png")
         rows.append(f"{seed}.png,{';'.join(NAMES[index] for index in sorted(set(shown)))}")
-    (tmp_path / "tags.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    (tmp_path / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n", encoding="utf-8")
     return tmp_path
 
 
@@ -175,7 +175,7 @@ def test_what_it_learned_from_photos_is_kept(folder: Path, tmp_path: Path) -> No
     assert all(torch.equal(model.get_buffer(name), other.get_buffer(name)) for name in model.LEARNED)
     with pytest.raises(UserError, match="other classes or by other settings"):
         load_learned(build_judge(SETTINGS, classes=ClassList(("a", "b", "c"))), tmp_path / "judge.safetensors")
-    (tmp_path / "text").write_text("hello")
+    (tmp_path / "text").write_text("hello", encoding="utf-8")
     for name, words in (("text", "not what a judge"), ("none", "no such file")):
         with pytest.raises(UserError, match=words):
             load_learned(other, tmp_path / name)

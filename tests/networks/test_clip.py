@@ -211,7 +211,7 @@ def test_folders_that_do_not_fit_are_named(folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "bert"}', '{"text_config": 3}'])
 def test_a_config_of_something_else_is_one_line(content: str, folder: Path, tmp_path: Path) -> None:
     target = copied(folder, tmp_path / "clip", "model.safetensors")
-    (target / "config.json").write_text(content)
+    (target / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         FrozenClip.load(str(target))
     assert str(target) in str(caught.value)
@@ -225,9 +225,9 @@ def test_the_tokenizer_of_the_folder_is_used(folder: Path, tmp_path: Path) -> No
     words = ["<|startoftext|>", "<|endoftext|>", *"adot.", *(f"{letter}</w>" for letter in "adogt."), "do", "dog</w>"]
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys([*words[2:], *words[:2]]))}
     target = copied(folder, tmp_path / "small", "config.json")
-    config = json.loads((target / "config.json").read_text())
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     config["text_config"] |= {"vocab_size": len(vocabulary), "eos_token_id": len(vocabulary) - 1}
-    (target / "config.json").write_text(json.dumps(config))
+    (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     state = load_file(folder / "model.safetensors")
     name = "text_model.embeddings.token_embedding.weight"
     state[name] = state[name][: len(vocabulary)].clone()

@@ -61,7 +61,7 @@ def open_clip_config(*, quick: bool = False, head_width: int | None = 80, **text
 
 def open_clip_folder(folder: Path, made: CLIPModel, config: dict[str, Any], *, name: str) -> Path:
     folder.mkdir(parents=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     state = openai_state(made.state_dict())
     if name.endswith(".safetensors"):
         save_file({key: value.contiguous() for key, value in state.items()}, folder / name)
@@ -150,14 +150,14 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     folder = open_clip_folder(tmp_path / "x", made, open_clip_config(head_width=96), name="open_clip_pytorch_model.bin")
     with pytest.raises(UserError, match="heads of 96 channels do not fit a tower of width 160"):
         read_clip(str(folder))
-    (folder / "open_clip_config.json").write_text("[]")
+    (folder / "open_clip_config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="not open_clip's configuration"):
         read_clip(str(folder))
     save_file(made.state_dict(), tmp_path / "clip.safetensors")
     with pytest.raises(UserError, match=r"transformers' names; put its config\.json beside it"):
         read_clip(str(tmp_path / "clip.safetensors"))
     (tmp_path / "siglip").mkdir()
-    (tmp_path / "siglip" / "config.json").write_text('{"model_type": "siglip"}')
+    (tmp_path / "siglip" / "config.json").write_text('{"model_type": "siglip"}', encoding="utf-8")
     with pytest.raises(UserError, match=r"not the configuration of a CLIP model but of 'siglip'"):
         read_clip(str(tmp_path / "siglip"))
     with pytest.raises(UserError, match=r"not a CLIP .* missing visual\.conv1\.weight"):

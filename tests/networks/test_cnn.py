@@ -128,12 +128,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no model\.safetensors"):
         build_cnn(str(tmp_path), output_stride=32)
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
     with pytest.raises(UserError, match=r"not the config\.json of a ResNet or ConvNeXt"):
         build_cnn(str(tmp_path), output_stride=32)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", **SMALL}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", **SMALL}), encoding="utf-8")
     with pytest.raises(UserError, match="'vit' is not known"):
         build_cnn(str(tmp_path), output_stride=32)
-    (tmp_path / "config.json").write_text(json.dumps(CONFIGS["resnet"]["config"]))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS["resnet"]["config"]), encoding="utf-8")
     with pytest.raises(UserError, match="weights do not fit the model"):
         build_cnn(str(tmp_path), output_stride=32)

@@ -86,8 +86,8 @@ def test_heads_of_the_config_matter(tmp_path: Path) -> None:
     made = hf("dinov2")
     made.save_pretrained(tmp_path / "hub")
     expected = made(images()).last_hidden_state
-    config = json.loads((tmp_path / "hub" / "config.json").read_text())
-    (tmp_path / "hub" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 6}))
+    config = json.loads((tmp_path / "hub" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 6}), encoding="utf-8")
     assert (features(read(tmp_path / "hub")) - expected).abs().max() > 0.01
 
 
@@ -146,7 +146,7 @@ def test_timm_configs_of_the_hub(tmp_path: Path) -> None:
     """`architecture` tells the heads, `pretrained_cfg` mean and std."""
     config = {"architecture": "vit_base_patch16_224", "num_features": 768}
     config["pretrained_cfg"] = {"tag": "augreg_in1k", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(timm_state(width=768), tmp_path / "model.safetensors")
     file = read(tmp_path)
     assert (file.config.heads, file.mean, file.std, file.doubts) == (12, *HALF, ())

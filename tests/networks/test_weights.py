@@ -35,7 +35,7 @@ def test_digest_follows_the_content(tmp_path: Path) -> None:
     }
     assert len(digests) == 4
     before = source_digest(str(tmp_path))
-    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / ".hidden").write_text("x", encoding="utf-8")
     assert source_digest(str(tmp_path)) == before
     save_file({"a": torch.ones(2)}, file)
     assert source_digest(str(tmp_path)) != before
@@ -47,13 +47,13 @@ def test_files_and_folders(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "pytorch_model.bin")
     assert set(find_weights(str(tmp_path)).state) == {"a"}
     save_file({"b": torch.zeros(2)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"width": 3}')
+    (tmp_path / "config.json").write_text('{"width": 3}', encoding="utf-8")
     weights = find_weights(str(tmp_path))
     assert set(weights.state) == {"b"}
     assert weights.config == {"width": 3}
-    (tmp_path / "config.json").write_text("[1]")
+    (tmp_path / "config.json").write_text("[1]", encoding="utf-8")
     assert find_weights(str(tmp_path)).config == {}
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="not valid JSON"):
         find_weights(str(tmp_path))
 

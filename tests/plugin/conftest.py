@@ -21,12 +21,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     site = tmp_path_factory.mktemp("site")
     info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
     groups = [
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
         for group, points in project["entry-points"].items()
     ]
-    (info / "entry_points.txt").write_text("\n".join(groups))
+    (info / "entry_points.txt").write_text("\n".join(groups), encoding="utf-8")
     before, paths = sys.path[:], [str(PLUGIN / "src"), str(site)]
     sys.path[:0] = paths
     importlib.invalidate_caches()

@@ -44,7 +44,7 @@ CONTRACT = [
 
 def test_everything_fits_a_page() -> None:
     for path in (PLUGIN / "src" / "semples_example_plugin").glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 80, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -59,7 +59,7 @@ def test_names_and_paths_are_the_same(name: str) -> None:
 
 def test_they_are_listed(tmp_path: Path) -> None:
     tiny.invoke("methods", "--json", tmp_path / "m.json")
-    listed = {entry["name"]: entry for entry in json.loads((tmp_path / "m.json").read_text())}
+    listed = {entry["name"]: entry for entry in json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))}
     for name in PATHS:
         assert listed[name]["from"] == "semples-example-plugin"
         assert listed[name]["settings"]
@@ -162,6 +162,6 @@ def test_the_demo_with_a_judge_without_words(tmp_path: Path) -> None:
     short += ["--set=segmenter.iterations=2", "--set=cams.scales=[1.0]", "--set=labels.method=otsu", "--photos", "12"]
     out = tiny.invoke("demo", "--out", tmp_path, "--set=judge.kind=hues", "--set=generator.kind=patch-cam", *short).out
     assert "nearest words" not in out
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["prompt_words"] == {}
     assert summary["labels"]["method"] == "otsu"

@@ -36,7 +36,7 @@ def test_figures_are_those_of_predicted_files(
 ) -> None:
     model = packages["semples_vit"]
     tiny.invoke("segment", "eval", model, "--data", photos, "--json", tmp_path / "eval.json", *WAYS[way])
-    figures = json.loads((tmp_path / "eval.json").read_text())
+    figures = json.loads((tmp_path / "eval.json").read_text(encoding="utf-8"))
     # The data's photos without their masks, so that nothing else can be looked at.
     alone = tmp_path / "photos"
     alone.mkdir()
@@ -85,10 +85,10 @@ def test_val_is_scored_where_there_is_one(photos: Path, tmp_path: Path) -> None:
     data = tmp_path / "photos"
     shutil.copytree(photos, data)
     assert len(scored_photos(data).items) == 10
-    (data / "train.txt").write_text("p00.png\n")
-    (data / "val.txt").write_text("p01.png\np02.png\n")
+    (data / "train.txt").write_text("p00.png\n", encoding="utf-8")
+    (data / "val.txt").write_text("p01.png\np02.png\n", encoding="utf-8")
     assert [item.id for item in scored_photos(data).items] == ["p01", "p02"]
     assert [item.id for item in scored_photos(data, split="train").items] == ["p00"]
-    (data / "val.txt").write_text("\n")
+    (data / "val.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(UserError, match="no usable photo"):  # an empty list is not passed over
         scored_photos(data)

@@ -24,7 +24,7 @@ def tree(tmp_path: Path) -> Path:
         "a/.h.jpg",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("x", encoding="utf-8")
     return tmp_path
 
 
@@ -78,15 +78,15 @@ def test_words_hold_for_all_photos() -> None:
 
 def test_a_tags_file_holds_for_the_photos_it_names(tmp_path: Path) -> None:
     path = tmp_path / "tags.csv"
-    path.write_text("image,tags\nx/1.jpg,dog\n3.jpg,fish\n")
+    path.write_text("image,tags\nx/1.jpg,dog\n3.jpg,fish\n", encoding="utf-8")
     known = known_tags(path, PHOTOS, ("cat", "dog"))
     assert known.by_id == {"x/1": (1,)}
     assert known.problems["2"].what == "no row in tags.csv; write its tags there"
-    path.write_text("image,tags\n1,\n2,dog;fish\nx/1.jpg,\n")
+    path.write_text("image,tags\n1,\n2,dog;fish\nx/1.jpg,\n", encoding="utf-8")
     known = known_tags(str(path), PHOTOS, ("cat", "dog"))
     assert known.by_id == {"x/1": ()}
     assert "'fish' (tags.csv, line 3) is not a class" in known.problems["2"].what
-    path.write_text("image,tags\n7.jpg,dog\n")
+    path.write_text("image,tags\n7.jpg,dog\n", encoding="utf-8")
     with pytest.raises(UserError, match="names none of the photos; the first is called x/1"):
         known_tags(path, PHOTOS, ("cat", "dog"))
     with pytest.raises(UserError, match="no such file"):

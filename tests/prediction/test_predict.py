@@ -168,7 +168,7 @@ def test_outputs(packages: dict[str, Path], tmp_path: Path) -> None:
         counts = [int(row[name]) for name in ("background", "disc", "square")]
         assert counts == np.bincount(labels.ravel(), minlength=3).tolist()
         assert int(row["pixels"]) == height * width
-    assert (out / "classes.txt").read_text() == "disc\nsquare\n"
+    assert (out / "classes.txt").read_text(encoding="utf-8") == "disc\nsquare\n"
     from PIL import Image
 
     with Image.open(out / "labels" / "p00.png") as image:
@@ -207,7 +207,7 @@ def test_one_damaged_photo_of_fifty(packages: dict[str, Path], tmp_path: Path) -
     assert f"{folder / 'p20.png'}: damaged or cut off" in lines[0]
     assert lines[0].endswith("; 49 photos are done")
     assert len(list((tmp_path / "out" / "labels").iterdir())) == 49
-    assert len((tmp_path / "out" / "areas.csv").read_text().splitlines()) == 50
+    assert len((tmp_path / "out" / "areas.csv").read_text(encoding="utf-8").splitlines()) == 50
     (folder / "p20.png").write_bytes(data)  # once mended, a second call does it and nothing else
     again = tiny.invoke("predict", packages["semples_vit"], folder, "--out", tmp_path / "out")
     assert "50 photos, 49 of them by an earlier call" in again.out
@@ -230,7 +230,7 @@ def test_a_cut_job_goes_on(packages: dict[str, Path], tmp_path: Path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             semples.predict(packages["semples_vit"], folder, tmp_path / "cut", batch=2, workers=0)
     journal = tmp_path / "cut" / "photos.jsonl"
-    done = len(journal.read_text().splitlines())
+    done = len(journal.read_text(encoding="utf-8").splitlines())
     assert 0 < done < 12
     with open(journal, "a", encoding="utf-8") as file:
         file.write('{"id": "p0')  # cut in the middle of a line
@@ -380,7 +380,7 @@ def test_a_damaged_package_is_one_line(change: str, hint: str, packages: dict[st
     if change == "pickle":
         (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     if change == "classes":
-        described = json.loads((folder / "segmenter.json").read_text())
+        described = json.loads((folder / "segmenter.json").read_text(encoding="utf-8"))
         write_json(folder / "segmenter.json", described | {"classes": ["disc", "square", "dog"]})
     if change == "other weights":
         shutil.copy(packages["semples_vit"] / "model.safetensors", weights)
@@ -389,7 +389,7 @@ def test_a_damaged_package_is_one_line(change: str, hint: str, packages: dict[st
     if change == "cut":
         weights.write_bytes(weights.read_bytes()[:1000])
     if change == "json":
-        (folder / "segmenter.json").write_text("{")
+        (folder / "segmenter.json").write_text("{", encoding="utf-8")
     draw(tmp_path / "photos", ((32, 32),))
     line = tiny.refused("predict", folder, tmp_path / "photos", "--out", tmp_path / "out")
     assert hint in line

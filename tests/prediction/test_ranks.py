@@ -41,7 +41,9 @@ def files(folder: Path) -> dict[str, object]:
     for path in folder.rglob("*"):
         if path.is_file() and path.name != ".lock":
             name = path.relative_to(folder).as_posix()
-            made[name] = sorted(path.read_text().splitlines()) if name.endswith(".jsonl") else path.read_bytes()
+            made[name] = (
+                sorted(path.read_text(encoding="utf-8").splitlines()) if name.endswith(".jsonl") else path.read_bytes()
+            )
     return made
 
 
@@ -61,9 +63,11 @@ def test_two_processes_leave_what_one_leaves(
 ) -> None:
     """Also where an earlier call of several processes was cut, and one photo is damaged: status 1, told once."""
     out = shutil.copytree(alone, tmp_path / "out")
-    lines = (alone / "photos.jsonl").read_text().splitlines(keepends=True)
-    (out / "photos.jsonl").write_text("".join(lines[:1]))
-    (out / "photos.1.jsonl").write_text("".join(lines[1:3]) + lines[3][:20])  # the second process was cut
+    lines = (alone / "photos.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (out / "photos.jsonl").write_text("".join(lines[:1]), encoding="utf-8")
+    (out / "photos.1.jsonl").write_text(
+        "".join(lines[1:3]) + lines[3][:20], encoding="utf-8"
+    )  # the second process was cut
     for line in lines[3:]:
         (out / "labels" / f"{json.loads(line)['id']}.png").unlink()
     assert len(read_journal(out)[0]) == 3
@@ -80,7 +84,9 @@ def test_two_processes_score_as_one_does(packages: dict[str, Path], photos: Path
     tiny.invoke(*options, "--json", tmp_path / "one.json")
     ended = launched(*options, "--json", tmp_path / "two.json")
     assert ended.returncode == 0, ended.stderr
-    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+    assert json.loads((tmp_path / "two.json").read_text(encoding="utf-8")) == json.loads(
+        (tmp_path / "one.json").read_text(encoding="utf-8")
+    )
 
 
 def test_one_program_writes_in_a_folder(packages: dict[str, Path], photos: Path, alone: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_photo_beside_one_of_another_format(packages: dict[str, Path], tmp_pat
     assert semples.predict(packages["semples_vit"], folder, out).before == 2
     only = semples.predict(packages["semples_vit"], [folder / "a.jpg"], out)
     assert (only.photos, only.before) == (1, 1)
-    ids = {json.loads(line)["id"] for line in (out / "photos.jsonl").read_text().splitlines()}
+    ids = {json.loads(line)["id"] for line in (out / "photos.jsonl").read_text(encoding="utf-8").splitlines()}
     assert ids == {"a", "a.jpg"}
 
 
@@ -144,4 +144,4 @@ def test_scoring_ends_with_1_where_a_mask_is_of_no_use(packages: dict[str, Path]
     assert ended.code == 1
     assert "p01.png" in ended.err
     assert "the figures are of the other 9 photos" in ended.err
-    assert json.loads((tmp_path / "eval.json").read_text())["photos"] == 9
+    assert json.loads((tmp_path / "eval.json").read_text(encoding="utf-8"))["photos"] == 9

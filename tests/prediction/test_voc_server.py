@@ -45,7 +45,7 @@ def devkit(tmp_path: Path) -> Path:
     (folder / "JPEGImages").mkdir()
     for index, name in enumerate((*TEST, "2008_000001")):
         Image.new("RGB", (40 + index, 30), (200, 90, 20 * index)).save(folder / f"JPEGImages/{name}.jpg")
-    (folder / "ImageSets/Segmentation/test.txt").write_text("".join(f"{name}\n" for name in TEST))
+    (folder / "ImageSets/Segmentation/test.txt").write_text("".join(f"{name}\n" for name in TEST), encoding="utf-8")
     return tmp_path / "VOCdevkit"
 
 

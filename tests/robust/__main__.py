@@ -97,7 +97,7 @@ def _make(material: Material, attempt: Try, out: Path, work: Path) -> None:
     path = _path(out, attempt)
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"kind": attempt.kind, "name": attempt.name, "wrong": wrong, "seconds": seconds}
-    path.with_suffix(".part").write_text(json.dumps(told, indent=2))
+    path.with_suffix(".part").write_text(json.dumps(told, indent=2), encoding="utf-8")
     path.with_suffix(".part").replace(path)
     if wrong:
         print(f"{attempt.kind}: {attempt.name}: {wrong[:300]!r}", flush=True)
@@ -110,7 +110,7 @@ def _path(out: Path, attempt: Try) -> Path:
 
 def _stored(out: Path, attempt: Try) -> dict[str, object] | None:
     path = _path(out, attempt)
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _report(out: Path, results: dict[Try, dict[str, object] | None]) -> int:
@@ -125,7 +125,7 @@ def _report(out: Path, results: dict[Try, dict[str, object] | None]) -> int:
     missing = sum(stored is None for stored in results.values())
     rows.append(f"\n{seconds / 60:.0f} minutes of tries" + (f"; {missing} not made yet" if missing else ""))
     text = "\n".join(rows)
-    (out / "table.md").write_text(text + "\n")
+    (out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     return int(failed > 0)
 

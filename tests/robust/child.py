@@ -153,7 +153,7 @@ def _be_the_command(
         watch.is_on = False
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
         if file_size is None:
-            (logs / "changes").write_text(str(watch.count))
+            (logs / "changes").write_text(str(watch.count), encoding="utf-8")
     except BaseException:  # noqa: BLE001 (whatever it is, it must not leave this process)
         traceback.print_exc()
     finally:

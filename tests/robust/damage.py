@@ -47,7 +47,7 @@ def damages(material: Material) -> Iterator[Try]:
     files = sorted(
         path.relative_to(run).as_posix()
         for path in run.rglob("*")
-        if path.is_file() and path.name not in ("seen.json", ".lock") and "tensorboard" not in path.parts
+        if path.is_file() and path.name not in ("seen.json", ".lock", "times.jsonl") and "tensorboard" not in path.parts
         and path.stat().st_size > 1
     )  # fmt: skip
     files.sort(key=lambda name: -(run / name).stat().st_size)  # weights before lists

@@ -109,7 +109,7 @@ def _arguments() -> Cases:
 
         def cams(work: Path, suffix: str = suffix) -> Commands:
             _empty_cams(work / "cams", suffix)
-            name = (work / "world" / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[0]
+            name = (work / "world" / "ImageSets" / "Segmentation" / "train.txt").read_text(encoding="utf-8").split()[0]
             next((work / "cams").iterdir()).rename(work / "cams" / f"{name}{suffix}")
             common = ["--cams", work / "cams", "--data", work / "world"]
             return [(["score", work / "s", *common], (1, 2)),

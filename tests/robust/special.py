@@ -103,7 +103,7 @@ def special_photos() -> Cases:
 
 
 def _three_kept(work: Path, ended: list[Ended]) -> str | None:
-    kept = json.loads((work / "new" / "data" / "dataset.json").read_text())["items"]
+    kept = json.loads((work / "new" / "data" / "dataset.json").read_text(encoding="utf-8"))["items"]
     return None if len(kept) == 3 else f"{len(kept)} photos kept, not 3"
 
 

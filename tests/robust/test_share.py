@@ -55,7 +55,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", SHARE)
 def test_nothing_goes_wrong(out: Path, kind: str) -> None:
-    made = [json.loads(path.read_text()) for path in (out / "tries").glob("*.json")]
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "tries").glob("*.json")]
     made = [entry for entry in made if entry["kind"] == kind]
     assert len(made) >= 0.9 * SHARE[kind][1]
     assert [(entry["name"], entry["wrong"]) for entry in made if entry["wrong"]] == []

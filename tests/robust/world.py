@@ -33,7 +33,15 @@ segmenter: {model: "vit:shipped:demo_vit", image_size: 96, photo_size: 96, itera
 run: {checkpoint_seconds: 0, log_every: 1}
 """
 UNSTABLE = {"seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check", "when"}
-PASSING = ("seen.json", ".lock", "report.html", "page.html", "plan.json")  # what may differ between two runs
+# what may differ between two runs
+PASSING = ("seen.json", ".lock", "times.jsonl", "report.html", "page.html", "plan.json")
+    "seen.json",
+    ".lock",
+    "times.jsonl",
+    "report.html",
+    "page.html",
+    "plan.json",
+)  # what may differ between two runs
 PASSING_FOLDERS = {"tensorboard", "drafts"}  # steps of a review that somebody took, and took back
 LINKED = ("world", "changed", "many")  # folders of photos, which no command writes in
 PLACES = b"world|changed|many|run|model|coco|finished|corrected|banked|mended"
@@ -68,7 +76,7 @@ class Material:
 def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
     """The world and everything that these commands make of it; what is there already is not made again."""
     described = folder / "material.json"
-    stored = json.loads(described.read_text()) if described.is_file() else {"changes": {}, "bytes": {}}
+    stored = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {"changes": {}, "bytes": {}}
     if not described.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         _draw(folder)
@@ -76,7 +84,7 @@ def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
     for job in _with_needed([JOBS[name] for name in names]):
         if job.name not in material.changes:
             _make(job, material)
-            described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}))
+            described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}), encoding="utf-8")
     return material
 
 

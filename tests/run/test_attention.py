@@ -22,7 +22,7 @@ def test_files_are_the_generators_attention(tmp_path: Path) -> None:
     said = tiny.invoke("cams", run, "--attention", tmp_path / "maps").out
     assert "attention: " in said
     model: Any = load_generator(run / "refinement" / "generator.safetensors")
-    about = json.loads((tmp_path / "maps" / "attention.json").read_text())
+    about = json.loads((tmp_path / "maps" / "attention.json").read_text(encoding="utf-8"))
     assert about["patch_size"] == 8
     for item in open_dataset(photos).items:
         photo = open_dataset(photos).photo(item)
@@ -41,7 +41,7 @@ def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=4)
     run = material.run(tmp_path / "run", photos)
     (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "attention.json").write_text('{"weights": "others"}')
+    (tmp_path / "maps" / "attention.json").write_text('{"weights": "others"}', encoding="utf-8")
     assert "attention of other weights" in tiny.refused("cams", run, "--attention", tmp_path / "maps")
     np.save(tmp_path / "photos.npy", np.zeros(2))
     assert ".npy files of something else" in tiny.refused("cams", run, "--attention", tmp_path)

@@ -72,7 +72,7 @@ def test_a_folder_is_kept_emptied_or_refused(tmp_path: Path) -> None:
     other = described(BaselineSettings(kind=BRIGHT, threshold=0.5), dataset)
     prepare(folder, other, dataset.items)
     assert not list(folder.rglob("*.png"))
-    assert json.loads((folder / DESCRIBED).read_text()) == other
+    assert json.loads((folder / DESCRIBED).read_text(encoding="utf-8")) == other
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.png").write_bytes(b"")
     with pytest.raises(UserError, match="not made by this command"):
@@ -93,8 +93,8 @@ def test_the_command(tmp_path: Path) -> None:
     answer = tiny.invoke("baseline", run, "--model", BRIGHT, "--json", tmp_path / "scores.json")
     folder = run / "baselines" / BRIGHT.replace(":", "-")
     assert str(folder) in answer.out
-    scores = json.loads((folder / "scores.json").read_text())["labels"]
-    assert json.loads((tmp_path / "scores.json").read_text())["labels"] == scores
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["labels"]
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["labels"] == scores
     dataset = open_dataset(tmp_path / "photos")
     confusion = np.zeros((3, 3))
     for item in dataset.items:

@@ -89,8 +89,8 @@ def test_the_command(runs: list[Path], tmp_path: Path) -> None:
     maps = sorted(path.name for path in folder.glob("*.png"))
     assert maps == sorted(path.name for path in other.glob("*.png"))
     assert (folder / "confidence" / maps[0]).is_file()
-    stored = json.loads((folder / "scores.json").read_text())["labels"]["miou"]
-    assert json.loads((tmp_path / "s.json").read_text())["labels"]["miou"] == stored
+    stored = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["labels"]["miou"]
+    assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["labels"]["miou"] == stored
     kept = (folder / maps[0]).stat().st_mtime_ns
     tiny.invoke("combine", runs[0], "labels", other)
     assert (folder / maps[0]).stat().st_mtime_ns == kept  # the same again is kept
@@ -110,9 +110,9 @@ def test_what_cannot_be_combined(runs: list[Path], tmp_path: Path) -> None:
     assert "one each" in tiny.refused("combine", runs[0], "labels", other, "--weight", "1")
     assert "from 1 to 2" in tiny.refused("combine", runs[0], "labels", other, "--agree", "3")
     assert "one of the sources" in tiny.refused("combine", runs[0], "labels", other, "--out", other)
-    (tmp_path / "mine").write_text("") if not (tmp_path / "mine").exists() else None
+    (tmp_path / "mine").write_text("", encoding="utf-8") if not (tmp_path / "mine").exists() else None
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
     assert "not made by this command" in tiny.refused("combine", runs[0], "labels", other, "--out", tmp_path / "full")
     (tmp_path / "few").mkdir()
     name = next(other.glob("*.png")).name

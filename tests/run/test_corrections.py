@@ -48,7 +48,7 @@ def painted(labels: np.ndarray, value: int) -> np.ndarray:
 def test_label_studio(run: Path, tmp_path: Path) -> None:
     """A task with an edited brush comes back; one that was accepted as it is is named; one nobody opened is left."""
     tiny.invoke("export", "labelstudio", run, "--out", tmp_path / "tasks")
-    tasks: list[dict[str, Any]] = json.loads((tmp_path / "tasks/tasks.json").read_text())
+    tasks: list[dict[str, Any]] = json.loads((tmp_path / "tasks/tasks.json").read_text(encoding="utf-8"))
     wanted = painted(np.zeros_like(labels_of(run, "p01")), 2)
     for task in tasks:
         name = task["data"]["image"].rpartition("=")[2].removesuffix(".png")
@@ -62,7 +62,7 @@ def test_label_studio(run: Path, tmp_path: Path) -> None:
         if name in ("p01", "p02"):
             task["annotations"] = [{"id": 1, "was_cancelled": False, "result": results}]
         task["data"]["image"] = f"/data/upload/3/a1b2c3d5-{name}.png"
-    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    (tmp_path / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
     before = {path.name: path.read_bytes() for path in (run / "labels").glob("*.png")}
     result = tiny.invoke("correct", run, tmp_path / "export.json")
     assert "1 photos corrected: p01" in result.out
@@ -141,10 +141,10 @@ def test_they_stay(run: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels_of(run, "p02"), wanted)
     assert "1 photos corrected by hand" in tiny.invoke("status", run).out
     assert "1 photos are corrected by hand" in tiny.invoke("export", "voc", run, "--out", tmp_path / "voc").out
-    assert "p02.png" in (tmp_path / "voc/corrected.md").read_text()
+    assert "p02.png" in (tmp_path / "voc/corrected.md").read_text(encoding="utf-8")
     np.testing.assert_array_equal(tiny.pixels(tmp_path / "voc/SegmentationClass/p02.png"), wanted)
     tiny.invoke("report", run)
-    assert (run / "report.html").read_text().replace(" ", "").count('"corrected":true') == 1
+    assert (run / "report.html").read_text(encoding="utf-8").replace(" ", "").count('"corrected":true') == 1
     assert tiny.invoke("correct", run, "--remove", "p02").code == 0
     assert {path.name: path.read_bytes() for path in (run / "labels").glob("*.png")} == plain
     assert "no correction" in tiny.refused("correct", run, "--remove", "p02")
@@ -155,7 +155,7 @@ def test_corrected_photos_are_not_scored(run: Path, tmp_path: Path) -> None:
     masks = open_run(run).source.root / "masks"
     tiny.invoke("correct", run, masks / "p01.png", masks / "p02.png")
     tiny.invoke("score", run, "--json", tmp_path / "scores.json")
-    result = json.loads((run / "scores/manifest.json").read_text())["result"]
+    result = json.loads((run / "scores/manifest.json").read_text(encoding="utf-8"))["result"]
     assert (result["photos"], result["corrected_left_out"]) == (4, 2)
 
 
@@ -164,11 +164,11 @@ def test_they_choose_the_threshold(run: Path) -> None:
     assert "semples correct" in tiny.refused("label", run, "--select", "corrections")
     masks = open_run(run).source.root / "masks"
     tiny.invoke("correct", run, masks)
-    manifest = json.loads((run / "labels/manifest.json").read_text())
+    manifest = json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))
     assert manifest["result"]["threshold"] == 0.45
     tiny.invoke("label", run, "--select", "corrections")
-    chosen = json.loads((run / "corrected/corrected.json").read_text())
-    made = json.loads((run / "labels/manifest.json").read_text())["result"]
+    chosen = json.loads((run / "corrected/corrected.json").read_text(encoding="utf-8"))
+    made = json.loads((run / "labels/manifest.json").read_text(encoding="utf-8"))["result"]
     assert made["threshold"] == chosen["threshold"]
     best = max(value for value in chosen["curve"]["miou"] if value is not None)
     place = chosen["curve"]["threshold"].index(chosen["threshold"])
@@ -179,8 +179,8 @@ def test_they_choose_the_threshold(run: Path) -> None:
 def test_another_photo_of_the_same_name_is_not_corrected(run: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(open_run(run).source.root, tmp_path / "photos"))
     tiny.invoke("correct", run, tiny_masks(run, tmp_path / "masks", {"p02": 2, "p03": 1}))
-    stored = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(stored | {"data": str(photos)}))
+    stored = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(stored | {"data": str(photos)}), encoding="utf-8")
     assert "2 photos corrected by hand" in tiny.invoke("status", run).out  # moved
     size = Image.open(photos / "p02.png").size
     Image.new("RGB", size, (9, 9, 9)).save(photos / "p02.png")
@@ -220,10 +220,12 @@ def test_what_cannot_be_used_is_one_line(run: Path, tmp_path: Path, kind: str, h
     elif kind in ("class", "boxes"):
         path = tmp_path / "p02.json"
         told = {"version": "5", "imagePath": "p02.png", "shapes": [shape if kind == "class" else box]}
-        path.write_text(json.dumps(told | {"imageHeight": labels.shape[0], "imageWidth": labels.shape[1]}))
+        path.write_text(
+            json.dumps(told | {"imageHeight": labels.shape[0], "imageWidth": labels.shape[1]}), encoding="utf-8"
+        )
     elif kind == "text":
         path = tmp_path / "notes.txt"
-        path.write_text("mended")
+        path.write_text("mended", encoding="utf-8")
     line = tiny.refused("correct", run, path)
     assert hint in line
     assert not (run / "corrections/index.json").exists()
@@ -242,7 +244,7 @@ def test_labelme(run: Path, tmp_path: Path) -> None:
     told = {"version": "5.4.1", "flags": {}, "imagePath": "p03.png", "imageData": None}
     told |= {"imageHeight": labels.shape[0], "imageWidth": labels.shape[1]}
     shape = {"label": "disc", "points": points, "shape_type": "polygon", "flags": {}, "group_id": None}
-    (tmp_path / "p03.json").write_text(json.dumps(told | {"shapes": [shape]}))
+    (tmp_path / "p03.json").write_text(json.dumps(told | {"shapes": [shape]}), encoding="utf-8")
     tiny.invoke("correct", run, tmp_path / "p03.json")
     labels = labels_of(run, "p03")
     assert (labels[6:15, 6:20] == 1).all()

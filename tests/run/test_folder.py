@@ -33,11 +33,11 @@ DESCRIBED = {"step": "a", "version": 1, "fingerprint": "f", "reads": READS, "sec
 
 def filled(folder: Path, *, finished: bool = False) -> Path:
     (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "result").write_text("x")
+    (folder / "deep" / "result").write_text("x", encoding="utf-8")
     note_reads(folder, READS)
     if finished:
         finish(folder, DESCRIBED, {"figure": 1.5, "none": float("nan")})
-    (folder / "deep" / ".p01.abcd.tmp.npz").write_text("half")
+    (folder / "deep" / ".p01.abcd.tmp.npz").write_text("half", encoding="utf-8")
     return folder
 
 
@@ -97,7 +97,7 @@ def test_a_first_write_that_was_cut_is_no_foreign_folder(tmp_path: Path) -> None
 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "thesis.tex").write_text("x")
+    (tmp_path / "a" / "thesis.tex").write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match="not empty and not made by this program"):
         started_reads(tmp_path / "a")
 
@@ -110,7 +110,7 @@ def test_the_manifest_says_what_was_read_and_made(tmp_path: Path) -> None:
     assert manifest["result"] == {"figure": 1.5, "none": None}
     assert manifest["outputs"]["files"] == 1
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"  # of "x"
-    assert (folder / OUTPUTS).read_text() == f"{digest}  1  deep/result\n"
+    assert (folder / OUTPUTS).read_text(encoding="utf-8") == f"{digest}  1  deep/result\n"
 
 
 @pytest.mark.parametrize("how", ["emptied", "halved", "deleted", "flipped"])
@@ -130,7 +130,7 @@ def test_a_damaged_record_is_read_from_what_is_left_and_healed(name: str, how: s
 @pytest.mark.parametrize("how", ["emptied", "halved", "deleted", "flipped"])
 def test_damaged_outputs_are_named(how: str, tmp_path: Path) -> None:
     folder = filled(tmp_path / "a")
-    (folder / "other").write_text("abcd")
+    (folder / "other").write_text("abcd", encoding="utf-8")
     finish(folder, DESCRIBED, {})
     manifest = read_manifest(folder)
     assert manifest is not None
@@ -164,4 +164,4 @@ def test_folders_of_an_earlier_version_are_refused_by_name(tmp_path: Path) -> No
     write_json(tmp_path / "run.json", {"recipe": {}, "data": "x", "tags": None, "classes": None})
     with pytest.raises(UserError, match=r"made by semples 0\.1\.0"):
         run_folder.open_run(tmp_path)
-    assert json.loads((folder / MANIFEST).read_text())["semples"] == "0.1.0"
+    assert json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["semples"] == "0.1.0"

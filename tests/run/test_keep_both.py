@@ -26,7 +26,7 @@ def described(value: object) -> dict[str, object]:
 
 
 def state(out: Path) -> tuple[object, str]:
-    return read_json(out / RUN), (out / RECIPE).read_text()
+    return read_json(out / RUN), (out / RECIPE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("at", ["write_text", "write_json"])
@@ -53,6 +53,6 @@ def test_nothing_is_written_where_both_are_right(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("name", [RUN, RECIPE])
 def test_damaged_files_are_written_anew(tmp_path: Path, name: str, damage: str) -> None:
     keep_both(tmp_path, described(1), "name: one\n")
-    (tmp_path / name).write_text(damage)
+    (tmp_path / name).write_text(damage, encoding="utf-8")
     keep_both(tmp_path, described(1), "name: one\n")
     assert state(tmp_path) == (described(1), "name: one\n")

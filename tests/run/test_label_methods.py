@@ -80,10 +80,10 @@ def test_what_it_reads_is_recorded(run: Context) -> None:
     assert "labels" in stale(with_setting(run, "features", "side", 96))
     assert "labels" not in stale(with_setting(run, "regions", "background", 0.5))
     config = run.out.parent / "vit" / "config.json"
-    kept = config.read_text()
-    config.write_text(kept + "\n")
+    kept = config.read_text(encoding="utf-8")
+    config.write_text(kept + "\n", encoding="utf-8")
     assert "labels" in stale(run)
-    config.write_text(kept)
+    config.write_text(kept, encoding="utf-8")
     assert "labels" not in stale(run)
 
 

@@ -27,6 +27,6 @@ def test_a_lost_list_is_made_again(tmp_path: Path) -> None:
     described = outputs.write(tmp_path, leave_out=())
     (tmp_path / outputs.OUTPUTS).unlink()
     assert outputs.damaged(tmp_path, described, content=True) == []
-    (tmp_path / outputs.OUTPUTS).write_text("nonsense")
+    (tmp_path / outputs.OUTPUTS).write_text("nonsense", encoding="utf-8")
     (tmp_path / "a").write_bytes(b"other")
     assert outputs.damaged(tmp_path, described, content=True) is None

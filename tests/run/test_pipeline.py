@@ -49,7 +49,7 @@ def toy_steps(log: list[str], values: dict[str, Any]) -> dict[str, Step]:
             work.fact("value")
             if values.get("fail") == name:
                 raise UserError("no")
-            (work.folder / "out").write_text(name)
+            (work.folder / "out").write_text(name, encoding="utf-8")
             return {"figure": float("nan") if name == "c" else 1.0}
 
         facts = {"value": lambda context: values.get(name)}
@@ -144,7 +144,7 @@ def test_damage_is_healed_by_the_same_command(how: str, toy: tuple[Context, list
 def test_a_damaged_step_is_told(toy: tuple[Context, list[str], dict[str, Any]]) -> None:
     context, _, _ = toy
     pipeline.run(context)
-    (context.out / "b" / "out").write_text("")
+    (context.out / "b" / "out").write_text("", encoding="utf-8")
     said: list[str] = []
     assert [entry.state for entry in pipeline.status(context)] == ["done", "damaged", "done"]
     pipeline.run(context, tell=said.append)

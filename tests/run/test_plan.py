@@ -90,7 +90,7 @@ def test_a_second_call_keeps_the_budgets_steps(tmp_path: Path) -> None:
     assert remembered(tmp_path, recipe, 210) == ["warmup.steps=20", "matching.steps=30"]
     assert remembered(tmp_path, recipe, 220) is None
     assert remembered(tmp_path, replace(recipe, name="other"), 210) is None
-    (tmp_path / "budget.json").write_text("[1]")
+    (tmp_path / "budget.json").write_text("[1]", encoding="utf-8")
     assert remembered(tmp_path, recipe, 210) is None
 
 
@@ -112,7 +112,7 @@ def test_the_clock_follows_the_plan(tmp_path: Path) -> None:
     done = [StepStatus("data", "", "done", None, 1.0, {}), StepStatus("warmup", "", "done", None, 200.0, {})]
     half = StepStatus("matching", "", "interrupted", 0.5, None, {})
     assert line_of_status(tmp_path, [*done, half]) == "about 5 min left, by its plan and the steps so far"
-    (tmp_path / "plan.json").write_text('{"steps": [1]}')
+    (tmp_path / "plan.json").write_text('{"steps": [1]}', encoding="utf-8")
     assert line_of_status(tmp_path, done) is None
 
 
@@ -153,7 +153,7 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     arguments = [material / "tiny.yaml", "--data", photos, "--out", out]
     said = tiny.invoke("plan", *arguments, "--json", tmp_path / "plan.json").out
     assert not out.exists()
-    made = json.loads((tmp_path / "plan.json").read_text())
+    made = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
     assert "in all about" in said
     assert "classes with fewer than 20 photos learn little" in said
     first = tiny.invoke("run", *arguments).err
@@ -166,8 +166,13 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for step, count in left.items():
         assert planned[step] / 2 < count < planned[step] * 2 + 20_000, step
     steps = [step["step"] for step in made["steps"]]
-    assert " ".join(steps) == "data warmup matching prompting refinement cams selection curve labels scores"
+    looks = [f"health-{of}" for of in ("data", "warmup", "matching", "prompting", "refinement", "cams")]
+    assert [step for step in steps if step.startswith("health-")] == looks
+    rest = [step for step in steps if step not in looks]
+    assert " ".join(rest) == "data warmup matching prompting refinement cams selection curve labels scores"
+    assert "6 looks at what the steps have learned" in said
     assert all(step["cpu"] >= 0 for step in made["steps"])
+    assert sum(step["cpu"] for step in made["steps"] if step["step"] in looks) > 0
     assert "by its plan" not in tiny.invoke("status", out).out
 
 

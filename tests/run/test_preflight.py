@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from semples.core.errors import Note, UserError
+from semples.recipe import Recipe, override
+from semples.run.names import SEGMENTER
+from semples.run.planning.preflight import check_batches, remark_on_segmenter
 from tests import tiny
 
 
@@ -65,11 +70,26 @@ def test_said_before_the_first_step(material: Path, tmp_path: Path, settings: li
     assert not any((tmp_path / "out" / step).exists() for step in ("data", "warmup", "regions"))
 
 
+def test_processes_that_cannot_share_a_batch_are_told_before_the_first_step() -> None:
+    """The segmenter's batch too, though another command trains it: then nothing is refused yet."""
+    recipe = override(Recipe(), ["matching.batch=6", "segmenter.batch=4"])
+    check_batches(recipe, ["matching"], photos=100, processes=6)
+    with pytest.raises(UserError, match="matching: a batch of 6 photos cannot be shared by 8 processes"):
+        check_batches(recipe, ["matching"], photos=100, processes=8)
+    with pytest.raises(UserError, match="segmenter: a batch of 4 photos cannot be shared by 8 processes"):
+        check_batches(recipe, [SEGMENTER], photos=100, processes=8)
+    with pytest.warns(Note, match="refuses so many processes: segmenter: a batch of 4 photos cannot be shared by 8"):
+        remark_on_segmenter(recipe, ["matching"], photos=100, processes=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        remark_on_segmenter(recipe, ["matching"], photos=100, processes=4)
+
+
 def test_a_folder_of_somebody_else(material: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "refinement").mkdir(parents=True)
-    (tmp_path / "out" / "refinement" / "thesis.txt").write_text("mine")
+    (tmp_path / "out" / "refinement" / "thesis.txt").write_text("mine", encoding="utf-8")
     assert "refinement: not empty and not made by this program" in tiny.refused(*command(material, tmp_path / "out"))
-    assert (tmp_path / "out" / "refinement" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "refinement" / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_segmenter_is_only_remarked_on(material: Path, tmp_path: Path) -> None:

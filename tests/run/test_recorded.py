@@ -32,9 +32,8 @@ VARIANTS = {
 """Recipes that together look at everything there is to look at, but for a SAM and features, which need weights."""
 
 NEUTRAL = {
-    "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "data.workers",
-    "cams.batch",
-    "regions.points_batch",
+    "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "run.wait_hours",
+    "data.workers", "cams.batch", "regions.points_batch",
 }  # fmt: skip
 """Settings that change how fast a run is or what it says, not what it makes; the schema must agree."""
 
@@ -163,7 +162,7 @@ def test_what_status_calls_up_to_date_is(
 
 def files(folder: Path) -> dict[str, bytes]:
     """Outputs of a step; log lines say how often losses were looked at."""
-    skipped = ("manifest.json", "started.json", "outputs.txt", "events.jsonl")
+    skipped = ("manifest.json", "started.json", "outputs.txt", "events.jsonl", "times.jsonl")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -179,7 +178,7 @@ def test_a_step_depends_on_the_content_of_its_weights(runs: dict[str, Context], 
     shutil.copytree(context.out, moved.out)
     pipeline.run(moved, until="matching")
     assert {entry.step: entry.state for entry in pipeline.status(moved)}["matching"] == "done"
-    (copied / "generation_config.json").write_text("{}")
+    (copied / "generation_config.json").write_text("{}", encoding="utf-8")
     states = {entry.step: entry for entry in pipeline.status(moved)}
     assert states["matching"].state == "outdated"
     assert states["matching"].why == (f"{copied} has changed",)
@@ -194,7 +193,7 @@ def test_how_a_segmenter_is_used_later_trains_nothing(runs: dict[str, Context], 
     assert {entry.step: entry.state for entry in pipeline.status(context)}["segmenter"] == "outdated"
     (outcome,) = pipeline.run(context, steps=["segmenter"])
     assert outcome.state == "done"
-    assert "mirror: true" in (context.folder("segmenter") / "model" / "recipe.yaml").read_text()
+    assert "mirror: true" in (context.folder("segmenter") / "model" / "recipe.yaml").read_text(encoding="utf-8")
     again = replace(context, recipe=override(context.recipe, ["segmenter.lr=0.5"]))
     pipeline.run(again, steps=["segmenter"])
     assert weights.stat().st_mtime_ns > before

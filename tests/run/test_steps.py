@@ -165,7 +165,7 @@ def test_digests_follow_content_not_names(tmp_path: Path) -> None:
     file.write_bytes(b"22")
     assert photos.Digests(memory, save=True).of(file) != first
     assert photos.Digests(memory, save=True).of(tmp_path / "none").startswith("unreadable")
-    memory.write_text("{broken")
+    memory.write_text("{broken", encoding="utf-8")
     file.write_bytes(b"1")
     assert photos.Digests(memory, save=True).of(file) == first
 
@@ -176,7 +176,7 @@ def test_word_lists(tmp_path: Path) -> None:
     assert len(set(shipped)) == len(shipped)
     (tmp_path / "w").write_bytes("\ufeff# note\r\nriver\r\n\r\n sky \r\nriver\r\n".encode())
     assert prompts.read_words(tmp_path / "w") == ["river", "sky"]
-    (tmp_path / "w").write_text("# only notes\n")
+    (tmp_path / "w").write_text("# only notes\n", encoding="utf-8")
     with pytest.raises(UserError, match="holds no word"):
         prompts.read_words(tmp_path / "w")
     (tmp_path / "w").write_bytes(b"\xff\xfe")

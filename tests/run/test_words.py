@@ -41,7 +41,7 @@ def test_known_words_wrong_words_and_better_ones(world: Path, tmp_path: Path) ->
     try:
         tried = f"--try={names[0]}=old bicycle;{names[0]}"
         said = tiny.invoke("data", "words", world, *options, tried, "--write", "--json", figures).out
-        first, second, _ = json.loads(figures.read_text())["classes"]
+        first, second, _ = json.loads(figures.read_text(encoding="utf-8"))["classes"]
         assert second["grade"] == "good"
         assert second["auc"] > 0.9
         assert first["word"] == "gravel pit"
@@ -87,7 +87,7 @@ def test_a_photo_is_looked_at_once(world: Path, cache: Path, monkeypatch: pytest
 
 def test_mistakes_are_one_line(world: Path, tmp_path: Path) -> None:
     options = [f"--set={setting}" for setting in JUDGE]
-    (tmp_path / "empty.txt").write_text("# none\n")
+    (tmp_path / "empty.txt").write_text("# none\n", encoding="utf-8")
     for arguments, hint in (
         (["--try=dragon=worm"], "write class=word;word with a class of"),
         (["--try=boat"], "write class=word;word"),

@@ -188,11 +188,11 @@ def test_wrong_classes_are_named(tmp_path: Path) -> None:
     segmenter.save(saved)
     with pytest.raises(UserError, match=r"of 2 classes .disc, square., but asked for are 1 .cat."):
         Segmenter.load(saved, classes=["cat"])
-    described = json.loads((saved / "segmenter.json").read_text())
-    (saved / "segmenter.json").write_text(json.dumps(described | {"classes": ["a", "b", "c"]}))
+    described = json.loads((saved / "segmenter.json").read_text(encoding="utf-8"))
+    (saved / "segmenter.json").write_text(json.dumps(described | {"classes": ["a", "b", "c"]}), encoding="utf-8")
     with pytest.raises(UserError, match=r"has 3 labels, but segmenter\.json names 3 classes"):
         Segmenter.load(saved)
-    (saved / "segmenter.json").write_text("[1]")
+    (saved / "segmenter.json").write_text("[1]", encoding="utf-8")
     with pytest.raises(UserError, match="not the description of a segmenter"):
         Segmenter.load(saved)
 

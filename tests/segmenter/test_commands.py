@@ -47,7 +47,7 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
     assert segmenter.classes == ("disc", "square")
     assert segmenter.config.size == 40
     assert segmenter.network.config.image_size == 64  # scratch:FOLDER is built as its config.json says
-    manifest = json.loads((trained / "segmenter" / "manifest.json").read_text())
+    manifest = json.loads((trained / "segmenter" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["result"] == {"photos": 8, "iterations": 3, "network": "semples_vit"} | dict.fromkeys(
         ("set_aside", "unlabelled"), 0
     )
@@ -59,8 +59,8 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
 def test_scores_of_photos_with_masks(trained: Path, photos: Path, tmp_path: Path) -> None:
     model = trained / "segmenter" / "model"
     said = tiny.invoke("segment", "eval", model, "--data", photos, "--out", tmp_path, "--json", tmp_path / "x.json")
-    figures = json.loads((tmp_path / "eval.json").read_text())
-    assert figures == json.loads((tmp_path / "x.json").read_text())
+    figures = json.loads((tmp_path / "eval.json").read_text(encoding="utf-8"))
+    assert figures == json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert figures["photos"] == 8
     assert [row["class"] for row in figures["classes"]] == ["background", "disc", "square"]
     confusion = np.array(figures["confusion"])
@@ -124,7 +124,7 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
     assert "2 set aside:" in said.out
     assert f"{damaged}: damaged or cut off" in said.out
     folder = tmp_path / "out" / "segmenter"
-    result = json.loads((folder / "manifest.json").read_text())["result"]
+    result = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["result"]
     assert (result["photos"], result["set_aside"], result["unlabelled"]) == (5, 2, 1)
     assert "learned from 5 photos; 1 without a label map" in said.out
     for name in ("p03", "p05"):

@@ -147,7 +147,7 @@ def test_the_cards_figures_and_claims_are_those_of_its_label_maps(tmp_path: Path
     config = segmenters.folder(tmp_path / "config", "semples_vit")
     changes = [f"model=scratch:{config}", "iterations=1", "batch=2", "image_size=32"]
     settings = [f"--set=segmenter.{entry}" for entry in changes]
-    labels = json.loads((run / "labels" / "manifest.json").read_text())
+    labels = json.loads((run / "labels" / "manifest.json").read_text(encoding="utf-8"))
 
     def card(*, of: str, select: str, seed: int, select_epoch: str = "last") -> str:
         for step, reads, result in (

@@ -51,8 +51,8 @@ def test_maps_are_the_segmenters_within_the_tags(run: Path, tmp_path: Path) -> N
         sure = tiny.pixels(run / "relabelled" / "confidence" / f"{item.id}.png")
         assert wanted.confidence is not None
         np.testing.assert_allclose(sure / 255, wanted.confidence, atol=1 / 255)
-    stored = json.loads((run / "relabelled" / "scores.json").read_text())["labels"]["miou"]
-    assert json.loads((tmp_path / "s.json").read_text())["labels"]["miou"] == stored
+    stored = json.loads((run / "relabelled" / "scores.json").read_text(encoding="utf-8"))["labels"]["miou"]
+    assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["labels"]["miou"] == stored
     kept = next((run / "relabelled").glob("p*.png")).stat().st_mtime_ns
     tiny.invoke("relabel", run)
     assert next((run / "relabelled").glob("p*.png")).stat().st_mtime_ns == kept
@@ -66,5 +66,5 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
     write_run(context)
     assert "no segmenter here" in tiny.refused("relabel", tmp_path / "bare")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
     assert "not made by this command" in tiny.refused("relabel", run, "--out", tmp_path / "full")

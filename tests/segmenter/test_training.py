@@ -16,7 +16,8 @@ from semples.segmenter.build import Segmenter, SegmenterConfig, build_segmenter
 from semples.segmenter.task import Segmentation
 from semples.segmenter.views import LabelFolder, MaskedViews
 from semples.training import loop
-from semples.training.loop import Engine, train
+from semples.training.engine import Engine
+from semples.training.loop import train
 from semples.training.schedule import iteration_rate
 from tests import tiny
 from tests.segmenter import material

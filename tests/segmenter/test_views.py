@@ -88,7 +88,7 @@ def test_confidences_leave_out_or_weigh(folder: Path, tmp_path: Path) -> None:
         confidence = np.full_like(values, 200)
         confidence[: values.shape[0] // 2] = 100
         Image.fromarray(confidence).save(labels / "confidence" / path.name)
-    (labels / "classes.txt").write_text("disc\nsquare\n")
+    (labels / "classes.txt").write_text("disc\nsquare\n", encoding="utf-8")
     left_out = replace(SETTINGS, noise=NoiseSettings(ignore_below=0.5))
     _, _, cut, weight = views(folder, left_out, labels)[(0, 0)]
     assert {int(value) for value in cut.unique()} == {1, 255}

@@ -44,6 +44,6 @@ def test_file(tmp_path: Path) -> None:
     save_file({"vectors": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="not background prompts"):
         load_prompts(path)
-    path.write_text("hello")
+    path.write_text("hello", encoding="utf-8")
     with pytest.raises(UserError, match="not background prompts"):
         load_prompts(path)

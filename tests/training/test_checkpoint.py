@@ -67,7 +67,7 @@ def test_events_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         log.write({"step": step, "loss": step / 3})
     log.close()
-    with open(tmp_path / "events.jsonl", "a") as file:
+    with open(tmp_path / "events.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 4, "lo')
     assert [line["step"] for line in read_lines(tmp_path / "events.jsonl")] == [1, 2, 3]
     EventLog(tmp_path, first_step=2).close()

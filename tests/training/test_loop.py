@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import pytest
 import torch
 
 from semples.core.errors import Stopped, UserError
+from semples.data.dataset import Item
 from semples.recipe import RunSettings, StageSettings
 from semples.training import loop
+from semples.training.engine import Engine
+from semples.training.events import TIMES, read_lines, times
 from semples.training.feed import Plan
-from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.loop import CHECKPOINT, train
 from tests.training import toy
 
 STAGE = StageSettings(epochs=3, batch=3, base_lr=0.1)
@@ -47,7 +51,7 @@ def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 class Cut(BaseException):
@@ -148,6 +152,26 @@ def test_what_is_logged(tmp_path: Path) -> None:
     full = 0.1 * 3 / 512
     assert lines[0]["lr"] == pytest.approx(full)
     assert lines[-1]["lr"] == pytest.approx(full * 0.5 * (1 + np.cos(np.pi / 3)))
+
+
+class Slow(toy.MemoryDataset):
+    """Photos that take a while."""
+
+    def photo(self, item: Item) -> np.ndarray:
+        time.sleep(0.02)
+        return super().photo(item)
+
+
+def test_the_time_waited_for_photos_is_told(tmp_path: Path) -> None:
+    """Beside the events, which are the same for a cut run: in times.jsonl, a line with each."""
+    run(tmp_path / "slow", views=toy.views(Slow(toy.TAGS)))
+    lines = read_lines(tmp_path / "slow" / TIMES)
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 9]
+    for line, photos in zip(lines, (6, 6, 6, 6, 3), strict=True):
+        assert 0.02 * photos <= line["waited"] <= line["seconds"] + 0.002
+    seconds, waited = times(tmp_path / "slow")
+    assert 0.02 * 27 <= waited <= seconds
+    assert times(tmp_path) == (0, 0)
 
 
 def test_the_loss_is_the_mean_over_all_pairs(tmp_path: Path) -> None:

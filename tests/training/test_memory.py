@@ -10,8 +10,9 @@ import torch
 
 from semples.recipe import RunSettings, StageSettings
 from semples.training import memory
+from semples.training.engine import Engine
 from semples.training.feed import Plan
-from semples.training.loop import Engine, train
+from semples.training.loop import train
 from semples.training.memory import kept_bytes, parts_of_step
 from semples.training.task import TaggedBatch, Task, Total
 from tests.training import toy

@@ -16,8 +16,9 @@ from semples.core.schema import merge, to_dict
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
+from semples.training.engine import Engine
 from semples.training.feed import Views, open_matrix, tag_matrix
-from semples.training.loop import CHECKPOINT, Engine, train
+from semples.training.loop import CHECKPOINT, train
 from semples.training.schedule import settled
 
 S = TypeVar("S", bound=Stage)
@@ -33,12 +34,12 @@ class Trainer:
     resumed script ends with the same bits as an unbroken one. Works on a GPU where there is one, and on several
     processes (torchrun).
 
-    seed: of order, augmentation and stochastic depth. precision: "no", "bf16", or "fp16" (GPU). workers: processes that
-    decode and augment photos.
+    seed: of order, augmentation and stochastic depth. precision: "auto", "no", "bf16", or "fp16" (GPU). workers:
+    processes that decode and augment photos.
     """
 
     def __init__(
-        self, folder: Path | str, *, seed: int = 0, precision: str = "no", workers: int = 0, log_every: int = 20
+        self, folder: Path | str, *, seed: int = 0, precision: str = "auto", workers: int = 0, log_every: int = 20
     ) -> None:
         self.folder = Path(folder)
         given = {"seed": seed, "precision": precision, "log_every": log_every}

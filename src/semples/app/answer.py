@@ -161,5 +161,5 @@ def write_files(answered: Answer, folder: Path) -> tuple[Path, Path, Path]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["class", "label", "pixels", "share"])
     writer.writerows([area.name, area.label, area.pixels, area.share] for area in answered.areas)
-    areas.write_text(buffer.getvalue(), encoding="utf-8")
+    areas.write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
     return labels, picture, areas

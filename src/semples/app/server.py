@@ -6,7 +6,6 @@ is sent lies in a folder of its own that goes with the program.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -30,6 +29,8 @@ from semples.app.answer import Limits
 from semples.app.guard import Guard
 from semples.app.page import CSS, SCRIPT, build_page
 from semples.core.errors import UserError
+from semples.core.signals import STOPPING, set_handlers
+from semples.core.systems import WINDOWS, open_flags, try_lock
 from semples.prediction.model import Model
 
 LOCAL = ("127.0.0.1", "localhost")
@@ -49,7 +50,7 @@ def private_folder() -> Iterator[Path]:
     sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as made:
         with open(Path(made) / LOCK, "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try_lock(lock.fileno(), shared=False)
             folder = Path(made).resolve() / "files"
             folder.mkdir()
             before = os.environ.get("GRADIO_TEMP_DIR")
@@ -68,9 +69,9 @@ def sweep(place: Path) -> None:
     for folder in place.glob(f"{PREFIX}*"):
         try:
             about = folder.lstat()
-            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != _me():
                 continue
-            lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            lock = os.open(folder / LOCK, os.O_RDONLY | open_flags("O_NOFOLLOW", "O_NONBLOCK"))
         except FileNotFoundError:  # being made at this moment, or killed then
             if time.time() - about.st_mtime > YOUNG_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -78,13 +79,18 @@ def sweep(place: Path) -> None:
         except OSError:
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # in use
-            continue
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+            unused = try_lock(lock, shared=False)
+            if unused:
+                shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+        if unused and WINDOWS:  # it removes no open file
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _me() -> int:
+    """Number of this user as files bear it; 0, as all of them bear it, on Windows."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,7 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
     def end(*_: object) -> None:
         server.should_exit = True
 
-    wanted = [sign for sign in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(sign) is not signal.SIG_IGN]
-    before = {sign: signal.signal(sign, end) for sign in wanted}
+    before = set_handlers(STOPPING, end)
     try:
         yield
     finally:

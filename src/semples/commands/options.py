@@ -58,6 +58,8 @@ class PredictOptions:
         draw the labels to the edges of the photo (dense CRF).
     min_confidence
         pixels that are less sure become 255 (not labelled); 0 to 1, the lead of a pixel's label over the second.
+    precision
+        of the network: no (float32), bf16, or fp16 (GPU); default no.
     batch
         photos, or windows, computed together; default 8.
     workers
@@ -71,6 +73,7 @@ class PredictOptions:
     stride: int | None = None
     crf: bool | None = None
     min_confidence: float | None = None
+    precision: Literal["no", "bf16", "fp16"] | None = None
     batch: int | None = None
     workers: int | None = None
 

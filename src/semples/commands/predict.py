@@ -48,9 +48,9 @@ def predict(
     """
     from semples import terminal
     from semples.core.errors import Incomplete, UserError
+    from semples.core.ranks import Ranks
     from semples.prediction import predict as predict_photos
     from semples.prediction.journal import LABELS
-    from semples.prediction.ranks import Ranks
     from semples.prediction.voc_server import pack, photos_of_test
 
     if not photos:

@@ -108,8 +108,8 @@ def evaluate_(
     """
     from semples import terminal
     from semples.core.files import write_json
+    from semples.core.ranks import Ranks
     from semples.prediction.evaluate import draw_confusion, evaluate, scored_photos
-    from semples.prediction.ranks import Ranks
 
     ranks = Ranks.join()
     dataset = scored_photos(data, split=split, classes=classes)

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from semples.core.disk import disk_trouble, inner_error, trouble
 from semples.core.errors import UnusableFile, UserError
+from semples.core.systems import open_flags, replace
 from semples.core.temporary import is_unfinished, remove, sweep, temporary_beside
 
 __all__ = [
@@ -66,12 +67,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise UserError(f"{target}: a folder; name a file")
     temporary = temporary_beside(target)
     try:
-        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | open_flags("O_NOFOLLOW"), 0o600))
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~UMASK)
-        os.replace(temporary, target)
+        replace(temporary, target)
     except OSError as error:
         inner = inner_error(error)
         if inner is not None:
@@ -95,11 +96,11 @@ def _other(named: Any, *written: Path) -> bool:
 
 @contextmanager
 def append_to(path: Path | str) -> Iterator[IO[str]]:
-    """A text file (UTF-8) to append to, made where it is not there; never what a link of that name stands for.
+    """A text file (UTF-8, newlines as given) to append to, made where it is not there; never what a link stands for.
 
     Raises UserError where that cannot be, or the disk is full.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | open_flags("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
     with disk_trouble(path):
         try:
             handle = os.open(path, flags, 0o666)
@@ -108,7 +109,7 @@ def append_to(path: Path | str) -> Iterator[IO[str]]:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise SpecialFile(f"{path}: not a file but {_kind(os.stat(path).st_mode)}; delete it")
-        with open(handle, "a", encoding="utf-8") as file:
+        with open(handle, "a", encoding="utf-8", newline="\n") as file:
             yield file
 
 
@@ -161,7 +162,7 @@ def check_regular(path: Path | str) -> None:
 def open_regular(path: Path | str) -> BufferedReader:
     """`open(path, "rb")` for regular files alone, see `check_regular`; it never waits for another program."""
     check_regular(path)
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    handle = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # it has been exchanged since
         os.close(handle)
         raise SpecialFile(f"{path}: not a file; nothing is read from it")

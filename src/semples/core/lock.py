@@ -13,7 +13,7 @@ from pathlib import Path
 from semples.core.disk import trouble
 from semples.core.errors import UserError
 from semples.core.plain import plain
-from semples.core.temporary import is_alive
+from semples.core.systems import WINDOWS, is_alive, open_flags, try_lock
 
 LOCK = ".lock"
 
@@ -34,9 +34,9 @@ def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
     except OSError as error:
         raise trouble(error, folder, doing="cannot be written") from None
     path = folder / LOCK
-    handle = _opened(path, os.O_RDWR | os.O_CREAT)
+    handle, done = _opened(path, os.O_RDWR | os.O_CREAT), False
     try:
-        if not _try_lock(handle, shared=False) or not _is_there(handle, path):
+        if not try_lock(handle, shared=False) or not _is_there(handle, path):
             raise Busy(f"{folder}: {_holder(handle, what)} is writing here; wait for it or choose another folder")
         with suppress(OSError):  # on a full disk the lock itself holds; only its note is missing
             os.ftruncate(handle, 0)
@@ -44,13 +44,17 @@ def exclusive(folder: Path, *, what: str, keep: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            if keep:
+            if keep or WINDOWS:
                 with suppress(OSError):
                     os.ftruncate(handle, 0)
             else:
                 path.unlink(missing_ok=True)
+            done = True
     finally:
         os.close(handle)
+        if WINDOWS and done and not keep:  # it removes no open file; where another program has it open, that keeps it
+            with suppress(OSError):
+                path.unlink()
 
 
 def _is_there(handle: int, path: Path) -> bool:
@@ -72,7 +76,7 @@ def shared(folder: Path) -> Iterator[None]:
             return
         handle = _opened(folder / LOCK, os.O_RDONLY)
     try:
-        if not _try_lock(handle, shared=True):
+        if not try_lock(handle, shared=True):
             writer = _holder(handle, "another program")
             raise Busy(f"{folder}: {writer} is writing here; wait for it, then run the same command")
         yield
@@ -80,14 +84,14 @@ def shared(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _opened(path: Path, flags: int) -> int:
+def _opened(path: Path, how: int) -> int:
     """The lock file, never what a link of that name stands for. Raises UserError."""
-    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    safe = open_flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
     refused = UserError(f"{path}: not a lock of this program but a link, a pipe or a folder; delete it")
     if path.is_symlink():
         raise refused
     try:
-        handle = os.open(path, flags | safe, 0o666)
+        handle = os.open(path, how | safe, 0o666)
     except OSError as error:
         if not path.is_file() and os.path.lexists(path):
             raise refused from None
@@ -114,17 +118,3 @@ def _holder(handle: int, other: str) -> str:
     if not is_alive(process):  # of another machine; or it was killed, and somebody reads now
         return other
     return f"{plain(what[:60])} (process {process}, {plain(command[:60])})"
-
-
-def _try_lock(handle: int, *, shared: bool) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not on this system: nothing keeps a second program out
-        return True
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a disk that knows no locks
-        return True
-    return True

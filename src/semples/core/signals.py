@@ -1,4 +1,5 @@
-"""Being told to end: SIGTERM and SIGHUP end the program as an error does, so that everything is tidied up."""
+"""Being told to end: SIGTERM and SIGHUP, on Windows SIGBREAK (Ctrl-Break), end the program as an error does, so that
+everything is tidied up."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 
 
 class Ended(BaseException):

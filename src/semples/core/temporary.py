@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semples.core.disk import disk_trouble, trouble
+from semples.core.systems import is_alive, start_of
 
 MARK = ".tmp"
 STEM = 40  # signs of the final name that a temporary one repeats; a disk's limit is 255 bytes
@@ -32,7 +33,7 @@ _NAME = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<start>\
 def temporary_beside(target: Path) -> Path:
     """A free temporary name in the folder of `target`, with its suffix, since libraries choose a format by it."""
     process = os.getpid()
-    owner = f"{_machine()}-{process}-{_start(process)}"
+    owner = f"{_machine()}-{process}-{start_of(process)}"
     suffix = target.suffix if len(target.suffix) <= SUFFIX else ""
     return target.with_name(f".{target.stem[:STEM]}.{owner}.{secrets.token_hex(4)}{MARK}{suffix}")
 
@@ -100,29 +101,7 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
         except OSError:
             return False
     process = int(match["process"])
-    return not is_alive(process) or _start(process) not in (0, int(match["start"]))
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of this machine is there."""
-    if os.name != "posix":  # elsewhere asking would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's process
-        return True
-    return True
-
-
-def _start(process: int) -> int:
-    """When a process began, in the system's own unit; 0 where the system does not tell."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[19])
+    return not is_alive(process) or start_of(process) not in (0, int(match["start"]))
 
 
 @functools.lru_cache(maxsize=1)

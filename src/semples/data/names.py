@@ -48,19 +48,32 @@ def shorter(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unique_ids(paths: Iterable[str]) -> dict[str, str]:
-    """An id for each path: without extension, or with it where several photos would share the shorter one."""
+    """An id for each path: without extension, or with it where several photos would share the shorter one.
+
+    Ids share a file where they differ in capitals only, as on most disks of Windows and macOS: `IMG.jpg` and `img.png`
+    keep their extensions. Paths that differ in capitals only are of a disk that tells them apart.
+    """
     ordered = list(paths)
     ids = {path: stem(nfc(path)) for path in ordered}
     while True:
         holders: dict[str, list[str]] = defaultdict(list)
         for path, chosen in ids.items():
-            holders[chosen].append(path)
-        shared = [path for group in holders.values() if len(group) > 1 for path in group if ids[path] != path]
+            holders[chosen.casefold()].append(path)
+        groups = [group for group in holders.values() if len(group) > 1]
+        shared = [path for group in groups for path in group if ids[path] != path and _clashes(path, group, ids)]
         if not shared:
             return ids
         for path in shared:
             # Composed and decomposed spellings of one name are told apart by the spelling itself.
             ids[path] = nfc(path) if ids[path] != nfc(path) else path
+
+
+def _clashes(path: str, group: list[str], ids: dict[str, str]) -> bool:
+    """Whether another path of the group has the same id, or one that differs in capitals though the paths differ in
+    more."""
+    others = [other for other in group if other != path]
+    full = nfc(path).casefold()
+    return any(ids[other] == ids[path] or nfc(other).casefold() != full for other in others)
 
 
 # --------------------------------------------------------------------------------------------------------- joining

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,9 +44,22 @@ def key_rng(*, seed: int, epoch: int, index: int) -> np.random.Generator:
 def image_to_tensor(photo: NDArray[np.uint8], mean: RGB, std: RGB) -> torch.Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32, contiguous: (value / 255 - mean) / std."""
     # A copy in (3, H, W) order; the photo may be read-only.
-    tensor = torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C")).to(torch.float32)
-    shape = (3, 1, 1)
-    return tensor.div_(255).sub_(torch.tensor(mean).view(shape)).div_(torch.tensor(std).view(shape))
+    return normalise(torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C")), mean, std)
+
+
+def normalise(pixels: torch.Tensor, mean: RGB, std: RGB) -> torch.Tensor:
+    """(..., 3, H, W) uint8 to float32 on the same device: (value / 255 - mean) / std."""
+    colour, spread = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (mean, std))
+    return pixels.to(torch.float32).div_(255).sub_(colour).div_(spread)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A training view before it is normalised: pixels uint8 (3, size, size), and the box that is erased, if any: top,
+    left, and what stands there in the normalised view, float32 (3, height, width)."""
+
+    pixels: torch.Tensor
+    erased: tuple[int, int, torch.Tensor] | None
 
 
 def train_view(
@@ -67,6 +81,18 @@ def train_view(
         mean, std: per channel, in 0..1; the mean colour also fills what a rotation or shift leaves empty.
         seed, epoch, index: the key; equal keys give equal bytes.
     """
+    crop = train_crop(photo, settings, size=size, mean=mean, seed=seed, epoch=epoch, index=index)
+    view = normalise(crop.pixels, mean, std)
+    if crop.erased is not None:
+        top, left, noise = crop.erased
+        view[:, top : top + noise.shape[1], left : left + noise.shape[2]] = noise
+    return view
+
+
+def train_crop(
+    photo: NDArray[np.uint8], settings: AugmentSettings, *, size: int, mean: RGB, seed: int, epoch: int, index: int
+) -> Crop:
+    """A training view as `train_view` makes it, before it is normalised."""
     rng = key_rng(seed=seed, epoch=epoch, index=index)
     height, width = photo.shape[:2]
     (left, top, crop_width, crop_height), mirrored = placement(width, height, settings, rng)
@@ -77,10 +103,8 @@ def train_view(
         view = _rand_augment(view, settings, (_byte(mean[0]), _byte(mean[1]), _byte(mean[2])), rng)
     elif settings.colour_jitter > 0:
         view = colour_jitter(view, settings.colour_jitter, rng)
-    tensor = image_to_tensor(np.asarray(view), mean, std)
-    if rng.random() < settings.erasing:
-        _erase(tensor, rng)
-    return tensor
+    pixels = torch.from_numpy(np.array(np.asarray(view).transpose(2, 0, 1), order="C"))
+    return Crop(pixels, _erased(size, size, rng) if rng.random() < settings.erasing else None)
 
 
 def placement(
@@ -130,9 +154,8 @@ def colour_jitter(view: Image.Image, strength: float, rng: np.random.Generator) 
     return view
 
 
-def _erase(tensor: torch.Tensor, rng: np.random.Generator) -> None:
-    """Replace a random box of (3, H, W) by standard normal noise, in place; nothing where no drawn box fits."""
-    height, width = tensor.shape[1:]
+def _erased(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, torch.Tensor] | None:
+    """A random box of (H, W) and standard normal noise for it; None where no drawn box fits."""
     for _ in range(TRIES):
         area = height * width * rng.uniform(*ERASE_AREA)
         shape = _log_uniform(*ERASE_RATIO, rng)
@@ -141,8 +164,8 @@ def _erase(tensor: torch.Tensor, rng: np.random.Generator) -> None:
             top = int(rng.integers(0, height - box_height + 1))
             left = int(rng.integers(0, width - box_width + 1))
             noise = rng.standard_normal((3, box_height, box_width), dtype=np.float32)
-            tensor[:, top : top + box_height, left : left + box_width] = torch.from_numpy(noise)
-            return
+            return top, left, torch.from_numpy(noise)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------- RandAugment

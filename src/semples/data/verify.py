@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from semples.core.progress import track
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import Item, PhotoError, Problem, TaggedDataset
 
 T = TypeVar("T")
@@ -27,31 +28,32 @@ class Verified:
     sizes: Mapping[str, tuple[int, int]]
 
 
-def verify_photos(dataset: TaggedDataset, *, workers: int = 1) -> Verified:
+def verify_photos(dataset: TaggedDataset, *, workers: int = 1, ranks: Ranks = ALONE) -> Verified:
     """Decode every photo once, in full, and tell which are usable; a run calls this before it trains.
 
     `workers` threads decode at once (Pillow's decoders run beside each other), each holding one photo in memory. The
-    answer does not depend on their number.
+    answer does not depend on their number. ranks: the processes that share the photos; each gets the whole answer.
     """
 
-    def size_of(item: Item) -> tuple[int, int] | PhotoError:
+    def size_of(item: Item) -> tuple[int, int] | str:
         try:
             height, width, _ = dataset.photo(item).shape
         except PhotoError as error:
-            return error
+            return str(error)
         return width, height
 
     kept: list[Item] = []
     problems: list[Problem] = []
     sizes: dict[str, tuple[int, int]] = {}
-    outcomes = _in_order(size_of, dataset.items, workers)
-    outcomes = track(outcomes, label="checking photos", total=len(dataset.items))
-    for item, outcome in zip(dataset.items, outcomes, strict=True):
-        if isinstance(outcome, PhotoError):
-            problems.append(Problem(item.id, str(outcome)))
+    mine = ranks.share(dataset.items)
+    outcomes = track(_in_order(size_of, mine, workers), label="checking photos", total=len(mine))
+    for item, outcome in zip(dataset.items, ranks.together(list(outcomes)), strict=True):
+        if isinstance(outcome, str):
+            problems.append(Problem(item.id, outcome))
         else:
             kept.append(item)
-            sizes[item.id] = outcome
+            width, height = outcome
+            sizes[item.id] = (width, height)
     return Verified(tuple(kept), tuple(problems), sizes)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import UMASK, atomic_path, open_regular, write_bytes
+from semples.core.systems import replace
 from semples.core.temporary import temporary_folder
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import ORIENTATION_TAG
@@ -47,7 +48,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         folder.chmod(0o777 & ~UMASK)
         if out.is_dir():
             out.rmdir()
-        os.replace(folder, out)
+        replace(folder, out)
 
 
 def place_photo(

@@ -239,7 +239,8 @@ class WeakTr(Generator, VisionTransformer):
                 (q[photo], k[photo], weights_BHL[photo, :, index, None, None] / weights_BHL[photo].numel())
                 for index, (q, k) in enumerate(zip(tokens.queries, tokens.keys, strict=True))
             ]
-            fine_PN[mine] = self._fine_of_photo(layers, pairs.label[mine], patch_cam_PN[mine])
+            fine_pN = self._fine_of_photo(layers, pairs.label[mine], patch_cam_PN[mine])
+            fine_PN[mine] = fine_pN.to(fine_PN.dtype)
         return fine_PN
 
     def _fine_of_photo(

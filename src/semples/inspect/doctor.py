@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from semples import __version__
+from semples.core.devices import best_device
 from semples.recipe import Recipe
 
 Finding = tuple[str, str, bool]  # what, what was found, whether that is fine
@@ -57,11 +58,30 @@ def _devices() -> list[Finding]:
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             findings.append((f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB", True))
+    elif best_device().type == "mps":
+        findings.append(("GPU", "Apple's (MPS); not tried with this program, ACCELERATE_USE_CPU=1 leaves it out", True))
     else:
         findings.append(("GPU", "none that torch can use; training runs on the processor", True))
+    findings += _shared_memory()
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     findings.append(("disk", f"{free:.0f} GiB free here", free > 2))
     return findings
+
+
+SHARED_MEMORY, LEAST_SHARED = Path("/dev/shm"), 1.0  # GiB: two batches ahead of every loading process pass through
+
+
+def _shared_memory() -> list[Finding]:
+    """Whether processes that load photos can pass them on; nothing where the system has no such place."""
+    if not SHARED_MEMORY.is_dir():
+        return []
+    size = shutil.disk_usage(SHARED_MEMORY).total / 2**30
+    if size >= LEAST_SHARED:
+        return [("shared memory", f"{size:.1f} GiB in {SHARED_MEMORY}", True)]
+    advice = "give the container more (docker run --shm-size=8g), or set data.workers=0"
+    return [
+        ("shared memory", f"{size * 1024:.0f} MiB in {SHARED_MEMORY}, too little for data.workers; {advice}", False)
+    ]
 
 
 def _models() -> list[Finding]:

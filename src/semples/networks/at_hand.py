@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from semples.core.systems import family_of
 from semples.networks.hub import CONFIG, FORMS, cached, cached_weights
 from semples.networks.weights import PACKAGED, SHIPPED, local_source
 
@@ -16,7 +17,7 @@ def hub_id(source: str) -> str | None:
 
     Raises UserError for a path that is not there.
     """
-    family, colon, rest = source.partition(":")
+    family, colon, rest = family_of(source)
     if not source or source in ("random", PACKAGED) or (family == "scratch" and not Path(rest).exists()):
         return None
     if colon and f"{family}:" != SHIPPED and not Path(source).exists():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semples.core.errors import UserError
 from semples.core.files import read_json, sha256_file
 from semples.core.safeload import load_state_dict
+from semples.core.systems import family_of, is_drive
 from semples.networks.hub import CONFIG, FORMS, PREPROCESSING, snapshot
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def local_source(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if source.startswith((".", "/", "~")) or source.count("/") != 1 or path.suffix in SUFFIXES:
+    if source.startswith((".", "/", "~")) or source.count("/") != 1 or path.suffix in SUFFIXES or is_drive(source):
         raise UserError(f"{source}: no such file or folder, and not a hub id of the form owner/name")
     return None
 
@@ -58,7 +59,7 @@ def source_digest(source: str) -> str:
 
     `random`, the weights of a package and a `FAMILY:` before a source (`vit:`, `scratch:`) stand for themselves.
     """
-    family, colon, rest = source.partition(":")
+    family, colon, rest = family_of(source)
     if source in ("random", PACKAGED) or (family == "scratch" and not Path(rest).exists()):
         return source
     if colon and f"{family}:" != SHIPPED and not Path(source).exists():

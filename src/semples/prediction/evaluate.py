@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
 from semples.core.progress import counter
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import ClassList, PhotoError, Problem, TaggedDataset, open_dataset
 from semples.data.listfile import NoSuchList
 from semples.evaluation.boundary import BoundaryAccumulator
@@ -22,7 +23,6 @@ from semples.evaluation.risk import Covered, RiskCoverage
 from semples.prediction.job import segment_photos
 from semples.prediction.model import Model, Prepared
 from semples.prediction.photos import Photo
-from semples.prediction.ranks import ALONE, Ranks
 from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 

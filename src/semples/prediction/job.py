@@ -33,6 +33,7 @@ from semples.core.files import write_bytes, write_text
 from semples.core.lock import exclusive
 from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import counter
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import Problem
 from semples.data.photos import PhotoError
 from semples.export.overlay import overlay
@@ -40,7 +41,6 @@ from semples.prediction.journal import AREAS, CONFIDENCE, LABELS, OVERLAYS, Area
 from semples.prediction.load import load
 from semples.prediction.model import NEEDS_TAGS, PICTURE_SIDE, Model, Prepared
 from semples.prediction.photos import Photo, Tags, find_photos, known_tags
-from semples.prediction.ranks import ALONE, Ranks
 from semples.prediction.scores import Segmented
 from semples.segmenter.build import BACKGROUND
 

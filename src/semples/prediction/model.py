@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from semples.cams.make import PatchScores, photo_cams
+from semples.core.devices import best_device, synchronize
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import photo_of, reduced
@@ -31,6 +32,7 @@ from semples.labels.crf.dense import DenseCrf
 from semples.labels.make import make_label_method
 from semples.labels.regions import Regions
 from semples.labels.scored import Thresholds
+from semples.networks.precision import at_precision, check
 from semples.prediction.photos import Tags
 from semples.prediction.refine import CRF_SIDE, refined, refined_by_tiles, resized
 from semples.prediction.scores import (
@@ -100,7 +102,8 @@ class Model(ABC):
         self.together = settings.batch
         self.confident = settings.confidence or settings.min_confidence > 0
         self.network_seconds = 0.0
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = best_device()
+        check(self.device, settings.precision, where="predict: precision")
 
     def predict(self, photo: PhotoSource, *, tags: Sequence[str] | None = None) -> NDArray[np.uint8]:
         """Label map (H,W) uint8 of a photo: a file, its bytes, a PIL image, or uint8 (H,W,3) RGB.
@@ -150,11 +153,11 @@ class Model(ABC):
 
     @contextmanager
     def _network(self) -> Iterator[None]:
-        """Count the time the network takes."""
+        """Compute as `precision` says, and count the time that the network takes."""
         begin = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        with at_precision(self.device, self.settings.precision):
+            yield
+        synchronize(self.device)
         self.network_seconds += time.perf_counter() - begin
 
 
@@ -255,7 +258,7 @@ class SegmenterModel(Model):
     def _probabilities(self, images_B3hw: Tensor) -> Tensor:
         try:
             with self._network():
-                return self.segmenter(images_B3hw).exp()  # type: ignore[no-any-return]
+                return self.segmenter(images_B3hw).exp().float()  # type: ignore[no-any-return]
         except torch.OutOfMemoryError:
             count, _, height, width = images_B3hw.shape
             raise UserError(

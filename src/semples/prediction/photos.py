@@ -57,10 +57,19 @@ def find_photos(
         raise UserError("no photo to predict; name photos, folders or patterns such as 'photos/*.jpg'")
     names = list(chosen.values())
     if len(set(names)) < len(names):
-        top = Path(os.path.commonpath([path.parent for path in chosen]))
-        chosen = {path: path.relative_to(top).as_posix() for path in chosen}
+        chosen = _names_below(chosen)
     ids = unique_ids(chosen.values())
     return [Photo(ids[name], name, path) for path, name in chosen.items()]
+
+
+def _names_below(paths: Iterable[Path]) -> dict[Path, str]:
+    """The names of whole paths below the folder that holds them all; of several drives, with the drive as a folder."""
+    whole = list(paths)
+    drives = {path.drive for path in whole}
+    if len(drives) > 1:
+        return {path: f"{path.drive.strip(':')}/{path.relative_to(path.anchor).as_posix()}" for path in whole}
+    top = os.path.commonpath([path.parent for path in whole])
+    return {path: path.relative_to(top).as_posix() for path in whole}
 
 
 def _expand(source: Path, refused: list[Problem]) -> list[tuple[Path, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from semples.core.errors import UserError
 from semples.core.schema import merge, setting
@@ -37,6 +37,7 @@ class PredictSettings:
     crf: bool | None = setting(
         None, "draw labels to the edges of the photo; a segmenter's own: as its recipe, a run's: as labels"
     )
+    precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the network; no: float32")
     confidence: bool = setting(False, "also write how sure each pixel is: the lead of its label, 0..1")
     min_confidence: float = setting(0.0, "pixels that are less sure become 255: nothing is said of them", low=0, high=1)
     opacity: float = setting(0.5, "of the labels' colours in overlays", low=0, high=1)
@@ -57,6 +58,7 @@ class PredictSettings:
             "crf": self.crf,
             "min_confidence": self.min_confidence,
             **({"bits": self.bits} if self.bits else {}),
+            **({"precision": self.precision} if self.precision != "no" else {}),
         }
 
 

@@ -6,17 +6,21 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from semples.core.cores import cores
+from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import TaggedDataset
 from semples.recipe import Recipe
 from semples.run import photos
 from semples.run.photos import Source
 
 if TYPE_CHECKING:
-    from semples.training.loop import Engine
+    from semples.training.engine import Engine
 
 __all__ = ["Context", "Source"]
+
+MOST_WORKERS = 16  # of one process beside a GPU, chosen by itself
 
 
 @dataclass
@@ -45,14 +49,35 @@ class Context:
     @cached_property
     def engine(self) -> Engine:
         """Devices and processes; made when a step first needs them."""
-        from semples.training.loop import Engine
+        from semples.training.engine import Engine
 
         return Engine.start(self.recipe.run)
 
+    @property
+    def ranks(self) -> Ranks:
+        """This process and the others: photos are shared, figures are told."""
+        return self.engine.ranks if self.processes > 1 else ALONE
+
+    @property
+    def workers(self) -> int:
+        """Processes that work for this one (`data.workers`), no more than the cores that it may use."""
+        wanted, here = self.recipe.data.workers, cores()
+        if wanted != "auto":
+            return min(wanted, here)
+        import torch
+
+        return min(here, MOST_WORKERS if torch.cuda.is_available() else 2)
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """Device and precisions, where a network has computed in this process."""
+        if "engine" not in self.__dict__:
+            return {}
+        return {"numerics": self.engine.described(self.recipe.run)}
+
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.processes > 1:
-            self.engine.wait()
+        self.ranks.wait()
 
     @cached_property
     def dataset(self) -> TaggedDataset:

@@ -72,18 +72,20 @@ class Epochs:
         """Score every epoch on some photos and put the best one's tensors into the generator; figures of it."""
         if self.select == "last" or self.count == 0:
             return {}
+        from semples.networks.precision import at_precision
+
         task = task.to(self.work.device).eval()
+        precision = self.work.setting("run.inference")
         score = self._agreement(task) if self.select == "auto" else self._miou()
-        if not self.work.is_main:  # the main process saves the generator
-            return {}
-        path = self.work.folder / SCORES
-        stored = read_object(path).get("scores")
-        known: dict[str, float] = stored if isinstance(stored, dict) else {}
+        path, ranks = self.work.folder / SCORES, self.work.ranks
+        known: dict[str, float] = ranks.of_main(lambda: _scores_in(path))
         for epoch in range(1, self.count + 1):
             if str(epoch) not in known:
                 self._load(epoch)
-                known[str(epoch)] = score()
-                write_json(path, {"select": self.select, "scores": known})
+                with at_precision(self.work.device, precision):
+                    known[str(epoch)] = score()
+                if self.work.is_main:
+                    write_json(path, {"select": self.select, "scores": known})
         best = max(range(1, self.count + 1), key=lambda epoch: (known[str(epoch)], epoch))
         self._load(best)
         return {"select_epoch": self.select, "kept_epoch": best}
@@ -93,19 +95,22 @@ class Epochs:
 
     def _agreement(self, task: Stage) -> Callable[[], float]:
         """Minus the stage's own loss on whole photos, without augmentation or stochastic depth: what the judge makes
-        of the generator's masks."""
+        of the generator's masks. Processes share the batches; the sum is taken in their order, so that it has the bits
+        of one process."""
         import torch
 
         from semples.training.task import Total
 
         items = self._drawn(self.work.dataset)
-        batches = [self._whole_photos(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
+        ranks = self.work.ranks
+        starts = ranks.share(range(0, len(items), BATCH))
+        batches = [self._whole_photos(items[start : start + BATCH]) for start in starts]
         total = Total(len(items), sum(len(item.tags) for item in items))
 
         @torch.no_grad()
         def score() -> float:
             losses = [float(task(batch.to(self.work.device), total)["loss"]) for batch in batches]
-            return -sum(losses)
+            return -sum(ranks.together(losses))
 
         return score
 
@@ -146,7 +151,7 @@ class Epochs:
 
         def score() -> float:
             curve = CurveAccumulator(len(dataset.classes), thresholds)
-            for item in items:
+            for item in self.work.ranks.share(items):
                 photo = reduced(dataset.photo(item), max_side=settings.max_side)
                 # As the generator alone makes them: no prompt may have been learned yet that an affinity compares.
                 (maps,) = photo_cams(self.generator, [photo], [item.tags], settings=plain, device=self.work.device)
@@ -154,6 +159,7 @@ class Epochs:
                 assert truth is not None
                 winner, value = winner_map(maps, (photo.shape[0], photo.shape[1]))
                 curve.add(truth, nearest(winner, truth.shape), nearest(value, truth.shape), where=str(item.mask))
+            curve.counts = self.work.ranks.added(curve.counts)
             miou = curve.result().best.scores.miou if curve.pixels else float("nan")
             return -1.0 if np.isnan(miou) else miou
 
@@ -170,3 +176,8 @@ class Epochs:
 
     def _path(self, epoch: int) -> Path:
         return self.work.folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"
+
+
+def _scores_in(path: Path) -> dict[str, float]:
+    stored = read_object(path).get("scores")
+    return stored if isinstance(stored, dict) else {}

@@ -14,6 +14,7 @@ from semples.core.progress import duration
 from semples.run import outputs
 from semples.run.context import Context
 from semples.run.folder import lock, write_run
+from semples.run.machines import meet, wait_for_manifest
 from semples.run.records import (
     STARTED,
     empty,
@@ -63,6 +64,7 @@ def bring_all(
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
+        meet(context)
         stakes = at_stake(context, steps, forced={*names[forced_from:], *asked})
         line = ""
         if update:
@@ -87,10 +89,7 @@ def bring(
 ) -> Outcome:
     """Bring one step up to date. The caller holds the folder's lock."""
     folder = context.folder(step.name)
-    manifest = read_manifest(folder)
-    fresh = manifest is not None and not forced and not changed(context, manifest["reads"], step.facts)
-    fresh = fresh and manifest is not None and manifest.get("version") == step.version
-    context.wait()
+    manifest, fresh = context.ranks.of_main(lambda: _as_it_was(context, step, folder, forced=forced))
     if fresh and manifest is not None and _whole(context, folder, manifest, tell=tell, step=step):
         if context.is_main:
             tell(f"{step.name}: up to date")
@@ -115,18 +114,28 @@ def bring(
             "reads": reads,
             "seconds": seconds,
             "processes": context.processes,
+            **context.numerics,
         }
         finish(folder, described, result)
         said = step.said(result) if step.said else ""
         tell(f"{step.name}: done in {duration(seconds)}" + (f": {said}" if said else ""))
+    wait_for_manifest(context, folder)
     context.wait()
     return Outcome(step.name, "done", seconds, result)
+
+
+def _as_it_was(context: Context, step: Step, folder: Path, *, forced: bool) -> tuple[dict[str, Any] | None, bool]:
+    """The manifest of a finished step, and whether all that it has read is as it was."""
+    manifest = read_manifest(folder)
+    if manifest is None or forced or manifest.get("version") != step.version:
+        return manifest, False
+    return manifest, not changed(context, manifest["reads"], step.facts)
 
 
 def _whole(context: Context, folder: Path, manifest: dict[str, Any], *, tell: Tell, step: Step) -> bool:
     """Whether a finished step's files are as they were made. Where not, the step is opened again, without those that
     are damaged; where nobody can tell which are, without any."""
-    wrong = outputs.damaged(folder, manifest["outputs"], content=True)
+    wrong = outputs.damaged(folder, manifest["outputs"], content=True, ranks=context.ranks)
     context.wait()
     if not wrong and wrong is not None:
         if context.is_main:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,11 @@ class Inputs:
         )
 
 
+def no_device() -> NoReturn:
+    """The device of processes that share work which no network does."""
+    raise AssertionError("a network was asked for in a process without a device")
+
+
 @dataclass(frozen=True)
 class FreshRegions:
     """The regions of photos, made when they are asked for and not stored."""
@@ -116,6 +121,10 @@ class FreshRegions:
 
     def __call__(self, item: Item) -> Regions:
         return self.propose(self.dataset.photo(item))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which uses no device and makes what proposes by itself."""
+        return {"dataset": self.dataset, "settings": self.settings, "device": no_device}
 
 
 def superpixels_unless_named(settings: Sequence[str]) -> list[str]:
@@ -192,10 +201,7 @@ def write_labels(
     check_names(items)
     check_thresholds(thresholds, num_classes=len(inputs.dataset.classes))
 
-    def told(item: Item) -> LabelInput:
-        width, height = size(item)
-        return inputs.of(item, size=(height, width))
-
+    told = _Told(inputs, size)
     kept = folder / method.kept_as if method.kept_as else None
     if method.learns and (items or kept is not None) and not (resume and _taken_up(method, kept)):
         skipped = None if broken is None else list[str]()  # those to be labelled come up again
@@ -204,20 +210,47 @@ def write_labels(
         if kept is not None:
             method.save(kept)
 
-    def write(item: Item) -> list[str]:
-        lines = None if broken is None else list[str]()
-        labelled = attempt(lambda: method.label(told(item), thresholds), lines)
-        if labelled is not None:
-            labelled = left_open(labelled, item)
-            write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
-            write_label_png(folder / f"{item.id}.png", labelled.labels)
-        return lines or []
-
+    write = _Write(folder, told, method, thresholds, tolerant=broken is not None)
     alone = method.learns or FEATURES in method.needs  # what lies on a GPU is not shared
     written = pooled(write, items, workers=0 if alone else workers)
     for lines in track(written, label="labels", total=len(items)):
         if broken is not None:
             broken += lines
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a label method is told of a photo, for labels of its own size."""
+
+    inputs: Inputs
+    size: Callable[[Item], tuple[int, int]]
+
+    def __call__(self, item: Item) -> LabelInput:
+        width, height = self.size(item)
+        return self.inputs.of(item, size=(height, width))
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Makes and writes the two files of a photo; answers with lines on files of no use, which raise unless `tolerant`.
+
+    A process that is no copy of this one gets it pickled.
+    """
+
+    folder: Path
+    told: _Told
+    method: LabelMethod
+    thresholds: Thresholds
+    tolerant: bool
+
+    def __call__(self, item: Item) -> list[str]:
+        lines = list[str]() if self.tolerant else None
+        labelled = attempt(lambda: self.method.label(self.told(item), self.thresholds), lines)
+        if labelled is not None:
+            labelled = left_open(labelled, item)
+            write_confidence_png(self.folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
+            write_label_png(self.folder / f"{item.id}.png", labelled.labels)
+        return lines or []
 
 
 def _taken_up(method: LabelMethod, kept: Path | None) -> bool:

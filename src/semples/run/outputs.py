@@ -10,9 +10,10 @@ from typing import Any
 
 from semples.core.errors import UserError
 from semples.core.files import is_unfinished, sha256_file, write_text
+from semples.core.ranks import ALONE, Ranks
 
 OUTPUTS = "outputs.txt"
-VOLATILE = ("tensorboard",)  # folders whose files differ from run to run (times, host names) and that nothing reads
+VOLATILE = ("tensorboard", "times.jsonl")  # what differs from run to run (times, host names); no step reads it
 
 
 def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:
@@ -32,11 +33,11 @@ def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:
     return {"files": len(paths), "bytes": sum(sizes), "sha256": digest, "left_out": sorted(leave_out)}
 
 
-def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[Path] | None:
+def damaged(folder: Path, described: dict[str, Any], *, content: bool, ranks: Ranks = ALONE) -> list[Path] | None:
     """The files that are no longer as they were made: missing, of another size or, with `content`, of another digest.
 
     described: what `write` returned. A list that is lost or damaged is made again from the files; None: it comes out
-    otherwise, so nobody can tell which of them are still good.
+    otherwise, so nobody can tell which of them are still good. ranks: the processes that share the reading.
     """
     path = folder / OUTPUTS
     if not path.is_file() or sha256_file(path) != described.get("sha256"):
@@ -47,10 +48,13 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool) -> list[P
     wrong = [folder / name for _, size, name in entries if _size(folder / name) != int(size)]
     if not content:
         return wrong
-    rest = [(digest, folder / name) for digest, _, name in entries if folder / name not in set(wrong)]
+    missing = set(wrong)
+    rest = ranks.share([(digest, folder / name) for digest, _, name in entries if folder / name not in missing])
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(lambda entry: sha256_file(entry[1]), rest))
-    return wrong + [where for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
+    differ = [str(where) for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
+    others = {name for names in ranks.gather(differ) for name in names}
+    return wrong + [folder / name for _, _, name in entries if str(folder / name) in others]
 
 
 def is_as_made(folder: Path, described: dict[str, Any], name: str) -> bool:

@@ -13,11 +13,13 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
 from semples.core.progress import track
+from semples.core.ranks import Ranks
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
 from semples.data.verify import Verified
 from semples.recipe import DataSettings
 
 DATASET = "dataset.json"
+DIGITS = 64  # of a SHA-256
 SEEN = "seen.json"  # digests of files by size and time, so that an unchanged file is not read again
 
 
@@ -58,6 +60,17 @@ def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     ]
     digests.close()
     return _digest([dataset.classes.names, dataset.classes.prompts, photos])
+
+
+def share_digests(dataset: TaggedDataset, seen: Path, *, ranks: Ranks) -> None:
+    """Digest the photos that are not known yet, each by one of the processes, and write that down for all."""
+    digests = Digests(seen, save=ranks.is_main)
+    todo = ranks.of_main(lambda: [str(item.photo) for item in dataset.items if not digests.knows(item.photo)])
+    mine = [digests.of(Path(path)) for path in track(ranks.share(todo), label="looking for changed photos")]
+    for path, digest in zip(todo, ranks.together(mine), strict=True):
+        digests.note(Path(path), digest)
+    digests.close()
+    ranks.wait()
 
 
 def masks_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
@@ -218,6 +231,22 @@ class Digests:
         self._known[key] = [*mark, digest]
         self._changed = True
         return digest
+
+    def knows(self, path: Path) -> bool:
+        """Whether the file need not be read."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return True
+        known = self._known.get(str(path.resolve()))
+        return known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]
+
+    def note(self, path: Path, digest: str) -> None:
+        """Remember what another process has read; nothing where it could not."""
+        if len(digest) == DIGITS and path.is_file():
+            stat = path.stat()
+            self._known[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
+            self._changed = True
 
     def close(self) -> None:
         """Write what was learned down."""

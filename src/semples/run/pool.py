@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from semples.core.cores import cores
 from semples.core.errors import UserError
 
 In = TypeVar("In")
@@ -18,13 +20,15 @@ Out = TypeVar("Out")
 def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> Iterator[Out]:
     """`work` of every thing, in order, by `workers` processes beside this one; of 0 or 1 in this one.
 
-    The processes are copies of this one (fork), so `work` may hold anything but what lies on a GPU; where the system
-    makes no copies (macOS, Windows) this process does it all. Each computes with one thread.
+    On Linux the processes are copies of this one (fork), so `work` may hold anything but what lies on a GPU. Elsewhere,
+    and where `multiprocessing.set_start_method` says so, they are new ones (spawn) that get `work` pickled; if that
+    cannot be, this process does it all. Each computes with one thread.
 
     Raises UserError as `work` does, whichever process has met it, and where one of them was ended from outside.
     """
-    count = min(workers, os.cpu_count() or 1, len(things))
-    if count <= 1 or not sys.platform.startswith("linux"):
+    count = min(workers, cores(), len(things))
+    copies = sys.platform.startswith("linux") and multiprocessing.get_start_method(allow_none=True) != "spawn"
+    if count <= 1 or not (copies or _can_be_sent(work)):
         yield from map(work, things)
         return
     from torch.utils.data import DataLoader
@@ -34,7 +38,7 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
         batch_size=None,
         num_workers=count,
         collate_fn=_as_it_is,
-        multiprocessing_context="fork",
+        multiprocessing_context="fork" if copies else "spawn",
         worker_init_fn=_leave_signals,
     )
     answers = iter(loader)
@@ -49,6 +53,15 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
         raise UserError("a helper process was ended (memory?); run the same command to go on") from None
     finally:
         del answers  # ends the processes
+
+
+def _can_be_sent(work: Any) -> bool:
+    """Whether another process can have it: what other packages bring may be a function within a function."""
+    try:
+        pickle.dumps(work)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semples.core.errors import UserError
+from semples.core.ranks import Ranks
 from semples.core.schema import leaves
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.held_out import held_out, without
@@ -30,7 +31,7 @@ from semples.run.corrections import Corrected, corrected, corrections_fact
 if TYPE_CHECKING:
     import torch
 
-    from semples.training.loop import Engine
+    from semples.training.engine import Engine
 
 Fact = Callable[[Context], Any]
 UPDATE = "update"
@@ -195,6 +196,16 @@ class Work:
     @property
     def processes(self) -> int:
         return self.context.processes
+
+    @property
+    def ranks(self) -> Ranks:
+        """This process and the others: photos are shared, figures are told."""
+        return self.context.ranks
+
+    @property
+    def workers(self) -> int:
+        """Processes that may work for this one."""
+        return self.context.workers
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from semples.core.errors import UserError
+from semples.core.systems import family_of
 from semples.settings.kinds import SEGMENTERS
 from semples.settings.segmenter import SegmenterSettings
 
@@ -45,7 +46,7 @@ def kind_of(model: str, kind: str = AUTO) -> tuple[str, str]:
     """
     if kind != AUTO:
         return kind, model
-    word, colon, rest = model.partition(":")
+    word, colon, rest = family_of(model)
     if not colon or word == "shipped":
         return "transformers", model
     if word not in SEGMENTERS.names():

@@ -24,6 +24,7 @@ from semples.core.errors import UserError
 from semples.core.files import sha256_file, write_json, write_text
 from semples.core.palette import voc_palette
 from semples.core.plain import plain
+from semples.core.systems import family_of
 from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
@@ -223,7 +224,7 @@ def _text(text: str) -> str:
 
 def licence_of(source: str) -> str:
     """The licence of start weights by their source (a hub id, `FAMILY:ID`, `scratch:...`), in one line."""
-    kind, colon, rest = source.partition(":")
+    kind, colon, rest = family_of(source)
     if colon and kind == "scratch":
         return "none: training began with random weights"
     if kind == "shipped" or rest.startswith("shipped:"):
@@ -236,7 +237,7 @@ def licence_of(source: str) -> str:
 
 def licence_key(source: str) -> dict[str, str]:
     """What the card's header says of the licence, in the hub's words: that of the start weights."""
-    kind, colon, rest = source.partition(":")
+    kind, colon, rest = family_of(source)
     if colon and kind == "scratch":
         return {"license": "other", "license_name": "to-be-decided"}
     if kind == "shipped" or rest.startswith("shipped:"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from semples.core.schema import setting
 
@@ -16,9 +17,10 @@ class DataSettings:
     bits: int = setting(
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
     )
-    workers: int = setting(
-        2,
-        "processes that decode and augment photos, and make regions and label maps; 0: the program itself",
+    workers: int | Literal["auto"] = setting(
+        "auto",
+        "processes that decode and augment photos, and make regions and label maps; 0: the program itself; auto: 2, on "
+        "a machine with a GPU one for each core that the process may use, at most 16",
         low=0,
         high=256,
         neutral=True,

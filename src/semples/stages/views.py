@@ -44,16 +44,22 @@ class ViewMaker:
 
     def masks(self, generator: Generator, batch: TaggedBatch, pairs: Pairs) -> Tensor:
         """Soft masks (P,size,size) of the present pairs, differentiable in the generator; the mean of those that its
-        CAMs at each scale give."""
-        made = [
-            cam_masks(
-                generator.cams(resized(batch.image, scale, least=generator.patch_size), pairs, noise_BZ=batch.noise),
-                size=self.size,
-                epsilon=self.epsilon,
-            )
-            for scale in self.scales
-        ]
-        return made[0] if len(made) == 1 else torch.stack(made).mean(dim=0)
+        CAMs at each scale give.
+
+        In float32 whatever the precision: a mask is what a CAM differs in, and in half precision much of that, and of
+        its gradient, is lost.
+        """
+        with torch.autocast(batch.image.device.type, enabled=False):
+            image = batch.image.to(torch.promote_types(batch.image.dtype, torch.float32))
+            made = [
+                cam_masks(
+                    generator.cams(resized(image, scale, least=generator.patch_size), pairs, noise_BZ=batch.noise),
+                    size=self.size,
+                    epsilon=self.epsilon,
+                )
+                for scale in self.scales
+            ]
+            return made[0] if len(made) == 1 else torch.stack(made).mean(dim=0)
 
     def views(self, image_B3HW: Tensor, mask_PSS: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Foreground and background views (P,3,size,size)."""

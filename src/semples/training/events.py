@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from semples.core.files import append_to, write_text
+
+TIMES = "times.jsonl"
 
 
 class EventLog:
@@ -17,6 +20,10 @@ class EventLog:
         self.path = folder / "events.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= first_step]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.times = folder / TIMES
+        kept = [line for line in read_lines(self.times) if line["step"] <= first_step]
+        write_text(self.times, "".join(json.dumps(line) + "\n" for line in kept))
+        self._last = time.monotonic()
         self._board = _tensorboard(folder / "tensorboard", first_step)
 
     def write(self, event: dict[str, Any]) -> None:
@@ -28,9 +35,26 @@ class EventLog:
                 if name != "step":
                     self._board.add_scalar(name, value, event["step"])
 
+    def write_time(self, step: int, *, waited: float) -> None:
+        """Seconds since this was last called, and how many of them went by waiting for photos: beside the events, which
+        are the same whenever and wherever they are made."""
+        now = time.monotonic()
+        line = {"step": step, "seconds": round(now - self._last, 3), "waited": round(waited, 3)}
+        self._last = now
+        with append_to(self.times) as file:
+            file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            self._board.add_scalar("time/waited", line["waited"], step)
+
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
+
+
+def times(folder: Path) -> tuple[float, float]:
+    """Seconds that a training in this folder took so far, and how many of them it waited for photos; zeros for none."""
+    lines = read_lines(folder / TIMES)
+    return sum(line["seconds"] for line in lines), sum(line["waited"] for line in lines)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from semples.core.cores import cores
 from semples.core.errors import UserError
 from semples.data.dataset import TaggedDataset
-from semples.data.transforms import train_view
+from semples.data.transforms import Crop, train_crop, train_view
 from semples.recipe import AugmentSettings
+from semples.training.crops import CropBatch
 from semples.training.task import Batch, TaggedBatch, Total
 
 ORDER_KEY, NOISE_KEY = 1, 2
@@ -59,8 +61,7 @@ class Plan:
     def photos(self, step: int) -> np.ndarray:
         """Indices of the photos of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, ORDER_KEY, epoch))))
-        return order.permutation(len(self.pairs))[position * self.batch : (position + 1) * self.batch]
+        return _order(self.seed, epoch, len(self.pairs))[position * self.batch : (position + 1) * self.batch]
 
     def piece(self, step: int, *, rank: int, part: int) -> np.ndarray:
         """The photos of one forward pass."""
@@ -70,6 +71,15 @@ class Plan:
         """Photos and (photo, class) pairs of a whole step."""
         photos = self.photos(step)
         return Total(photos=len(photos), pairs=int(self.pairs[photos].sum()))
+
+
+@lru_cache(maxsize=2)  # the loop and the loader ask for the same epoch, one of them a little ahead
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The photos of an epoch in their order; read only."""
+    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, ORDER_KEY, epoch))))
+    order = draw.permutation(count)
+    order.flags.writeable = False
+    return order
 
 
 def tag_matrix(dataset: TaggedDataset) -> np.ndarray:
@@ -109,6 +119,19 @@ class TrainingViews(Protocol):
         ...
 
 
+@runtime_checkable
+class Crops(Protocol):
+    """Training views that can also be had before they are normalised, a quarter of the bytes."""
+
+    def crop(self, key: Key) -> Any:
+        """What becomes the view of `key`."""
+        ...
+
+    def collate_crops(self, rows: list[Any]) -> CropBatch:
+        """The views of one forward pass, to be normalised where they are computed with."""
+        ...
+
+
 @dataclass(frozen=True)
 class Views(Dataset[Row]):
     """Augmented training views by (epoch, index)."""
@@ -136,9 +159,28 @@ class Views(Dataset[Row]):
             epoch=epoch,
             index=index,
         )
+        return view, *self._beside(key)
+
+    def _beside(self, key: Key) -> Row:
+        """What comes with a view: tags, noise, number and, where there are some, open tags."""
+        index = key[1]
         noise = keyed_noise(self.noise_size, seed=self.seed, key=key)
         known = () if self.open is None else (torch.from_numpy(self.open[index]),)
-        return view, torch.from_numpy(self.tags[index]), noise, torch.tensor(index), *known
+        return torch.from_numpy(self.tags[index]), noise, torch.tensor(index), *known
+
+    def crop(self, key: Key) -> tuple[Crop, Row]:
+        """The view of `key` before it is normalised, and what comes with it."""
+        epoch, index = key
+        photo = self.dataset.photo(self.dataset.items[index])
+        made = train_crop(photo, self.augment, size=self.size, mean=self.mean, seed=self.seed, epoch=epoch, index=index)
+        return made, self._beside(key)
+
+    def collate_crops(self, rows: list[tuple[Crop, Row]]) -> CropBatch:
+        tags, noise, number, *unsure = (torch.stack(column) for column in zip(*(row for _, row in rows), strict=True))
+        rest = TaggedBatch(
+            image=torch.empty(0), tags=tags, noise=noise, number=number, open=unsure[0] if unsure else None
+        )
+        return CropBatch.of([crop for crop, _ in rows], rest=rest, mean=self.mean, std=self.std)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -175,32 +217,39 @@ class _Told(Dataset[Any]):
     them with a traceback for a message."""
 
     views: TrainingViews
+    crops: bool = False
 
-    def __getitem__(self, key: Key) -> Row | UserError:
+    def __getitem__(self, key: Key) -> Any:
         try:
-            return self.views[key]
+            return self.views.crop(key) if self.crops and isinstance(self.views, Crops) else self.views[key]
         except UserError as error:
             return error
 
-    def collate(self, rows: list[Row | UserError]) -> Batch | UserError:
+    def collate(self, rows: list[Any]) -> Batch | CropBatch | UserError:
         whole = []
         for row in rows:
             if isinstance(row, UserError):
                 return row
             whole.append(row)
+        if self.crops and isinstance(self.views, Crops):
+            return self.views.collate_crops(whole)
         return self.views.collate(whole)
 
 
-def feed(plan: Plan, views: TrainingViews, *, rank: int, first_step: int, workers: int) -> Iterator[Batch]:
-    """All forward passes of a process from `first_step` on, `plan.parts` of them per step.
+def feed(
+    plan: Plan, views: TrainingViews, *, rank: int, first_step: int, workers: int, crops: bool = False
+) -> Iterator[Batch | CropBatch]:
+    """All forward passes of a process from `first_step` on, `plan.parts` of them per step; `.to(device)` of each is a
+    batch.
 
+    crops: views that can (`Crops`) come as bytes and are normalised by the device that they are brought to: for GPUs.
     Raises UserError for a photo that has become unreadable, whichever process has met it.
     """
-    told = _Told(views)
+    told = _Told(views, crops)
     loader: DataLoader[Any] = DataLoader(
         told,
         batch_sampler=_Pieces(plan, rank, first_step),
-        num_workers=min(workers, os.cpu_count() or 1),
+        num_workers=min(workers, cores()),
         collate_fn=told.collate,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),

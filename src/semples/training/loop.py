@@ -1,9 +1,8 @@
-"""The training loop. The only file that knows the distributed engine (accelerate)."""
+"""The training loop. It and `engine` are the only files that know the distributed engine (accelerate)."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import signal
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -22,6 +20,8 @@ from semples.core.progress import counter
 from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
+from semples.training.crops import CropBatch
+from semples.training.engine import Engine, Zero
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
 from semples.training.memory import parts_of_step
@@ -29,50 +29,7 @@ from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Processes and devices of this run: one object per process, made once."""
-
-    accelerator: Accelerator
-
-    @classmethod
-    def start(cls, settings: RunSettings) -> Engine:
-        """Join the other processes (torchrun, accelerate launch) or run alone. Uses a GPU when there is one."""
-        if settings.precision == "fp16" and not torch.cuda.is_available():
-            raise UserError("run.precision fp16 needs a GPU; use bf16 or no")
-        logging.getLogger("accelerate").setLevel(logging.ERROR)
-        return cls(Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available()))
-
-    @property
-    def rank(self) -> int:
-        return int(self.accelerator.process_index)
-
-    @property
-    def processes(self) -> int:
-        return int(self.accelerator.num_processes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device  # type: ignore[no-any-return]
-
-    @property
-    def is_main(self) -> bool:
-        return bool(self.accelerator.is_main_process)
-
-    @property
-    def skips_on_device(self) -> bool:
-        """Whether the optimizer leaves a step out by a flag on the device, so that the host need not look at it."""
-        return self.device.type == "cuda"
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.accelerator.wait_for_everyone()
-
-    def stop(self) -> None:
-        """Leave the process group."""
-        self.accelerator.end_training()
+SKIPPED = "skipped"  # steps that the scaler of fp16 left out since the last line of the log
 
 
 def train(
@@ -117,7 +74,8 @@ def train(
     progress = work.resume(folder / CHECKPOINT, fingerprint)
     progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
-    pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers)
+    on_gpu = engine.device.type == "cuda"
+    pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers, crops=on_gpu)
     saved = time.monotonic()
     begun = saved - progress.seconds
 
@@ -138,6 +96,7 @@ def train(
             if after_epoch is not None and plan.ends_epoch(progress.step):
                 work.check(label)
                 after_epoch(math.ceil(progress.step / plan.steps_per_epoch))
+                engine.wait()
             if work.asked_to_stop(stopping() > 0, now=logged is not None):
                 save()
                 raise Stopped(
@@ -149,7 +108,7 @@ def train(
                 saved = time.monotonic()
     if events is not None:
         events.close()
-    engine.accelerator.free_memory()
+    engine.release(work.module)
     engine.wait()
 
 
@@ -178,7 +137,8 @@ class _Work:
     somebody has to know them, so that no step waits for another.
 
     trained: by name. kept: `trained` and what checkpoints hold beside it. sums: of the losses not yet logged, float64.
-    broken: the first step (from 1) whose values were not finite, 0 for none.
+    broken: the first step (from 1) whose values were not finite, 0 for none. waited: seconds that the
+    loader let it wait.
     """
 
     engine: Engine
@@ -189,6 +149,7 @@ class _Work:
     clip_norm: float
     sums: dict[str, Tensor]
     broken: Tensor
+    waited: float = 0.0
 
     @classmethod
     def prepare(
@@ -202,7 +163,7 @@ class _Work:
             eps=settings.adam_epsilon,
             fused=True if engine.skips_on_device else None,
         )
-        module, optimizer = engine.accelerator.prepare(task, optimizer)
+        module, optimizer = engine.prepare(task, optimizer)
         broken = torch.zeros((), dtype=torch.int64, device=engine.device)
         return cls(engine, module, optimizer, trained, trained | task.kept(), course.clip_norm, {}, broken)
 
@@ -226,7 +187,7 @@ class _Work:
         progress.sums = {name: float(value) for name, value in self.sums.items()}
         save_checkpoint(path, weights=self.kept, optimizer=self.optimizer, progress=progress)
 
-    def step(self, pieces: Iterator[Batch], plan: Plan, step: int, rate: float) -> None:
+    def step(self, pieces: Iterator[Batch | CropBatch], plan: Plan, step: int, rate: float) -> None:
         """One optimizer step over all parts of this process; nothing is read back from the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -236,11 +197,14 @@ class _Work:
         self._move(step)
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _gradients(self, pieces: Iterator[Batch], plan: Plan, total: Total) -> dict[str, Tensor]:
+    def _gradients(self, pieces: Iterator[Batch | CropBatch], plan: Plan, total: Total) -> dict[str, Tensor]:
         """Gradients of the step's loss; this process's share of every term, float32."""
         accelerator, terms = self.engine.accelerator, dict[str, Tensor]()
         for part in range(plan.parts):
-            batch = next(pieces).to(self.engine.device)
+            begin = time.perf_counter()
+            piece = next(pieces)
+            self.waited += time.perf_counter() - begin
+            batch = piece.to(self.engine.device)
             last = part == plan.parts - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.module):
                 answer = self.module(batch, total)
@@ -248,7 +212,7 @@ class _Work:
                 if self.engine.processes > 1:
                     # Gradients are averaged over processes; shares have to be summed. The zero keeps every trained
                     # parameter in the graph of every process, as the engine wants it, where a batch holds no pair.
-                    loss = loss * self.engine.processes + 0.0 * sum(value.sum() for value in self.trained.values())
+                    loss = loss * self.engine.processes + Zero.apply(*self.trained.values())  # type: ignore[no-untyped-call]
                 if loss.requires_grad:
                     accelerator.backward(loss)
             for name, value in answer.items():
@@ -264,7 +228,11 @@ class _Work:
         if accelerator.scaler is not None:  # it looks for values that are not finite, and skips, itself
             if self.clip_norm > 0:
                 accelerator.clip_grad_norm_(list(self.trained.values()), self.clip_norm)
+            scale = accelerator.scaler._scale.clone()  # on the device: `get_scale` would wait for it
             self.optimizer.step()
+            if self.engine.is_main:
+                skipped = (accelerator.scaler._scale < scale).to(self.broken.device)
+                self.sums[SKIPPED] = self.sums.get(SKIPPED, self._number(0.0)) + skipped
             return
         norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
         bad = ~norm.isfinite()
@@ -281,10 +249,15 @@ class _Work:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def means(self, steps: int) -> dict[str, float]:
-        """Means of all terms over the steps since they were last asked for, over all processes; starts anew."""
+        """Means of all terms over the steps since they were last asked for, over all processes, and how many steps were
+        skipped; starts anew."""
+        if self.engine.accelerator.scaler is not None:
+            self.sums.setdefault(SKIPPED, self._number(0.0))
         values = self.engine.accelerator.reduce(torch.stack(list(self.sums.values())), reduction="sum").tolist()
         averages = dict(zip(self.sums, (value / steps for value in values), strict=True))
         self.sums = {}
+        if SKIPPED in averages:
+            averages[SKIPPED] = round(averages[SKIPPED] * steps)
         return averages
 
     def check(self, label: str) -> None:
@@ -322,6 +295,8 @@ def _log(
     if any(value != value for value in means.values()):
         raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower the learning rate")
     if events is not None:
+        events.write_time(progress.step, waited=work.waited)
+        work.waited = 0.0
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0
     return means

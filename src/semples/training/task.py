@@ -11,6 +11,12 @@ import torch
 from torch import Tensor, nn
 
 
+def pinned(batch: Any) -> dict[str, Any]:
+    """The tensors of a dataclass by name, in pinned memory."""
+    values = ((entry.name, getattr(batch, entry.name)) for entry in fields(batch))
+    return {name: value.pin_memory() for name, value in values if isinstance(value, Tensor)}
+
+
 @dataclass(kw_only=True)
 class Batch:
     """Photos of one forward pass.
@@ -21,6 +27,10 @@ class Batch:
 
     image: Tensor
     seed: int = 0
+
+    def pin_memory(self) -> Self:
+        """The same in memory that a GPU can fetch by itself; the loader asks for it."""
+        return replace(self, **pinned(self))
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""

@@ -213,15 +213,15 @@ def test_colour_names_are_told_apart() -> None:
 
 def test_voc_folder_is_read_by_standard_tools(tmp_path: Path) -> None:
     root = write_world(tmp_path / "world", photos={"train": 4, "val": 2}, seed=5, p=0.8)
-    assert (root / "classes.txt").read_text().split() == list(CLASSES)
-    truth = json.loads((root / "world.json").read_text())
+    assert (root / "classes.txt").read_text(encoding="utf-8").split() == list(CLASSES)
+    truth = json.loads((root / "world.json").read_text(encoding="utf-8"))
     assert truth["own_background"]["train"] == "rails"
     assert truth["p"] == 0.8
     palette = voc_palette().ravel().tolist()
     assert palette[3:9] == [128, 0, 0, 0, 128, 0]
     assert palette[-3:] == [224, 224, 192]
     for split, count in (("train", 4), ("val", 2)):
-        ids = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().splitlines()
+        ids = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text(encoding="utf-8").splitlines()
         assert len(ids) == count
         world = DemoWorld(seed=5, family=split, p=0.8)
         for index, photo_id in enumerate(ids):
@@ -252,7 +252,7 @@ def test_same_arguments_write_the_same_files_and_tags_alone_tell_no_pixels(tmp_p
     assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
     assert not (bare / "SegmentationClass").exists()
     assert not (bare / "SegmentationBackground").exists()
-    assert "bndbox" not in (bare / "Annotations" / "train_000000.xml").read_text()
+    assert "bndbox" not in (bare / "Annotations" / "train_000000.xml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_layouts_convert_both_ways(values: list[int]) -> None:
 
 def test_mapping_is_written(tmp_path: Path, edition: dict[str, Any]) -> None:
     get_coco(tmp_path, **edition)
-    with open(tmp_path / "category_ids.csv", newline="") as file:
+    with open(tmp_path / "category_ids.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {int(row["published"]): (row["name"], int(row["contiguous"])) for row in rows} == {
         number: (name, place) for place, (number, name) in enumerate(USED.items(), start=1)
@@ -289,7 +289,7 @@ SPOILT: dict[str, tuple[Any, str]] = {
 def test_spoilt_annotations(tmp_path: Path, edition: dict[str, Any], name: str) -> None:
     tree, part = SPOILT[name]
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/instances_train2014.json").write_text(json.dumps(tree))
+    (tmp_path / "annotations/instances_train2014.json").write_text(json.dumps(tree), encoding="utf-8")
     message = complaint(lambda: get_coco(tmp_path, **edition))
     assert part in message
     assert "\n" not in message

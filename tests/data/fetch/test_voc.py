@@ -72,13 +72,13 @@ def write_tree(root: Path) -> None:
     for name in [*EVERY, SPARE]:
         size = size_of(name) if name in EVERY else (9, 9)
         Image.new("RGB", size, (9, 99, 200)).save(root / f"JPEGImages/{name}.jpg")
-        (root / f"Annotations/{name}.xml").write_text(xml(name))
+        (root / f"Annotations/{name}.xml").write_text(xml(name), encoding="utf-8")
     for name in TRAIN + VAL:
         write_labels(root / f"SegmentationClass/{name}.png", own_mask(name))
         write_labels(root / f"SegmentationObject/{name}.png", own_mask(name))
     for split, names in (("train", TRAIN), ("val", VAL), ("trainval", sorted(TRAIN + VAL))):
-        (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names) + "\n")
-    (root / "ImageSets/Main/cat_train.txt").write_text("2007_000032 -1\n")
+        (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    (root / "ImageSets/Main/cat_train.txt").write_text("2007_000032 -1\n", encoding="utf-8")
 
 
 def write_sbd(root: Path) -> None:
@@ -88,8 +88,8 @@ def write_sbd(root: Path) -> None:
         scipy_io.savemat(root / f"cls/{name}.mat", sbd(sbd_mask(name)), do_compression=True)
         (root / f"inst/{name}.mat").write_bytes(b"not needed")
         (root / f"img/{name}.jpg").write_bytes(b"not needed")
-    (root / "train.txt").write_text("\n".join(SBD_TRAIN) + "\n")
-    (root / "val.txt").write_text("\n".join(SBD_VAL))
+    (root / "train.txt").write_text("\n".join(SBD_TRAIN) + "\n", encoding="utf-8")
+    (root / "val.txt").write_text("\n".join(SBD_VAL), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     write_tree(folder / "unpacked" / TREE)
     write_sbd(folder / "sbd/benchmark_RELEASE/dataset")
-    (folder / "sbd/benchmark_RELEASE/README").write_text("text")
+    (folder / "sbd/benchmark_RELEASE/README").write_text("text", encoding="utf-8")
     with tarfile.open(folder / "VOCtrainval_11-May-2012.tar", "w") as tar:
         tar.add(folder / "unpacked/VOCdevkit", "VOCdevkit")
     with tarfile.open(folder / "benchmark.tgz", "w:gz") as tar:
@@ -251,11 +251,13 @@ def lose_mask(tree: Path, dataset: Path) -> None:
 
 
 def lose_tags(tree: Path, dataset: Path) -> None:
-    (tree / "Annotations/2008_000003.xml").write_text("<annotation></annotation>")
+    (tree / "Annotations/2008_000003.xml").write_text("<annotation></annotation>", encoding="utf-8")
 
 
 def unknown_tag(tree: Path, dataset: Path) -> None:
-    (tree / "Annotations/2008_000003.xml").write_text("<annotation><object><name>emu</name></object></annotation>")
+    (tree / "Annotations/2008_000003.xml").write_text(
+        "<annotation><object><name>emu</name></object></annotation>", encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,7 +335,7 @@ def test_what_is_unpacked_there_is_recognised(
     shutil.copytree(published / "unpacked" / TREE, tmp_path / place, dirs_exist_ok=True)
     shutil.copytree(published / "sbd/benchmark_RELEASE", tmp_path / "benchmark_RELEASE")
     Image.new("RGB", (9, 9)).save(tmp_path / place / "JPEGImages/2008_000006.jpg")
-    (tmp_path / place / "ImageSets/Segmentation/test.txt").write_text("2008_000006\n")
+    (tmp_path / place / "ImageSets/Segmentation/test.txt").write_text("2008_000006\n", encoding="utf-8")
     get_voc(tmp_path, files=remotes, counts=COUNTS)
     check_result(tmp_path / TREE)
     assert not list(tmp_path.rglob("*.part"))

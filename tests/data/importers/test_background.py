@@ -20,7 +20,9 @@ def photo(path: Path) -> None:
 def test_tags(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         photo(tmp_path / "in" / f"{name}.png")
-    (tmp_path / "in" / "t.csv").write_text("image,label\na.png,Background\nb.png,dog\nc.png,dog;background\n")
+    (tmp_path / "in" / "t.csv").write_text(
+        "image,label\na.png,Background\nb.png,dog\nc.png,dog;background\n", encoding="utf-8"
+    )
     made = import_annotations(tmp_path / "in", tmp_path / "out")
     assert made.classes == ("dog",)
     assert any("background" in note for note in made.notes)
@@ -38,7 +40,7 @@ def test_outlines(tmp_path: Path) -> None:
             {"id": 2, "image_id": 1, "category_id": 0, "segmentation": [[0, 0, 30, 0, 30, 20, 0, 20]]},
         ],
     }
-    (tmp_path / "in" / "a.json").write_text(json.dumps(tree))
+    (tmp_path / "in" / "a.json").write_text(json.dumps(tree), encoding="utf-8")
     made = import_annotations(tmp_path / "in", tmp_path / "out")
     assert (made.classes, made.masks) == (("dog",), 1)
     dataset = open_dataset(tmp_path / "out")

@@ -211,7 +211,9 @@ def test_tags_are_as_meant_or_the_photo_is_set_aside(tmp_path: Path, name: str) 
     said = "\n".join([*(f"{p.where}: {p.what}" for p in result.problems), *result.notes])
     assert all(part in said for part in kind.says), said
     if lost:
-        assert {line.split(",")[0] for line in (tmp_path / "out/set_aside.csv").read_text().splitlines()[1:]} == lost
+        assert {
+            line.split(",")[0] for line in (tmp_path / "out/set_aside.csv").read_text(encoding="utf-8").splitlines()[1:]
+        } == lost
 
 
 REFUSED = {

@@ -70,7 +70,7 @@ def test_rows_that_do_not_fit_are_problems(tmp_path: Path) -> None:
 
 def test_unknown_classes_set_the_photo_aside(tmp_path: Path) -> None:
     make(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], "image,tags\na.jpg,cat\nb.jpg,Cat\nc.jpg,cat;wombat\n")
-    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    (tmp_path / "classes.txt").write_text("dog\ncat\n", encoding="utf-8")
     dataset = open_dataset(tmp_path)
     assert tags(dataset) == {"a": ("cat",)}
     assert dataset.items[0].tags == (1,)
@@ -84,7 +84,7 @@ def test_unknown_classes_set_the_photo_aside(tmp_path: Path) -> None:
 def test_class_order(tmp_path: Path) -> None:
     make(tmp_path, ["a.jpg", "b.jpg"], "image,tags\na.jpg,dog\nb.jpg,ant;cat\n")
     assert open_dataset(tmp_path).classes.names == ("ant", "cat", "dog")  # alphabetical, whatever the rows' order
-    (tmp_path / "tags.csv").write_text("image,zebra,ant\na,1,0\nb,0,0\n")
+    (tmp_path / "tags.csv").write_text("image,zebra,ant\na,1,0\nb,0,0\n", encoding="utf-8")
     assert open_dataset(tmp_path).classes.names == ("zebra", "ant")  # the columns' own
 
 
@@ -128,7 +128,7 @@ def test_splits(tmp_path: Path) -> None:
     photos = ["a.jpg", "b.jpg", "c.jpg"]
     make(tmp_path, photos, "image,tags\na,cat\nb,cat\nc,cat\n")
     (tmp_path / "splits").mkdir()
-    (tmp_path / "splits" / "val.txt").write_text("c.jpg\r\n\r\na\r\nc\r\nnone.jpg\r\n")
+    (tmp_path / "splits" / "val.txt").write_text("c.jpg\r\n\r\na\r\nc\r\nnone.jpg\r\n", encoding="utf-8")
     dataset = open_dataset(tmp_path, split="val")
     assert [item.id for item in dataset.items] == ["c", "a"]
     assert problems(dataset) == ["val.txt, line 5: none.jpg: no such photo"]
@@ -142,7 +142,7 @@ def test_tags_file_from_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither"):
         open_dataset(tmp_path / "photos")
     assert tags(open_dataset(tmp_path / "photos", tags=tmp_path / "photos" / "mine.txt")) == {"a": ("cat",)}
-    (tmp_path / "photos" / "labels.json").write_text('{"a.jpg": ["dog"]}')
+    (tmp_path / "photos" / "labels.json").write_text('{"a.jpg": ["dog"]}', encoding="utf-8")
     assert tags(open_dataset(tmp_path / "photos")) == {"a": ("dog",)}
 
 
@@ -166,7 +166,7 @@ def test_no_tags_at_all(tmp_path: Path) -> None:
     make(tmp_path, ["a.jpg"], "image,tags\na,\n")
     with pytest.raises(UserError, match="no row carries a tag"):
         open_dataset(tmp_path)
-    (tmp_path / "classes.txt").write_text("cat\n")
+    (tmp_path / "classes.txt").write_text("cat\n", encoding="utf-8")
     assert tags(open_dataset(tmp_path)) == {"a": ()}
 
 

@@ -100,9 +100,9 @@ def test_voc_with_lists_and_labels_beside_it(tmp_path: Path, place: str) -> None
         save(tmp_path / "VOCdevkit/VOC2012/SegmentationClassAug" / f"{name}.png", PIXELS[..., 0])
     save_labels(tmp_path / place / "cls_labels.npy", {name: row(names) for name, names in VOC_TAGS.items()})
     first, second, third = VOC_TAGS
-    (tmp_path / place / "train_aug_id.txt").write_text(f"{first}\n{second}\n")
-    (tmp_path / place / "train_id.txt").write_text(f"{first}\n")
-    (tmp_path / place / "val_id.txt").write_text(f"{third}\n")
+    (tmp_path / place / "train_aug_id.txt").write_text(f"{first}\n{second}\n", encoding="utf-8")
+    (tmp_path / place / "train_id.txt").write_text(f"{first}\n", encoding="utf-8")
+    (tmp_path / place / "val_id.txt").write_text(f"{third}\n", encoding="utf-8")
     assert list(tags(tmp_path)) == [first, second]
     assert all(item.mask is not None for item in open_dataset(tmp_path).items)
     assert list(tags(tmp_path, split="train")) == [first]
@@ -114,7 +114,7 @@ def test_voc_with_lists_and_labels_beside_it(tmp_path: Path, place: str) -> None
 def test_a_list_from_anywhere(tmp_path: Path) -> None:
     photos = tiny.draw_photos(tmp_path / "photos", count=4)
     voc = tiny.to_voc(photos, tmp_path / "voc")
-    (tmp_path / "mine.txt").write_text("p01\np02.png\n")
+    (tmp_path / "mine.txt").write_text("p01\np02.png\n", encoding="utf-8")
     for folder in (photos, voc):
         dataset = open_dataset(folder, split=str(tmp_path / "mine.txt"))
         assert [item.id for item in dataset.items] == ["p01", "p02"]
@@ -139,7 +139,9 @@ def build_coco(root: Path, *, labels: str, width: int, published: bool, keys=coc
         save(root / "mask" / "train2014" / f"{coco_id(number)}.png", np.resize(np.uint8([0, 255, *values]), (3, 4)))
     save_labels(root / labels, {keys(number): row(names, classes) for number, names in COCO_TAGS.items()})
     for name in lists:
-        (root / labels).with_name(f"{name}.txt").write_text("".join(f"{coco_id(number)}\n" for number in (9, 25, 30)))
+        (root / labels).with_name(f"{name}.txt").write_text(
+            "".join(f"{coco_id(number)}\n" for number in (9, 25, 30)), encoding="utf-8"
+        )
     return root
 
 
@@ -168,8 +170,8 @@ def test_coco_lists_and_lines(tmp_path: Path) -> None:
     root = build_coco(tmp_path, labels="coco/voc_format/class_labels.npy", width=80, published=True, lists=())
     folder = root / "coco" / "voc_format"
     lines = [f"/train2014/{coco_id(9)}.jpg /mask/train2014/{coco_id(9)}.png", f"{coco_id(25)} 1", "unknown", coco_id(9)]
-    (folder / "train.txt").write_text("\n".join(lines) + "\n")
-    (folder / "val_5000.txt").write_text(coco_id(2014))
+    (folder / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "val_5000.txt").write_text(coco_id(2014), encoding="utf-8")
     dataset = open_dataset(root)
     assert [item.id[-3:] for item in dataset.items] == ["009", "025"]
     assert [problem.where for problem in dataset.problems] == ["train.txt, line 3", "train.txt, line 4"]
@@ -190,7 +192,7 @@ def test_other_widths_need_names(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", PIXELS)
     save_labels(tmp_path / "cls_labels.npy", {"a": np.array([1, 0, 1])})
     assert "write them in classes.txt" in complaint(lambda: open_dataset(tmp_path))
-    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n", encoding="utf-8")
     assert tags(tmp_path) == {"a": ("x", "z")}
 
 
@@ -202,7 +204,7 @@ def test_masks_of_a_converter_are_named_by_number(tmp_path: Path) -> None:
     for number in COCO_TAGS:
         (root / "mask" / "train2014" / f"{coco_id(number)}.png").rename(masks / f"{number}.png")
     save(root / "coco" / "voc_format" / "instance_labels" / "9.png", np.full((3, 4), 200, np.uint8))
-    (root / "coco" / "voc_format" / "train.txt").write_text("25\n9\n")
+    (root / "coco" / "voc_format" / "train.txt").write_text("25\n9\n", encoding="utf-8")
     dataset = open_dataset(root)
     assert [item.id[-3:] for item in dataset.items] == ["025", "009"]
     assert dataset.classes == PUBLISHED_COCO_CLASSES

@@ -108,7 +108,7 @@ def test_names_not_in_the_class_list_and_missing_annotations(root: Path) -> None
     assert [problem.where for problem in dataset.problems] == ["2007_000027", "2007_000032"]
     assert "'unicorn' is not in the class list" in dataset.problems[0].what
     assert "no Annotations/2007_000032.xml" in dataset.problems[1].what
-    (root / "classes.txt").write_text("unicorn,white horse with a horn\nperson\n")
+    (root / "classes.txt").write_text("unicorn,white horse with a horn\nperson\n", encoding="utf-8")
     dataset = open_dataset(root)
     assert dataset.classes.prompts == ("white horse with a horn", "person")
     assert dataset.items[0].tags == (0, 1)
@@ -146,7 +146,9 @@ def test_published_tag_arrays(root: Path, tmp_path: Path) -> None:
 
 
 def test_tags_from_a_table(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("image,tags\n2007_000027.jpg,cat\nJPEGImages/2007_000032,dog;cat\n")
+    (tmp_path / "t.csv").write_text(
+        "image,tags\n2007_000027.jpg,cat\nJPEGImages/2007_000032,dog;cat\n", encoding="utf-8"
+    )
     dataset = open_dataset(root, tags=tmp_path / "t.csv")
     assert [item.tags for item in dataset.items] == [(7,), (7, 11)]
     assert dataset.problems[0].where == "2008_000001"
@@ -171,7 +173,8 @@ def test_only_whole_objects_are_tags(tmp_path: Path) -> None:
     path.write_text(
         "<?xml version='1.0'?><annotation><source><name>not me</name></source>"
         "<object><part><name>head</name></part><name> person </name><difficult>1</difficult></object>"
-        "<object><name>c&amp;a &#x74;</name></object></annotation>"
+        "<object><name>c&amp;a &#x74;</name></object></annotation>",
+        encoding="utf-8",
     )
     assert object_names(path) == ["person", "c&a t"]
 

@@ -311,10 +311,10 @@ AUTO = ["labels.select=auto", "selection.photos=2"]
 def test_the_choice_without_masks_is_marked(tmp_path: Path) -> None:
     steps = ("selection", "curve", "labels")
     context = make_run(tmp_path, prompts=False, steps=steps, settings=[*AUTO, "labels.per_class=true"])
-    chosen = json.loads((context.folder("selection") / "selection.json").read_text())["threshold"]
+    chosen = json.loads((context.folder("selection") / "selection.json").read_text(encoding="utf-8"))["threshold"]
     automatic = ("chosen from photos and tags", f"--at:{chosen}")
     page = report(context, tmp_path)
-    per_class = json.loads((context.folder("selection") / "selection.json").read_text())["per_class"]
+    per_class = json.loads((context.folder("selection") / "selection.json").read_text(encoding="utf-8"))["per_class"]
     assert page.data["automatic"] == [per_class[name] for name in context.dataset.classes.names]
     (used, *_) = marks(page)
     assert used[1] == automatic[1]

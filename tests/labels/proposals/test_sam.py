@@ -78,7 +78,7 @@ def direct(folder: Path, picture: np.ndarray, points_per_side: int) -> tuple[Any
     from transformers import Sam2Model, SamModel
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
-    two = json.loads((folder / "config.json").read_text())["model_type"] == "sam2"
+    two = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "sam2"
     model = (Sam2Model if two else SamModel).from_pretrained(folder).eval()
     if two:
         pixels = sam.prepared(picture, (SIDE, SIDE), SIDE)
@@ -192,21 +192,23 @@ def test_loading_is_strict(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no model\.safetensors or pytorch_model\.bin; put the weights there"):
         SamProposer(replace(KEEP_ALL, model=str(broken)))
     shutil.copy(folder / "model.safetensors", broken)
-    (broken / "config.json").write_text('{"model_type": "clip"}')
+    (broken / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8")
     with pytest.raises(UserError, match="not the configuration of a SAM or SAM 2 model"):
         SamProposer(replace(KEEP_ALL, model=str(broken)))
 
 
 def test_published_sam2_files_hold_the_video_model(tmp_path: Path, folder: Path) -> None:
     """They say sam2_video and hold memory weights beside the image model's."""
-    described = json.loads((folder / "config.json").read_text())
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if described["model_type"] != "sam2":
         pytest.skip("SAM 2 only")
     save_file(
         load_file(folder / "model.safetensors") | {"memory_attention.layer.weight": torch.zeros(2)},
         tmp_path / "model.safetensors",
     )
-    (tmp_path / "config.json").write_text(json.dumps(described | {"model_type": "sam2_video", "memory_dim": 64}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(described | {"model_type": "sam2_video", "memory_dim": 64}), encoding="utf-8"
+    )
     one, other = (SamProposer(replace(KEEP_ALL, model=str(place)))(photo(30, 30)) for place in (folder, tmp_path))
     for mine, right in zip(one.levels, other.levels, strict=True):
         np.testing.assert_array_equal(mine.start, right.start)

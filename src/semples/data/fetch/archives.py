@@ -31,6 +31,7 @@ from semples.core.disk import disk_trouble
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
 from semples.core.progress import counter, track
+from semples.core.systems import WINDOWS, windows_objection
 from semples.data.fetch.download import MEGABYTE
 
 BLOCK = 1 << 20
@@ -71,6 +72,9 @@ def member_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name or not path.parts:
         raise UserError(f"{archive}: refused, its member {name[:80]!r} would land outside the folder; get another copy")
+    objection = windows_objection(name) if WINDOWS else None
+    if objection is not None:
+        raise UserError(f"{archive}: refused, Windows can keep no {name[:80]!r}: {objection}; rename it in the archive")
     return path
 
 

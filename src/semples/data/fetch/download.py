@@ -28,6 +28,7 @@ from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.lock import exclusive
 from semples.core.progress import counter
+from semples.core.systems import replace
 
 MEGABYTE = 1_000_000
 BLOCK = 1 << 18  # bytes read at a time
@@ -101,7 +102,7 @@ def _fetch(remote: Remote, folder: Path, mirrors: Sequence[str], wait: Callable[
             digest = _md5(part, remote.name)
             if digest == remote.md5:
                 with disk_trouble(target):
-                    os.replace(part, target)
+                    replace(part, target)
                     _remember(target, remote.md5)
                 return target
             part.unlink(missing_ok=True)  # nothing tells which of its bytes are wrong

@@ -94,12 +94,20 @@ class Source:
 
     def told(self, path: Path) -> str:
         """A file's path below the folder of the annotations, as it is named in problems."""
-        return Path(os.path.relpath(path, self.root)).as_posix()
+        return _relative(path, self.root)
 
     def base_of(self, path: Path) -> str:
         """The folder of a file below the annotations' with a slash at its end; empty where it is that folder."""
-        below = Path(os.path.relpath(path.parent, self.root)).as_posix()
-        return "" if below == "." or below.startswith("..") else f"{below}/"
+        below = _relative(path.parent, self.root)
+        return "" if below == "." or below.startswith("..") or Path(below).is_absolute() else f"{below}/"
+
+
+def _relative(path: Path, root: Path) -> str:
+    """`path` as it is from `root`, posix style; whole where it lies on another drive."""
+    try:
+        return Path(os.path.relpath(path, root)).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 class Importer(ABC):

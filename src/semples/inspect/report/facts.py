@@ -28,7 +28,7 @@ from semples.run.records import read_manifest, read_output
 from semples.run.steps import labels as label_steps
 from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import label_method
-from semples.training.events import read_lines
+from semples.training.events import read_lines, times
 
 CAM_STAGES = {"warmup": "after warm-up", "matching": "after (a) matching", "refinement": "after (c) refinement"}
 TITLES = {"warmup": "Warm-up", "matching": "(a) Matching", "prompting": "(b) Prompting", "refinement": "(c) Refinement"}
@@ -199,9 +199,11 @@ def loss_charts(context: Context) -> list[Chart]:
         series = [
             Series(name, tuple(_points(events, name)), strong=name == "loss")
             for name in names
-            if name not in ("step", "epoch", "lr")
+            if name not in ("step", "epoch", "lr", "skipped")
         ]
-        chart = line_chart(TITLES[stage], series, x_label="epochs", y_label="loss")
+        seconds, waited = times(context.folder(stage))
+        took = f" ({duration(seconds)}, {waited / seconds:.0%} of it waiting for photos)" if seconds else ""
+        chart = line_chart(TITLES[stage] + took, series, x_label="epochs", y_label="loss")
         if chart is not None:
             charts.append(chart)
     return charts

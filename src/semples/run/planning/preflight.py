@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semples.core.errors import UserError
+from semples.core.errors import UserError, note
 from semples.recipe import Recipe
 from semples.run.context import Context
 from semples.run.names import SEGMENTER, TRAINED
@@ -30,6 +30,7 @@ def preflight(context: Context, steps: Sequence[str], *, forced: Sequence[str] =
     trained = [step for step in todo if step in (*TRAINED, SEGMENTER)]
     if trained:
         check_batches(context.recipe, trained, photos=len(context.listing.items), processes=context.processes)
+        remark_on_segmenter(context.recipe, trained, photos=len(context.listing.items), processes=context.processes)
     opened = Opened()
     if groups_of(context.recipe, todo):
         opened = open_models(context.recipe, todo, classes=context.listing.classes, device=context.engine.device)
@@ -50,6 +51,14 @@ def _check_folder(folder: Path, step: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file stands where the step {step} needs a folder; choose another --out")
     started_reads(folder)
+
+
+def remark_on_segmenter(recipe: Recipe, trained: Sequence[str], *, photos: int, processes: int) -> None:
+    """A line, before the stages train, where so many processes could not train the segmenter afterwards."""
+    try:
+        check_batches(recipe, [SEGMENTER] if SEGMENTER not in trained else [], photos=photos, processes=processes)
+    except UserError as error:
+        note(f"later, `semples segment train` refuses so many processes: {error}")
 
 
 def check_batches(recipe: Recipe, trained: Sequence[str], *, photos: int, processes: int) -> None:

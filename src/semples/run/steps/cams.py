@@ -113,6 +113,7 @@ def _partial(context: Context, folder: Path) -> float | None:
 def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     """CAMs of all photos of the run that have none yet; processes share the photos."""
     from semples.cams.make import photo_cams
+    from semples.networks.precision import at_precision
 
     settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
@@ -120,21 +121,16 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
-    size = work.speed("cams.batch")
+    size, precision = work.speed("cams.batch"), work.setting("run.inference")
     if size > 1:  # equal sizes side by side, so that batches fill
         sizes = photo_sizes(work.context.folder("data"))
         todo.sort(key=lambda item: sizes[item.id])
     with counter(label="cams", total=len(mine), done=len(mine) - len(todo)) as advance, _writing(store) as write:
         for items, photos in _batches(dataset, todo, size=size, max_side=settings.max_side):
             stored = [model.stored_cams(item.id) for item in items]
-            made = photo_cams(
-                model,
-                photos,
-                [item.possible if known is None else () for item, known in zip(items, stored, strict=True)],
-                settings=settings,
-                device=work.device,
-                scores=scores,
-            )
+            tags = [item.possible if known is None else () for item, known in zip(items, stored, strict=True)]
+            with at_precision(work.device, precision):
+                made = photo_cams(model, photos, tags, settings=settings, device=work.device, scores=scores)
             for item, photo, cams, known in zip(items, photos, made, stored, strict=True):
                 shape = (photo.shape[0], photo.shape[1])
                 write(item.id, cams if known is None else tagged(known, item, shape), shape)

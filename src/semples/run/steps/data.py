@@ -19,9 +19,9 @@ def step() -> Step:
 def _run(work: Work) -> dict[str, Any]:
     work.settings("data")
     dataset = work.listing
+    verified = verify_photos(dataset, workers=max(1, work.workers), ranks=work.ranks)
     if not work.is_main:
         return {}
-    verified = verify_photos(dataset, workers=max(1, work.speed("data.workers")))
     if not verified.kept:
         problems = (*dataset.problems, *verified.problems)
         raise UserError(f"{dataset.root}: no photo can be read; the first: {problems[0].where}: {problems[0].what}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.data.dataset import TaggedDataset, with_items
+from semples.data.dataset import Item, TaggedDataset, with_items
 from semples.run.label_maps import has_labels, write_corrected, write_labels
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import CURVE_FILE, LAST, cams_name, curve_name
@@ -29,10 +31,10 @@ def curve_step(stage: str = LAST) -> Step:
     def run(work: Work) -> dict[str, Any]:
         dataset, settings, unusable = work.scored_dataset, work.settings("scores"), list[str]()
         folder = work.step(cams_name(stage))
+        store = CamStore(folder, format=work.setting("cams.format"))
+        curve = threshold_curve(dataset, store, settings, unusable=unusable, ranks=work.ranks)
         if not work.is_main:
             return {}
-        store = CamStore(folder, format=work.setting("cams.format"))
-        curve = threshold_curve(dataset, store, settings, unusable=unusable)
         if curve is None:
             return _counted(dataset, unusable)
         write_json(work.folder / CURVE_FILE, curve.as_json(dataset.classes.names))
@@ -73,8 +75,8 @@ def _run_labels(work: Work) -> dict[str, Any]:
         work.folder,
         method=method,
         thresholds=chosen.applied,
-        size=lambda item: sizes[item.id],
-        workers=work.speed("data.workers"),
+        size=partial(_size_in, sizes),
+        workers=work.workers,
         resume=True,
     )
     for item in mine:
@@ -92,6 +94,10 @@ def _run_labels(work: Work) -> dict[str, Any]:
         | ({} if chosen.per_class is None else {"thresholds": [round(float(x), 2) for x in chosen.per_class]})
         | ({"corrected": len(given)} if given else {})
     )
+
+
+def _size_in(sizes: Mapping[str, tuple[int, int]], item: Item) -> tuple[int, int]:
+    return sizes[item.id]
 
 
 def corrected_in(folder: Path) -> set[str]:
@@ -112,11 +118,11 @@ def _note_corrected(work: Work, ids: set[str]) -> None:
 def _run_scores(work: Work) -> dict[str, Any]:
     dataset, unusable = work.scored_dataset, list[str]()
     folder = work.step("labels")
-    if not work.is_main:
-        return {}
     by_hand = corrected_in(folder)
     dataset = with_items(dataset, [item for item in dataset.items if item.id not in by_hand])
-    scores = score_labels(dataset, folder, unusable=unusable)
+    scores = score_labels(dataset, folder, unusable=unusable, ranks=work.ranks)
+    if not work.is_main:
+        return {}
     if scores is None:
         return _counted(dataset, unusable) | _left_out(by_hand)
     curve = read_json(work.step("curve") / CURVE_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ def _drop_stale(work: Work) -> None:
     work.wait()
 
 
+def _write(folder: Path, regions: FreshRegions, item: Item) -> None:
+    write_regions(folder, item.id, regions(item))
+
+
 def _run(work: Work) -> dict[str, Any]:
     settings, dataset = work.settings("regions", leave_out=SCORING), work.dataset
     regions = FreshRegions(dataset, settings, lambda: work.device)
@@ -63,11 +68,8 @@ def _run(work: Work) -> dict[str, Any]:
     _drop_stale(work)
     todo = [item for item in mine if not (work.folder / f"{item.id}{SUFFIX}").is_file()]
 
-    def write(item: Item) -> None:
-        write_regions(work.folder, item.id, regions(item))
-
-    workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.speed("data.workers")
+    workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.workers
     with counter(label="regions", total=len(mine), done=len(mine) - len(todo)) as advance:
-        for _ in pooled(write, todo, workers=workers):
+        for _ in pooled(partial(_write, work.folder, regions), todo, workers=workers):
             advance("")
     return {"photos": len(dataset.items), "proposals": settings.proposals}

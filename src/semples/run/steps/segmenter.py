@@ -51,7 +51,7 @@ def folder_step(folders: Folders) -> Step:
 
     def run(work: Work) -> dict[str, Any]:
         work.fact("files")
-        dataset = readable(folders.dataset, workers=work.speed("data.workers"))
+        dataset = readable(folders.dataset, workers=work.workers)
         if work.is_main:
             problems = [{"where": problem.where, "what": problem.what} for problem in dataset.problems]
             write_json(work.folder / SET_ASIDE, problems)
@@ -134,7 +134,7 @@ def _learn(
         engine=work.engine,
         settings=settings,
         run=run,
-        workers=work.speed("data.workers"),
+        workers=work.workers,
         folder=work.folder,
         fingerprint=work.fingerprint,
         label=SEGMENTER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,15 @@ def step() -> Step:
 
 
 def _run(work: Work) -> dict[str, Any]:
+    from semples.networks.precision import at_precision
+
     dataset = work.dataset
     items = drawn(dataset, count=work.setting("selection.photos"), seed=work.setting("run.seed"))
     method = label_method(work).selecting
     calibration = method.calibration
     grid, max_side = calibration.grid, work.setting("cams.max_side")
     recognition = Later(work) if work.setting("judge.kind") != NO_JUDGE else None
+    precision = work.setting("run.inference")
     inputs = label_inputs(work, method.needs)
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
@@ -52,7 +56,9 @@ def _run(work: Work) -> dict[str, Any]:
     for item in track(todo, label="selection"):
         photo = reduced(dataset.photo(item), max_side=max_side)
         maps = method.sweep(inputs.shown(item, photo), grid.maps)
-        write_json(_path(work.folder, item), photo_signs(recognition, photo, maps, item.tags, grid=grid))
+        with at_precision(work.device, precision) if recognition is not None else nullcontext():
+            signs = photo_signs(recognition, photo, maps, item.tags, grid=grid)
+        write_json(_path(work.folder, item), signs)
     work.wait()
     otherwise = None if items else work.setting("labels.threshold")
     if not work.is_main:

@@ -75,7 +75,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
             engine=work.engine,
             settings=settings,
             run=run,
-            workers=work.speed("data.workers"),
+            workers=work.workers,
             folder=work.folder,
             fingerprint=work.fingerprint,
             label=stage,

@@ -1,18 +1,23 @@
-"""The processes of one prediction (torchrun starts them): which photos are whose, and how they wait for one another.
+"""The processes of one command (torchrun starts them): which photos are whose, and how they wait for one another.
 
-They share no weights and no gradients, only photos, so nothing here needs a GPU: they talk through gloo, in JSON.
+What they tell one another here are figures, not gradients, so nothing needs a GPU: they talk through gloo, in JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from semples.core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LONGEST = timedelta(days=30)  # that a process waits for the others, who may have slower photos
 
@@ -21,10 +26,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process and the others. rank: its number, 0..count - 1; number 0 writes what there is one of."""
+    """This process and the others. rank: its number, 0..count - 1; number 0 writes what there is one of. group: the
+    gloo group that they talk in, None for the one that all share."""
 
     rank: int = 0
     count: int = 1
+    group: Any = None
 
     @classmethod
     def join(cls) -> Ranks:
@@ -54,7 +61,8 @@ class Ranks:
         return things[self.rank :: self.count]
 
     def gather(self, told: Any) -> list[Any]:
-        """What every process tells, plain data, by rank. Raises UserError where one of them has ended."""
+        """What every process tells, plain data, by rank. Raises UserError where one of them has ended or takes longer
+        than the group waits."""
         if self.count == 1:
             return [told]
         import torch
@@ -62,16 +70,40 @@ class Ranks:
 
         message = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
-        try:
-            distributed.all_gather(lengths, torch.tensor([len(message)]))
+        with _missing():
+            distributed.all_gather(lengths, torch.tensor([len(message)]), group=self.group)
             longest = max(int(length) for length in lengths)
             padded = torch.zeros(longest, dtype=torch.uint8)
             padded[: len(message)] = message
             messages = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
-            distributed.all_gather(messages, padded)
-        except RuntimeError:
-            raise UserError("another process of this prediction has ended; run the same command to go on") from None
+            distributed.all_gather(messages, padded, group=self.group)
         return [json.loads(bytes(text[: int(length)].tolist())) for text, length in zip(messages, lengths, strict=True)]
+
+    def together(self, mine: Sequence[T]) -> list[T]:
+        """What all processes made of the things of a `share`, plain data each, in the order of these things."""
+        parts = self.gather(list(mine))
+        whole: list[Any] = [None] * sum(len(part) for part in parts)
+        for rank, part in enumerate(parts):
+            whole[rank :: self.count] = part
+        return whole
+
+    def added(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sum of the counts of all processes, each int64 of the same shape."""
+        if self.count == 1:
+            return counts
+        import torch
+        from torch import distributed
+
+        total = torch.from_numpy(counts.copy())
+        with _missing():
+            distributed.all_reduce(total, group=self.group)
+        summed: NDArray[np.int64] = total.numpy()
+        return summed
+
+    def of_main(self, work: Callable[[], T]) -> T:
+        """What process 0 answers to `work`, plain data, in every process; nobody else is asked."""
+        answer: T = self.gather(work() if self.is_main else None)[0]
+        return answer
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -97,6 +129,17 @@ class Ranks:
             from torch import distributed
 
             distributed.destroy_process_group()
+
+
+@contextmanager
+def _missing() -> Iterator[None]:
+    """Raises UserError where one of the processes does not answer."""
+    try:
+        yield
+    except RuntimeError:
+        raise UserError(
+            "another process has ended, or took longer than run.wait_hours; run the same command to go on"
+        ) from None
 
 
 ALONE = Ranks()
