@@ -11,9 +11,10 @@ cell is a JSON file in the folder F.cells and is not computed again, so a benchm
 Every step is that of the recipe `folder-light`. F gets, as mIoU in 0..1 with the background: `cam` (threshold without
 masks), `cam_by_masks`, `labels` (regions and CRF at the threshold without masks, then region bank and CRF),
 `labels_by_masks`, `bank` (the bank on other photos, no training, no tags), `segmenter` (the light segmenter, trained on
-`labels`, on the same other photos), `boundary` (boundary IoU of `labels`), `seconds` of the way to the segmenter, and
-`steps` with every figure on the way. --rows: a folder for pictures of the best, the middle and the worst photos: photo,
-CAM, label map before and after the bank, truth; and of other photos: photo, bank, segmenter, truth.
+`labels`, on the same other photos), `boundary` (boundary IoU of `labels`), `seconds` of the way to the segmenter by the
+clock, `cpu_seconds` of the same, and `steps` with every figure on the way. --rows: a folder for pictures of the best,
+the middle and the worst photos: photo, CAM, label map before and after the bank, truth; and of other photos: photo,
+bank, segmenter, truth.
 """
 
 from __future__ import annotations
@@ -216,7 +217,8 @@ def make_bank(split: Split, which: str) -> dict[str, Any]:
     thresholds = {name: read_json(split.folder / f"{BEFORE}.json")[name]["threshold"] for name in WHICH}
     threshold = thresholds[which]
     if which == "by_masks" and thresholds["without"] == threshold:
-        return {key: value for key, value in read_json(split.folder / "bank-without.json").items() if key != "seconds"}
+        same = read_json(split.folder / "bank-without.json")
+        return {key: value for key, value in same.items() if not key.endswith("seconds")}
     assert isinstance(LABELS, BankLabelSettings)
     bank = Bank(replace(LABELS, method="bank"), regions=RECIPE.regions, num_classes=split.classes)
     bank.before = Stored(split, f"{BEFORE}-{threshold:.2f}")
@@ -311,8 +313,15 @@ def measure(split: Split, *, rows: Path | None, until: str) -> dict[str, Any]:
         "segmenter": steps.get("segmenter", {}).get("segmenter", {}).get("miou"),
         "boundary": steps["bank-without"]["bank"]["boundary"],
         "seconds": round(sum(steps[name]["seconds"] for name in way if name in steps), 1),
+        "cpu_seconds": known_sum([steps[name].get("cpu_seconds") for name in way if name in steps]),
         "steps": steps,
     }
+
+
+def known_sum(values: Sequence[float | None]) -> float | None:
+    """None where one is not known (cells of before it was measured)."""
+    known = [value for value in values if value is not None]
+    return round(sum(known), 1) if len(known) == len(values) else None
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
 from semples.data.demo.world import write_world
 from semples.demo import score_segmenter
-from semples.evaluation.crossfit import cross_fitted, doubts
+from semples.evaluation.tagging import doubts, foretold
 from semples.inspect.tag_check import TagCheck
 from semples.recipe import load_recipe
 from semples.run import pipeline
@@ -60,7 +60,7 @@ def precision(check: TagCheck, *, seed: int, kind: str, share: float) -> dict[st
     """Of the first tags of the list the share that was changed; and of all tags, what chance would find."""
     worse = worsened(check.tag_nK, kind=kind, share=share, seed=seed)
     changed = worse != check.tag_nK
-    listed = doubts(cross_fitted(check.feature_nD, worse), worse)[: round(FIRST * worse.size)]
+    listed = doubts(foretold(check.feature_nD, worse).left_out_nK, worse)[: round(FIRST * worse.size)]
     hits = [bool(changed[row, column]) for row, column, _ in listed]
     return {
         "seed": seed, "kind": kind, "share": share, "listed": len(hits), "changed": int(changed.sum()),

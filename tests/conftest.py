@@ -1,10 +1,12 @@
 """What holds for all tests: SIGINT and SIGHUP have their usual meaning, also where the tests were started by `nohup` or
-as a shell's background job, which ignore them. On Windows, tests that need POSIX are left out."""
+as a shell's background job, which ignore them; nothing is kept in the user's folder of caches. On Windows, tests that
+need POSIX are left out."""
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 # Pipes, links, signals, limits: `test_portable` says when one is missing here.
 POSIX_ONLY = (
@@ -24,3 +26,6 @@ collect_ignore = [] if os.name == "posix" else list(POSIX_ONLY)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_CACHE = tempfile.TemporaryDirectory(prefix="semples-test-cache-")
+os.environ["SEMPLES_CACHE"] = _CACHE.name

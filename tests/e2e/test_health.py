@@ -65,11 +65,11 @@ def test_tags_most_worth_a_look(finished: Path, material: Material, tmp_path: Pa
     told = tiny.invoke("data", "check", finished, "--count", "5", "--json", tmp_path / "tags.json")
     listed = json.loads((tmp_path / "tags.json").read_text(encoding="utf-8"))
     assert len(listed) == 5
-    doubts = [tag["doubt"] for tag in listed]
+    doubts = [1 - tag["probability"] if tag["tagged"] else tag["probability"] for tag in listed]
     assert doubts == sorted(doubts, reverse=True)
     with open(material.photos / "tags.csv", encoding="utf-8", newline="") as file:
         tags = {Path(row["image"]).stem: row["tags"].split(";") for row in csv.DictReader(file)}
-    assert all(tag["tagged"] == (tag["name"] in tags[tag["photo"]]) for tag in listed)
+    assert all(tag["tagged"] == (tag["class"] in tags[tag["photo"]]) for tag in listed)
     assert listed[0]["photo"] in told.out
     assert "--count 0" in tiny.refused("data", "check", finished, "--count", "0")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from semples.data.dataset import Item, open_dataset
 from semples.data.open_tags import bare, parted
 from semples.generators.base import soft_margin_loss
 from semples.networks.pairs import Pairs
-from semples.run import health
 from semples.run.label_maps import left_open
 from semples.run.photos import photos_digest
 from semples.run.pipeline import open_run
@@ -132,19 +130,7 @@ def test_other_tables(tmp_path: Path, reader: str) -> None:
 
 
 def test_nothing_changes_without_one(tmp_path: Path) -> None:
-    from semples.data.dataset import Item
     from semples.labels.scored import Labelled
 
     labelled = Labelled(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.float32))
     assert left_open(labelled, Item("a", tmp_path, (0,))) is labelled
-
-
-def test_it_is_never_called_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    predicted = health.TagPredictions(("a", "b"), np.array([[0.9, 0.95], [0.2, 0.7]], np.float32))
-    monkeypatch.setattr(health, "tag_predictions", lambda context: predicted)
-    items = (Item("a", Path("a.png"), (), None, open=(1,)), Item("b", Path("b.png"), (0,), None))
-    dataset = SimpleNamespace(classes=SimpleNamespace(names=("dog", "cat")), items=items)
-    listed = health.doubtful_tags(SimpleNamespace(dataset=dataset), count=9)  # type: ignore[arg-type]
-    assert [(tag.photo, tag.name, tag.tagged) for tag in listed] == [
-        ("a", "dog", False), ("b", "dog", True), ("b", "cat", False)
-    ]  # fmt: skip

@@ -166,8 +166,13 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for step, count in left.items():
         assert planned[step] / 2 < count < planned[step] * 2 + 20_000, step
     steps = [step["step"] for step in made["steps"]]
-    assert " ".join(steps) == "data warmup matching prompting refinement cams selection curve labels scores"
+    looks = [f"health-{of}" for of in ("data", "warmup", "matching", "prompting", "refinement", "cams")]
+    assert [step for step in steps if step.startswith("health-")] == looks
+    rest = [step for step in steps if step not in looks]
+    assert " ".join(rest) == "data warmup matching prompting refinement cams selection curve labels scores"
+    assert "6 looks at what the steps have learned" in said
     assert all(step["cpu"] >= 0 for step in made["steps"])
+    assert sum(step["cpu"] for step in made["steps"] if step["step"] in looks) > 0
     assert "by its plan" not in tiny.invoke("status", out).out
 
 

@@ -59,10 +59,8 @@ def check(
         for the folder of a run: table that gets proposed tags for the photos that have none, doubtful ones as `dog?`.
     """
     from semples.run.folder import is_run
-    from semples.run.names import FIRST
-    from semples.run.records import read_manifest
 
-    if is_run(folder) and (propose is not None or read_manifest(folder / FIRST) is None):
+    if is_run(folder):
         _check_tags(folder, count=count, json=json, propose=propose)
         return
     if propose is not None:
@@ -77,11 +75,7 @@ def check(
     from semples.data.check import render
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
-    from semples.run.names import RUN
 
-    if (folder / RUN).is_file():
-        _check_run(folder, count=count, json=json)
-        return
     dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels, bits=bits)
     report = check_dataset(
         dataset,
@@ -116,27 +110,6 @@ def _check_tags(folder: Path, *, count: int, json: Path | None, propose: Path | 
         proposals = check.proposals()
         write_proposals(propose, proposals)
         terminal.say(f"proposed tags of {len(proposals)} photos without any: {propose} (look at them first)")
-
-
-def _check_run(folder: Path, *, count: int, json: Path | None) -> None:
-    """The tags of a run that are most worth a look."""
-    from dataclasses import asdict
-
-    from semples import terminal
-    from semples.core.errors import UserError
-    from semples.core.files import write_json
-    from semples.run.health import doubtful_table, doubtful_tags
-    from semples.run.pipeline import open_run
-
-    if count < 1:
-        raise UserError(f"--count {count}: list at least one tag")
-    doubtful = doubtful_tags(open_run(folder), count=count)
-    if json is not None:
-        write_json(json, [asdict(tag) for tag in doubtful])
-    terminal.console.print(doubtful_table(doubtful))
-    terminal.say(
-        "told from the tags of the other photos; look at these first, and mend the tags file where they are wrong"
-    )
 
 
 @data_app.command

@@ -5,6 +5,8 @@ Shape suffixes: n photos, K classes, D numbers of a feature.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ Bools = NDArray[np.bool_]
 PENALTIES = tuple(10.0**power for power in range(-2, 6))  # of the ridge, times photos / numbers of a feature
 SHUFFLES = 40  # of the tags, for what chance alone gives
 NEWTON_STEPS = 25
+FILLINGS = 50  # rounds in which predictions take the place of tags that are left open
 
 
 def average_precision(score_n: Floats, present_n: Bools) -> float:
@@ -60,50 +63,106 @@ def chance(score_nK: Floats, tag_nK: Bools, *, seed: int = 0) -> tuple[float, fl
     return float(np.mean(lifts)), float(np.std(lifts))
 
 
-def left_out(feature_nD: Floats, tag_nK: Bools) -> Floats:
-    """Probability (n,K) of every class in every photo, from the other photos alone.
+@dataclass(frozen=True)
+class Foretold:
+    """What photos tell of tags, learned from n photos: `left_out_nK`, probability 0..1 of every class in each of them,
+    from the others alone; and what is needed for further photos."""
+
+    left_out_nK: Floats
+    mean_D: Floats
+    spread_D: Floats  # 0 for numbers that are the same in all photos
+    weight_DK: Floats
+    share_K: Floats
+    curve: Curve | None
+
+    def of(self, feature_mD: Floats) -> Floats:
+        """Probability (m,K) of every class in other photos, from their features."""
+        used = self.spread_D > 0
+        scaled = (feature_mD[:, used] - self.mean_D[used]) / self.spread_D[used]
+        score_mK = self.share_K + scaled @ self.weight_DK[used]
+        return score_mK.clip(0, 1) if self.curve is None else self.curve.of(score_mK)
+
+
+def foretold(feature_nD: Floats, tag_nK: Bools, known_nK: Bools | None = None) -> Foretold:
+    """Learn from photos what their features tell of their tags.
 
     Ridge regression of the tags on standardised features; what it says of a photo that it is fitted without is known in
     closed form: y - (y - ŷ) / (1 - h). One penalty for all classes, by the least error of those predictions, which a
-    logistic curve of two numbers then turns into probabilities (those two are fitted to all photos).
+    logistic curve of two numbers then turns into probabilities (those two are fitted to all known tags).
+
+    known: tags to learn from. The others (left open) teach nothing: what is predicted of them is put in their place
+    until that changes no more, so that they pull at nothing.
     """
-    target_nK = tag_nK.astype(np.float64)
-    spread_D = feature_nD.std(axis=0)
-    used = spread_D > 1e-12
-    scaled = (feature_nD[:, used] - feature_nD[:, used].mean(axis=0)) / spread_D[used]
-    count = len(scaled)
+    known_nK = np.ones(tag_nK.shape, np.bool_) if known_nK is None else known_nK
+    target_nK = tag_nK & known_nK
+    share_K = target_nK.sum(axis=0) / np.maximum(1, known_nK.sum(axis=0))
+    mean_D, spread_D = feature_nD.mean(axis=0), feature_nD.std(axis=0)
+    used, count = spread_D > 1e-12, len(feature_nD)
+    spread_D = np.where(used, spread_D, 0.0)
+    nothing = np.zeros((feature_nD.shape[1], tag_nK.shape[1]))
     if count < 3 or not used.any():
-        return np.broadcast_to(target_nK.mean(axis=0), target_nK.shape).copy()
-    left, values, _ = np.linalg.svd(scaled, full_matrices=False)
-    best: tuple[float, Floats] | None = None
+        same = np.broadcast_to(share_K, tag_nK.shape).copy()
+        return Foretold(same, mean_D, spread_D, nothing, share_K, None)
+    scaled = (feature_nD[:, used] - mean_D[used]) / spread_D[used]
+    left, values, right = np.linalg.svd(scaled, full_matrices=False)
+    best: tuple[float, Floats, Floats, Floats] | None = None
     for penalty in PENALTIES:
         kept = values**2 / (values**2 + penalty * count)
-        fitted = target_nK.mean(axis=0) + left @ (kept[:, None] * (left.T @ (target_nK - target_nK.mean(axis=0))))
+        told_nK = np.where(known_nK, target_nK, share_K)
+        for _ in range(1 if known_nK.all() else FILLINGS):
+            base_K = told_nK.mean(axis=0)
+            fitted = base_K + left @ (kept[:, None] * (left.T @ (told_nK - base_K)))
+            told_nK = np.where(known_nK, target_nK, fitted)
         weight_n = np.minimum(1 / count + (left**2 * kept).sum(axis=1), 1 - 1e-6)
-        without = target_nK - (target_nK - fitted) / (1 - weight_n)[:, None]
-        error = float(((without - target_nK) ** 2).mean())
+        without = told_nK - (told_nK - fitted) / (1 - weight_n)[:, None]
+        error = float(((without - target_nK)[known_nK] ** 2).mean()) if known_nK.any() else 0.0
         if best is None or error < best[0]:
-            best = error, without
+            slopes = right.T @ ((kept / np.maximum(values, 1e-12))[:, None] * (left.T @ (told_nK - base_K)))
+            best = error, without, slopes, base_K
     assert best is not None
-    return calibrated(best[1], tag_nK)
+    curve = Curve.fitted(best[1][known_nK], tag_nK[known_nK])
+    nothing[used] = best[2]
+    return Foretold(curve.of(best[1]), mean_D, spread_D, nothing, best[3], curve)
 
 
-def calibrated(score_nK: Floats, tag_nK: Bools) -> Floats:
-    """Scores as probabilities: 1 / (1 + exp(-(a + b · score))), a and b >= 0 by the likelihood of all tags together."""
-    score, target = score_nK.ravel(), tag_nK.ravel().astype(np.float64)
-    if target.min() == target.max():
-        return np.full_like(score_nK, (target.sum() + 0.5) / (len(target) + 1))
-    scale = max(float(score.std()), 1e-12)
-    design = np.stack([np.ones_like(score), (score - score.mean()) / scale], axis=1)
-    weights = np.zeros(2)
-    for _ in range(NEWTON_STEPS):
-        chance_n = _sigmoid(design @ weights)
-        gradient = design.T @ (chance_n - target) + 1e-3 * weights
-        bend = (design * (chance_n * (1 - chance_n))[:, None]).T @ design + 1e-3 * np.eye(2)
-        step = np.linalg.solve(bend, gradient)
-        weights = weights - step * min(1.0, 4.0 / max(1e-12, float(np.abs(step).max())))
-    weights[1] = max(0.0, weights[1])
-    return _sigmoid(design @ weights).reshape(score_nK.shape)
+def doubts(told_nK: Floats, tag_nK: Bools, known_nK: Bools | None = None) -> list[tuple[int, int, float]]:
+    """(photo, class, doubt 0..1) of every known tag, the most doubtful first: how far from it the prediction is."""
+    far_nK = np.abs(tag_nK.astype(np.float64) - told_nK)
+    places = np.argwhere(np.ones(tag_nK.shape, np.bool_) if known_nK is None else known_nK)
+    order = np.argsort(-far_nK[places[:, 0], places[:, 1]], kind="stable")
+    return [(int(row), int(column), float(far_nK[row, column])) for row, column in places[order]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores as probabilities: 1 / (1 + exp(-(start + slope · (score - mean) / spread)))."""
+
+    start: float
+    slope: float
+    mean: float
+    spread: float
+
+    def of(self, score: Floats) -> Floats:
+        """The probabilities of scores, in any shape."""
+        return _sigmoid(self.start + self.slope * (score - self.mean) / self.spread)
+
+    @classmethod
+    def fitted(cls, score_n: Floats, tag_n: Bools) -> Curve:
+        """Start and slope >= 0 by the likelihood of all tags together."""
+        target = tag_n.astype(np.float64)
+        if not len(target) or target.min() == target.max():
+            share = (target.sum() + 0.5) / (len(target) + 1)
+            return cls(float(np.log(share / (1 - share))), 0.0, 0.0, 1.0)
+        scale = max(float(score_n.std()), 1e-12)
+        design = np.stack([np.ones_like(score_n), (score_n - score_n.mean()) / scale], axis=1)
+        weights = np.zeros(2)
+        for _ in range(NEWTON_STEPS):
+            chance_n = _sigmoid(design @ weights)
+            gradient = design.T @ (chance_n - target) + 1e-3 * weights
+            bend = (design * (chance_n * (1 - chance_n))[:, None]).T @ design + 1e-3 * np.eye(2)
+            step = np.linalg.solve(bend, gradient)
+            weights = weights - step * min(1.0, 4.0 / max(1e-12, float(np.abs(step).max())))
+        return cls(float(weights[0]), max(0.0, float(weights[1])), float(score_n.mean()), scale)
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Tags that are most worth a look, and proposals for photos without any, by the run's judge, which never saw tags.
 
-Every photo's features are those that the judge (CLIP, unless the recipe names another) has of the whole photo. What
-they say of a tag is learned from the other photos alone (`evaluation.crossfit`).
+Every photo's features are those that the judge (CLIP, unless the recipe names another) has of the whole photo; they are
+kept (`run.photo_features`). What they say of a tag is learned from the other photos alone (`evaluation.tagging`), as in
+the look at tags and judge that a run makes.
 """
 
 from __future__ import annotations
@@ -17,20 +18,17 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import write_text
-from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.fetch.coco import csv_text
 from semples.data.listing import list_photos
 from semples.data.open_tags import MARK
-from semples.data.photos import PhotoError, read_photo, resize_photo
-from semples.data.transforms import image_to_tensor
-from semples.evaluation.crossfit import cross_fitted, doubts, predicted
+from semples.evaluation.tagging import Foretold, doubts, foretold
 from semples.run.context import Context
+from semples.run.photo_features import photo_features
 
 if TYPE_CHECKING:
     from semples.judges.base import Judge
 
-BATCH = 64
 FEW = 10  # photos; with less nothing can be learned of tags
 SURE, MAYBE = 0.5, 0.2  # of a proposal: from here on a tag, from here on left open
 
@@ -68,15 +66,17 @@ class TagCheck:
         items = self.dataset.items
         if len(items) < FEW:
             raise UserError(f"{context.source.root}: {len(items)} tagged photos; a check of tags needs at least {FEW}")
-        usable = [(item, features) for item, features in self._features(items) if features is not None]
-        self.items = tuple(item for item, _ in usable)
-        self.feature_nD = np.stack([features for _, features in usable])
+        self.items, self.feature_nD = self._features(items)
         self.tag_nK, self.known_nK = tag_tables(self.dataset, self.items)
 
+    @cached_property
+    def foretold(self) -> Foretold:
+        """What the photos tell of the tags."""
+        return foretold(self.feature_nD, self.tag_nK, self.known_nK)
+
     def suspects(self, *, count: int) -> list[Suspect]:
-        """The `count` tags most worth a look, the most doubtful first."""
-        told_nK = cross_fitted(self.feature_nD, self.tag_nK, self.known_nK)
-        names = self.dataset.classes.names
+        """The `count` tags most worth a look, the most doubtful first; those left open are none."""
+        told_nK, names = self.foretold.left_out_nK, self.dataset.classes.names
         return [
             Suspect(item.id, item.photo, names[k], bool(self.tag_nK[n, k]), float(told_nK[n, k]))
             for n, k, _ in doubts(told_nK, self.tag_nK, self.known_nK)[:count]
@@ -88,12 +88,8 @@ class TagCheck:
         root = self.dataset.root
         tagged = {item.photo.resolve() for item in self.dataset.items}
         paths = [path for path in list_photos(root).photos if (root / path).resolve() not in tagged]
-        items = [Item(path, root / path, ()) for path in paths]
-        usable = [(item, features) for item, features in self._features(items) if features is not None]
-        if not usable:
-            return []
-        other_mD = np.stack([features for _, features in usable])
-        told_mK = predicted(self.feature_nD, self.tag_nK, self.known_nK, other_mD)
+        items, other_mD = self._features([Item(path, root / path, ()) for path in paths])
+        told_mK = self.foretold.of(other_mD)
         names = self.dataset.classes.names
         return [
             Proposal(
@@ -101,7 +97,7 @@ class TagCheck:
                 tuple(name for name, share in zip(names, row, strict=True) if share >= SURE),
                 tuple(name for name, share in zip(names, row, strict=True) if MAYBE <= share < SURE),
             )
-            for (item, _), row in zip(usable, told_mK, strict=True)
+            for item, row in zip(items, told_mK, strict=True)
         ]
 
     @cached_property
@@ -113,35 +109,11 @@ class TagCheck:
         judge = build_judge(self.context.recipe.judge, classes=self.dataset.classes)
         return judge.lean().to(self.context.engine.device)
 
-    def _features(self, items: Sequence[Item]) -> list[tuple[Item, NDArray[np.float64] | None]]:
-        """The judge's features of whole photos, None of one that cannot be read."""
-        import torch
-
-        judge, generator = self._judge, self.context.recipe.generator
-        mean, std = judge.mean or generator.mean, judge.std or generator.std
-        settings, answers = self.context.recipe.data, list[tuple[Item, NDArray[np.float64] | None]]()
-        batch: list[tuple[Item, Any]] = []
-
-        def encode() -> None:
-            with torch.no_grad():
-                features = judge.encode(torch.stack([view for _, view in batch]).to(judge.device))
-            for (item, _), row in zip(batch, features.double().cpu().numpy(), strict=True):
-                answers.append((item, row))
-            batch.clear()
-
-        for item in track(items, label="features"):
-            try:
-                photo = read_photo(item.photo, max_megapixels=settings.max_megapixels, bits=settings.bits)
-            except PhotoError:
-                answers.append((item, None))
-                continue
-            side = judge.image_size
-            batch.append((item, image_to_tensor(resize_photo(photo, side, side), mean, std)))
-            if len(batch) == BATCH:
-                encode()
-        if batch:
-            encode()
-        return answers
+    def _features(self, items: Sequence[Item]) -> tuple[tuple[Item, ...], NDArray[np.float64]]:
+        """The photos that can be read, and the judge's features (n,D) of them."""
+        recipe = self.context.recipe
+        kept, features = photo_features(self._judge, self.dataset, items, recipe=recipe, bits=recipe.data.bits)
+        return tuple(kept), features.astype(np.float64)
 
 
 def tag_tables(dataset: TaggedDataset, items: Sequence[Item]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -15,7 +15,6 @@ RUN, RECIPE = "run.json", "recipe.yaml"  # what a run's folder says of it
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
 HEALTH, RECORD = "health", "health.json"  # verdict and figures of a stage
-PREDICTIONS = "predictions.npz"  # of every tag, in the folder of the look at the photos
 BY_CORRECTIONS, BY_CORRECTIONS_FILE = "corrected", "corrected.json"  # the threshold that corrected photos choose
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's
 

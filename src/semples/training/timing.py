@@ -94,9 +94,9 @@ def time_steps(
     peak = [0, 0]
     for _ in range(REPEATS):
         for place, (count, costs) in enumerate(((SMALL, small), (LARGE, large))):
-            _forget_peak(device)
+            forget_peak(device)
             costs.append(step(count))
-            peak[place] = max(peak[place], _peak(device))
+            peak[place] = max(peak[place], peak_bytes(device))
         if time.process_time() - begin > seconds:
             break
     least, most = (min(costs, key=lambda cost: cost.cpu) for costs in (small, large))
@@ -110,10 +110,10 @@ def time_steps(
 
 def _memory(device: torch.device, count: int) -> tuple[int, int]:
     """What a single timed step tells: all of it may grow with the batch."""
-    return 0, _peak(device) // count
+    return 0, peak_bytes(device) // count
 
 
-def _forget_peak(device: torch.device) -> None:
+def forget_peak(device: torch.device) -> None:
     """Start measuring the peak anew, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -124,7 +124,7 @@ def _forget_peak(device: torch.device) -> None:
         return
 
 
-def _peak(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
     """Peak bytes of this process, or on the GPU, since it was last forgotten; 0 where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))

@@ -14,7 +14,7 @@ from semples.core.systems import load_average
 from semples.data.hints import MIN_PHOTOS
 from semples.networks.hub import bytes_on_hub
 from semples.run.context import Context
-from semples.run.names import HEALTH, JUDGE, SELECTION, TRAINED
+from semples.run.names import HEALTH, JUDGE, SEGMENTER, SELECTION, TRAINED
 from semples.run.planning.models import Need, Opened, check_at_hand, needs_of, trouble_later
 from semples.run.planning.plan import Download, Plan, StepPlan, amount
 from semples.run.planning.preflight import is_done, preflight
@@ -63,9 +63,13 @@ def make_plan(
     views = sum(count * min(getattr(recipe, step).batch, len(dataset.items)) for step, count in counts.items())
     later_known = recipe.judge.kind != NO_JUDGE and type(recipe.judge).LEARNS and JUDGE in todo
     little = later_known or (not always and views < LITTLE)
-    told = [step for step in todo if not step.startswith(f"{HEALTH}-")]  # short looks, a few seconds each
-    rows = _unmeasured(context, told, counts) if little else _measured(context, told, counts, opened)
+    later: StepPlan | None = None
     afterwards = trouble_later(recipe) if "labels" in todo else None
+    if little:
+        rows = _unmeasured(context, todo, counts)
+    else:
+        follows = "labels" in todo and afterwards is None
+        rows, later = _measured(context, todo, counts, opened, with_segmenter=follows)
     notes = [*odd(context), *([JUDGE_FIRST] if later_known else []), *([afterwards] if afterwards else [])]
     return Plan(
         photos=len(dataset.items),
@@ -77,6 +81,7 @@ def make_plan(
         downloads=downloads,
         start=round(time.process_time(), 2),
         free=free_bytes(context.out),
+        later=later,
         words=() if little or "matching" not in todo else _words(context, opened),
         notes=tuple(notes),
     )
@@ -103,14 +108,20 @@ def _unmeasured(context: Context, todo: Sequence[str], counts: dict[str, int]) -
     ]
 
 
-def _measured(context: Context, todo: Sequence[str], counts: dict[str, int], opened: Opened) -> list[StepPlan]:
+def _measured(
+    context: Context, todo: Sequence[str], counts: dict[str, int], opened: Opened, *, with_segmenter: bool
+) -> tuple[list[StepPlan], StepPlan | None]:
+    """Every step, and the segmenter that may follow where its start weights are at hand."""
+    from semples.run.planning.looks import segmenter_plan
     from semples.run.planning.measure import Sample
 
     opened = _with_networks(context, todo, opened)
     with Sample.of(context.recipe, context.listing, opened, device=context.engine.device) as sample:
         if not sample.items:  # the data step says what is wrong with them
-            return _unmeasured(context, todo, counts)
-        return [_row(sample, step, counts) for step in todo]
+            return _unmeasured(context, todo, counts), None
+        rows = [_row(sample, step, counts) for step in todo]
+        at_hand = not any(need.missing for need in needs_of(context.recipe, [SEGMENTER]) if with_segmenter)
+        return rows, segmenter_plan(sample) if with_segmenter and at_hand else None
 
 
 def _with_networks(context: Context, todo: Sequence[str], opened: Opened) -> Opened:
@@ -127,8 +138,12 @@ def _with_networks(context: Context, todo: Sequence[str], opened: Opened) -> Ope
 
 def _row(sample: Sample, step: str, counts: dict[str, int]) -> StepPlan:
     """One step, measured."""
+    from semples.run.planning.looks import look_cost
+    from semples.training.timing import forget_peak, peak_bytes
+
     photos, recipe = len(sample.dataset.items), sample.recipe
     memory = disk = 0
+    forget_peak(sample.device)
     what = f"{photos} photos"
     cost: Cost
     if step in counts:
@@ -150,6 +165,8 @@ def _row(sample: Sample, step: str, counts: dict[str, int]) -> StepPlan:
     elif step == SELECTION:
         cost, disk = sample.selection()
         what = f"{min(recipe.selection.photos, photos)} photos"
+    elif step.startswith(f"{HEALTH}-"):
+        cost, what = look_cost(sample, step), "a look without masks"
     elif step == "scores":
         cost = sample.scoring()
         what = f"{sum(item.mask is not None for item in sample.dataset.items)} masks"
@@ -157,6 +174,7 @@ def _row(sample: Sample, step: str, counts: dict[str, int]) -> StepPlan:
         from semples.training.timing import Cost as Nothing
 
         cost, what = Nothing(), "scored with the label maps"
+    memory = max(memory, peak_bytes(sample.device))
     return StepPlan(step, what, round(cost.cpu, 2), round(cost.wall, 2), disk, memory, counts.get(step, 0))
 
 
@@ -213,6 +231,8 @@ def _device(context: Context) -> str:
     device = context.engine.device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple's GPU (MPS)"
     threads = torch.get_num_threads()
     load = load_average()
     busy = f", of which other programs use {load:.0f}" if load > 1.5 else ""

@@ -82,7 +82,7 @@ class PlanParts:
 class Sample:
     """Some photos of a dataset that stand for all, and what is measured on them.
 
-    sizes: (width, height) of all usable photos by id.
+    sizes: (width, height) of all usable photos by id. glanced: what a look at one photo's masks costs, once known.
     """
 
     recipe: Recipe
@@ -91,6 +91,7 @@ class Sample:
     device: torch.device
     folder: Path
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    glanced: Cost | None = None
     _is_ready: bool = False
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 
 from semples.core.plain import plain
 from semples.core.progress import duration
+from semples.run.names import HEALTH
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,12 @@ class Plan:
         text = [f"plan: {photos}{' (' + ', '.join(extra) + ')' if extra else ''}, on {self.device}"]
         for download in self.downloads:
             text.append(f"  {download.line()}")
+        looks = [step for step in self.steps if step.step.startswith(f"{HEALTH}-")]
         for step in self.steps:
-            text.append(f"  {_line(step)}")
+            if step not in looks:
+                text.append(f"  {_line(step)}")
+        if looks:
+            text.append(f"  {_line(_together(looks))}")
         total = [amount(self.disk) + " of disk"] if self.disk else []
         total += [f"{amount(self.memory)} of memory at the peak"] if self.memory else []
         if self.cpu is not None and self.wall is not None and self.steps:
@@ -116,6 +121,13 @@ class Plan:
             text.append("  to fit the budget: " + " ".join(f"--set {setting}" for setting in self.settings))
         text += [f"  {line}" for line in (*self.words, *self.notes)]
         return [plain(line) for line in text]
+
+
+def _together(looks: list[StepPlan]) -> StepPlan:
+    """All looks at the stages, as one."""
+    known = [(step.cpu, step.wall) for step in looks if step.cpu is not None and step.wall is not None]
+    cpu, wall = (sum(column) for column in zip(*known, strict=True)) if len(known) == len(looks) else (None, None)
+    return StepPlan(HEALTH, f"{len(looks)} looks at what the steps have learned", cpu, wall)
 
 
 def _line(step: StepPlan) -> str:

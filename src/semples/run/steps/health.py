@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from semples.evaluation.verdict import Grade, Verdict
 from semples.recipe import Recipe
 from semples.run.health import TITLES, said
 from semples.run.models import RunParts
-from semples.run.names import JUDGE, LAST, MODEL, PREDICTIONS, RECORD, SEGMENTER, cams_name, health_name
+from semples.run.names import JUDGE, LAST, MODEL, RECORD, SEGMENTER, cams_name, health_name
 from semples.run.records import read_manifest
 from semples.run.step import Step
 from semples.run.steps import train
@@ -85,7 +84,7 @@ def _rounded(value: Any) -> Any:
 
 def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
     """Tags of every photo from the judge's features of the other photos, and what the judge itself says of them."""
-    from semples.evaluation.tagging import chance, left_out, lift, mean_precision, precisions
+    from semples.evaluation.tagging import chance, foretold, lift, mean_precision, precisions
 
     dataset = work.dataset
     count, seed = work.setting("health.tagged_photos"), work.setting("run.seed")
@@ -94,8 +93,9 @@ def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
     mean, std = work.setting("generator.mean"), work.setting("generator.std")
     features = _judged(work, items, mean=mean, std=std)
     tags = tag_matrix(items, len(dataset.classes))
-    predicted = left_out(features, tags)
-    with_judge = features @ judge.targets.double().cpu().numpy().T
+    known = ~class_table([item.open for item in items], len(dataset.classes))
+    predicted = foretold(features, tags, known).left_out_nK
+    with_judge = features @ judge.targets.cpu().double().numpy().T
     precision, share = mean_precision(predicted, tags)
     chance_mean, chance_spread = chance(predicted, tags)
     figures = {
@@ -114,8 +114,6 @@ def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
             )
         },
     }
-    if work.is_main:
-        write_predictions(work.folder / PREDICTIONS, items, predicted)
     return figures, verdicts.of_tags(figures)
 
 
@@ -138,24 +136,21 @@ def _judged(work: Work, items: list[Item], *, mean: Any, std: Any) -> np.ndarray
             whole, _ = maker.views(
                 images.to(judge.device), torch.ones(len(images), side, side, device=judge.device), Pairs(rows, rows)
             )
-            parts.append(judge.encode(whole).double().cpu().numpy())
+            parts.append(judge.encode(whole).cpu().double().numpy())
     return np.concatenate(parts)
-
-
-def write_predictions(path: Path, items: list[Item], predicted: np.ndarray) -> None:
-    """Probabilities float32 (n,K) of every tag and the photos' names, as plain arrays."""
-    from semples.core.files import atomic_path
-
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, probability=predicted.astype(np.float32), photo=np.array([item.id for item in items]))
 
 
 def tag_matrix(items: list[Item], classes: int) -> np.ndarray:
     """(n,K) bool, True where a photo carries a class."""
-    tags = np.zeros((len(items), classes), bool)
-    for row, item in zip(tags, items, strict=True):
-        row[list(item.tags)] = True
-    return tags
+    return class_table([item.tags for item in items], classes)
+
+
+def class_table(listed: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """(n,K) bool, True for the classes that are listed for a photo."""
+    table = np.zeros((len(listed), classes), bool)
+    for row, indices in zip(table, listed, strict=True):
+        row[list(indices)] = True
+    return table
 
 
 # ------------------------------------------------------------------------------------------------------------- stages
