@@ -252,7 +252,7 @@ def test_predictions_of_which_nobody_can_tell_how_they_were_made_are_made_again(
     folder, out = draw(tmp_path / "photos", ((20, 30), (30, 20))), tmp_path / "out"
     semples.predict(packages["semples_vit"], folder, out)
     wanted, path = outputs(out), out / "prediction.json"
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     path.unlink()
     if damage != "gone":
         changed = text.replace('"batch": 8', '"batch": 9') if '"batch": 8' in text else text.replace("disc", "disk", 1)

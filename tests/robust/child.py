@@ -102,14 +102,20 @@ def command(
         beside.join()
     texts = [(logs / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err")]
     changes = logs / "changes"
-    return Ended(code, *texts, changes=int(changes.read_text()) if changes.exists() else 0, seen="; ".join(seen))
+    return Ended(
+        code, *texts, changes=int(changes.read_text(encoding="utf-8")) if changes.exists() else 0, seen="; ".join(seen)
+    )
 
 
 def _use(process: int, logs: Path, person: Person, ended: threading.Event, seen: list[str]) -> None:
     """Let a person use the page that a process serves; then the process is told to end."""
     said = None
     while said is None and not ended.wait(0.05):
-        said = ADDRESS.search((logs / "out").read_text(errors="replace")) if (logs / "out").exists() else None
+        said = (
+            ADDRESS.search((logs / "out").read_text(encoding="utf-8", errors="replace"))
+            if (logs / "out").exists()
+            else None
+        )
     if said is not None:
         try:
             person(said[1])

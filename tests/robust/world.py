@@ -35,13 +35,6 @@ run: {checkpoint_seconds: 0, log_every: 1}
 UNSTABLE = {"seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check", "when"}
 # what may differ between two runs
 PASSING = ("seen.json", ".lock", "times.jsonl", "report.html", "page.html", "plan.json")
-    "seen.json",
-    ".lock",
-    "times.jsonl",
-    "report.html",
-    "page.html",
-    "plan.json",
-)  # what may differ between two runs
 PASSING_FOLDERS = {"tensorboard", "drafts"}  # steps of a review that somebody took, and took back
 LINKED = ("world", "changed", "many")  # folders of photos, which no command writes in
 PLACES = b"world|changed|many|run|model|coco|finished|corrected|banked|mended"
@@ -107,10 +100,10 @@ def _draw(folder: Path) -> None:
     write_world(folder / "many", photos={"train": 48}, **shape | {"p": 0.5})
     shutil.copytree(folder / "world", folder / "changed")
     lists = folder / "changed" / "ImageSets" / "Segmentation"
-    train, val = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    train, val = ((lists / f"{name}.txt").read_text(encoding="utf-8").split() for name in ("train", "val"))
     (lists / "train.txt").write_text("\n".join([*train[1:], val[0]]) + "\n")
     (folder / "states" / "list").mkdir(parents=True)
-    first, *rest = (folder / "many" / "classes.txt").read_text().split()
+    first, *rest = (folder / "many" / "classes.txt").read_text(encoding="utf-8").split()
     (folder / "states" / "list" / "classes.txt").write_text("\n".join([f"{first},gravel pit", *rest]) + "\n")
 
 
@@ -143,7 +136,7 @@ def _mend(labels: Path, folder: Path) -> None:
         write_label_png(folder / "all" / path.name, values)
         if number < 2:
             write_label_png(folder / "masks" / path.name, values)
-    names = (labels.parents[1] / "world" / "classes.txt").read_text().split()
+    names = (labels.parents[1] / "world" / "classes.txt").read_text(encoding="utf-8").split()
     (folder / "coco.json").write_text(json.dumps(coco_of(paths[2].stem, names)), encoding="utf-8")
 
 

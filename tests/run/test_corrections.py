@@ -256,7 +256,7 @@ def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage
     masks = tiny_masks(run, tmp_path / "masks", {"p02": 2})
     tiny.invoke("correct", run, masks)
     index, copy = run / "corrections/index.json", run / "corrections/index.copy.json"
-    whole = index.read_text()
+    whole = index.read_text(encoding="utf-8")
     sha = json.loads(whole)["photos"]["p02"]["sha256"]
     other = sha[:-1] + ("0" if sha[-1] != "0" else "1")
     damaged = {"cut": whole[:50], "a digit": whole.replace(sha, other), "another shape": "[]"}.get(damage)
@@ -267,7 +267,7 @@ def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage
         assert sorted(Corrections.of(run).now) == ["p02"]
         assert "up to date" in tiny.invoke("label", run).err
         tiny.invoke("correct", run, masks)
-        assert index.read_text() == copy.read_text() == whole
+        assert index.read_text(encoding="utf-8") == copy.read_text(encoding="utf-8") == whole
     for path in (index, copy):
         path.unlink()
         if damaged is not None:
