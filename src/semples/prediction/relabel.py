@@ -50,7 +50,7 @@ def relabel_run(
         "settings": segmenter.settings.what_counts(),
         "photos": photos_described(dataset),
     }
-    prepare(out, described, dataset.items, described_in=DESCRIBED, own=out == context.out / DEFAULT)
+    prepare(out, described, dataset.items, described_in=DESCRIBED, ours=out == context.out / DEFAULT)
     problems: list[str] = []
     for item in track(missing(out, dataset.items), label="relabel"):
         photo = attempt(partial(dataset.photo, item), problems)

@@ -63,8 +63,8 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
     """
     dataset = context.scored_dataset
     if context.is_main:
-        own = folder == folder_of(context.out, settings)
-        prepare(folder, described(settings, dataset), dataset.items, own=own)
+        ours = folder == folder_of(context.out, settings)
+        prepare(folder, described(settings, dataset), dataset.items, ours=ours)
     context.wait()
     todo = missing(folder, dataset.items)[context.rank :: context.processes]
     problems: list[str] = []
@@ -120,16 +120,16 @@ def prepare(
     items: Sequence[Item],
     *,
     described_in: str = DESCRIBED,
-    own: bool = False,
+    ours: bool = False,
 ) -> None:
     """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused.
 
-    described_in: name of the file that holds the description; one that is damaged is none of these. own: nobody else
+    described_in: name of the file that holds the description; one that is damaged is none of these. ours: nobody else
     writes in this folder, so that what lies there without a description is left of this command's.
     """
     check_names(items)
     file = folder / described_in
-    if not file.is_file() and not own:
+    if not file.is_file() and not ours:
         left = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
         if left or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: not empty and not made by this command; choose another --out")

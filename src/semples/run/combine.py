@@ -74,7 +74,7 @@ def combine_run(
         "agree": agree,
         "photos": [item.id for item in dataset.items],
     }
-    prepare(out, described, dataset.items, described_in=DESCRIBED, own=out == context.out / DEFAULT)
+    prepare(out, described, dataset.items, described_in=DESCRIBED, ours=out == context.out / DEFAULT)
     problems: list[str] = []
     for item in track(missing(out, dataset.items), label="combine"):
         sources = _sources(folders, item, problems, classes=len(dataset.classes))
