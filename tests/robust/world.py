@@ -29,8 +29,8 @@ labels: {method: regions, select: fixed, threshold: 0.35}
 segmenter: {model: "vit:shipped:demo_vit", image_size: 96, photo_size: 96, iterations: 2, batch: 2, lr: 1.0e-3}
 run: {checkpoint_seconds: 0, log_every: 1}
 """
-UNSTABLE = {"seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check"}
-PASSING = ("seen.json", ".lock", "times.jsonl", "report.html")  # what may differ between two runs
+UNSTABLE = {"seconds", "cpu_seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check"}
+PASSING = ("seen.json", ".lock", "times.jsonl", "report.html", "summary.json")  # what may differ between two runs
 PAGE = 4096
 NEEDED = ("run", "segment", "coco")  # whose results other commands start from
 LEFT = re.compile(r"\.tmp(\.[^.]*)?$")
