@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import tiny
 from tests.robust.jobs import JOBS, Job
 from tests.robust.tries import Try
 from tests.robust.world import Material, complaint, contents, difference
@@ -47,7 +48,7 @@ def damages(material: Material) -> Iterator[Try]:
     files = sorted(
         path.relative_to(run).as_posix()
         for path in run.rglob("*")
-        if path.is_file() and path.name not in ("seen.json", ".lock", "times.jsonl") and "tensorboard" not in path.parts
+        if path.is_file() and path.name not in tiny.PASSING and "tensorboard" not in path.parts
         and path.stat().st_size > 1
     )  # fmt: skip
     files.sort(key=lambda name: -(run / name).stat().st_size)  # weights before lists
