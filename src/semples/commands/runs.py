@@ -362,11 +362,16 @@ def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path 
     """
     from semples import Run, terminal
     from semples.core.files import write_json
+    from semples.evaluation.verdicts import photos_to_add
+    from semples.run.health import looked_at
 
-    nearest = Run(out).words(words=words, count=count)
+    work = Run(out)
+    nearest = work.words(words=words, count=count)
     if json is not None:
         write_json(json, nearest)
     terminal.print_words(nearest)
+    if asked := photos_to_add(looked_at(work.context, "prompting")):
+        terminal.say(asked)
 
 
 def status(out: Path, *, json: Path | None = None) -> None:
