@@ -138,7 +138,7 @@ def test_batches_are_pinned_as_the_loader_asks(monkeypatch: pytest.MonkeyPatch) 
     (batch, *_), (crops, *_) = (
         list(feed(plan, views, rank=0, first_step=0, workers=0, crops=kind)) for kind in (False, True)
     )
-    for before, count in ((batch, 4), (crops, 6)):
+    for before, count in ((batch, 4), (crops, 8)):
         seen.clear()
         there = pin_memory(before)
         assert type(there) is type(before)

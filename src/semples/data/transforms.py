@@ -44,13 +44,14 @@ def key_rng(*, seed: int, epoch: int, index: int) -> np.random.Generator:
 def image_to_tensor(photo: NDArray[np.uint8], mean: RGB, std: RGB) -> torch.Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32, contiguous: (value / 255 - mean) / std."""
     # A copy in (3, H, W) order; the photo may be read-only.
-    return normalise(torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C")), mean, std)
+    return normalise(
+        torch.from_numpy(np.array(photo.transpose(2, 0, 1), order="C")), torch.tensor(mean), torch.tensor(std)
+    )
 
 
-def normalise(pixels: torch.Tensor, mean: RGB, std: RGB) -> torch.Tensor:
-    """(..., 3, H, W) uint8 to float32 on the same device: (value / 255 - mean) / std."""
-    colour, spread = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (mean, std))
-    return pixels.to(torch.float32).div_(255).sub_(colour).div_(spread)
+def normalise(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """(..., 3, H, W) uint8 to float32: (value / 255 - mean) / std; mean, std: float32 (3,), all on one device."""
+    return pixels.to(torch.float32).div_(255).sub_(mean.view(3, 1, 1)).div_(std.view(3, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def train_view(
         seed, epoch, index: the key; equal keys give equal bytes.
     """
     crop = train_crop(photo, settings, size=size, mean=mean, seed=seed, epoch=epoch, index=index)
-    view = normalise(crop.pixels, mean, std)
+    view = normalise(crop.pixels, torch.tensor(mean), torch.tensor(std))
     if crop.erased is not None:
         top, left, noise = crop.erased
         view[:, top : top + noise.shape[1], left : left + noise.shape[2]] = noise

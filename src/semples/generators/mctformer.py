@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from semples.core.errors import UserError, note
 from semples.data.classes import ClassList
 from semples.generators.base import Generator, soft_margin_loss
-from semples.networks.attention import attend, fuse_maps
+from semples.networks.attention import attend, fuse_maps, map_bytes
 from semples.networks.logits import ranked_mean
 from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
@@ -37,7 +37,7 @@ from semples.networks.vit_start import from_classifier, initialise, random_confi
 from semples.networks.weights import Weights, find_weights, load_strictly
 from semples.settings.generators import MctFormerSettings
 
-MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
+MAP_BYTES = 64_000_000  # of attention maps that a processor keeps where no gradient is wanted (`map_bytes`)
 TINY = 1e-5
 PARTS = ("pos_embed_cls", "pos_embed_pat")  # a checkpoint may keep positions of class tokens and patches apart
 
@@ -127,7 +127,7 @@ class MctFormer(Generator, VisionTransformer):
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """CAMs (P,h,w) in 0..1 of the present pairs, differentiable in `head` only."""
-        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= MAP_BYTES
+        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= map_bytes(image_B3HW.device, MAP_BYTES)
         with torch.no_grad():
             tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
         h, w = tokens.grid

@@ -18,7 +18,7 @@ from semples.core.errors import UserError
 from semples.data.classes import ClassList
 from semples.generators.base import Generator, soft_margin_loss
 from semples.generators.weaktr_files import is_weaktr, start_of
-from semples.networks.attention import attend, fuse_maps
+from semples.networks.attention import attend, fuse_maps, map_bytes
 from semples.networks.pairs import Pairs
 from semples.networks.vit import Tokens, VisionTransformer, VitConfig
 from semples.networks.vit_start import from_classifier, initialise
@@ -26,7 +26,7 @@ from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import WeakTrSettings
 
 DEFAULT_SIDE = 224  # of a view, where neither the settings nor the start weights tell one
-MAP_BYTES = 64_000_000  # attention maps up to this size are kept where no gradient is wanted; larger are streamed
+MAP_BYTES = 64_000_000  # of attention maps that a processor keeps where no gradient is wanted (`map_bytes`)
 
 
 class AdaptiveAttentionFusion(nn.Module):
@@ -188,7 +188,7 @@ class WeakTr(Generator, VisionTransformer):
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """Fine CAMs (P,h,w) of the present pairs. Patch features entering `head` are detached (SemPLeS sec. 3.2)."""
-        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= MAP_BYTES
+        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= map_bytes(image_B3HW.device, MAP_BYTES)
         with torch.no_grad():
             tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
         h, w = tokens.grid

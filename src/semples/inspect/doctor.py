@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from semples import __version__
+from semples.core.devices import best_device
 from semples.recipe import Recipe
 
 Finding = tuple[str, str, bool]  # what, what was found, whether that is fine
@@ -57,6 +58,8 @@ def _devices() -> list[Finding]:
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
             findings.append((f"GPU {index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB", True))
+    elif best_device().type == "mps":
+        findings.append(("GPU", "Apple's (MPS); not tried with this program, ACCELERATE_USE_CPU=1 leaves it out", True))
     else:
         findings.append(("GPU", "none that torch can use; training runs on the processor", True))
     findings += _shared_memory()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core.devices import best_device
 from semples.labels.base import LabelInput, LabelMethod
 from semples.labels.scored import Labelled, Scored, Thresholds
 from semples.settings.labels import CrfSettings
@@ -92,7 +93,7 @@ def refined(crf: DenseCrf, scored: Scored, *, photo: NDArray[np.uint8], tags: tu
 
     from semples.labels.crf.dense import margin
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device(apple=False)
     maps = [torch.from_numpy(np.array(values)).to(device) for values in (photo, scored.labels)]
     answer = crf.refine(maps[:1], maps[1:], [tags])[0]
     labels, sure = answer.labels.cpu().numpy(), margin(answer.marginals).clamp(0, 1).cpu().numpy()
@@ -105,7 +106,7 @@ def refined_labels(
     """The CRF's labels, uint8 (H,W), from each of several label maps of one photo, uint8 (H,W,3)."""
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device(apple=False)
     shown = torch.from_numpy(np.array(photo)).to(device)
     given = [torch.from_numpy(np.array(labels)).to(device) for labels in maps]
     answers = crf.refine([shown] * len(given), given, [tags] * len(given))

@@ -9,6 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MAP_SHARE = 1 / 8  # of a GPU's memory
+
+
+def map_bytes(device: torch.device, on_processor: int) -> int:
+    """Attention maps of a batch up to this size are kept and summed up together; larger ones are never formed, photo by
+    photo. That is many small operations, which a GPU is slow at, so there its memory decides."""
+    if device.type != "cuda":
+        return on_processor
+    return int(MAP_SHARE * torch.cuda.get_device_properties(device).total_memory)
+
 
 def attend(q_HND: Tensor, k_HTD: Tensor, value_Tp: Tensor, weight_H11: Tensor) -> Tensor:
     """Σ_h w_h softmax(q_h k_hᵀ) V (N,p) by fused attention kernels, which want V as wide as the queries."""

@@ -28,6 +28,7 @@ class FrozenClip(nn.Module):
         self.tokenizer = tokenizer
         self.image_size: int = model.config.vision_config.image_size
         self.text_width: int = model.config.text_config.hidden_size
+        self._fixed: dict[tuple[str, str, torch.device], tuple[int, Tensor]] = {}
 
     def train(self, mode: bool = True) -> FrozenClip:
         """Stays in eval mode whatever the mode of the module around it."""
@@ -86,16 +87,23 @@ class FrozenClip(nn.Module):
         `word` as ordinary texts have it. The text transformer is causal, so nothing behind [EOT] is computed.
         """
         n, length, _ = prompt_nMW.shape
-        before = [self.tokenizer.start, *self.tokenizer.pieces(context)]
-        after = [self.tokenizer.token("." if full_stop == "in-word" else ".</w>"), self.tokenizer.end]
-        end = len(before) + length + 1
+        before, ids = self._around(context, full_stop, prompt_nMW.device)
+        end = before + length + 1
         if end >= self.tokenizer.context:
             raise UserError(f"a prompt of {length} vectors does not fit into {self.tokenizer.context} positions")
         table = self.model.text_model.embeddings.token_embedding
-        ids = torch.tensor(before + after, device=prompt_nMW.device)
         fixed_1SW = table(ids).to(prompt_nMW.dtype).unsqueeze(0).expand(n, -1, -1)
-        embedded = torch.cat([fixed_1SW[:, : len(before)], prompt_nMW, fixed_1SW[:, len(before) :]], dim=1)
+        embedded = torch.cat([fixed_1SW[:, :before], prompt_nMW, fixed_1SW[:, before:]], dim=1)
         return self._encode_embedded(embedded, torch.full((n,), end, device=prompt_nMW.device))
+
+    def _around(self, context: str, full_stop: str, device: torch.device) -> tuple[int, Tensor]:
+        """How many tokens stand before a prompt, and all around it; brought to a device once, since that waits."""
+        key = (context, full_stop, device)
+        if key not in self._fixed:
+            before = [self.tokenizer.start, *self.tokenizer.pieces(context)]
+            after = [self.tokenizer.token("." if full_stop == "in-word" else ".</w>"), self.tokenizer.end]
+            self._fixed[key] = len(before), torch.tensor(before + after, device=device)
+        return self._fixed[key]
 
     def _encode_embedded(self, embedded_nSW: Tensor, end_n: Tensor) -> Tensor:
         """Causal transformer over token embeddings without positions, the feature at `end`, projected."""

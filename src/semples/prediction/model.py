@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from semples.cams.make import PatchScores, photo_cams
+from semples.core.devices import best_device, synchronize
 from semples.core.errors import UserError
 from semples.core.schema import to_dict
 from semples.data.photos import photo_of, reduced
@@ -101,7 +102,7 @@ class Model(ABC):
         self.together = settings.batch
         self.confident = settings.confidence or settings.min_confidence > 0
         self.network_seconds = 0.0
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = best_device()
         check(self.device, settings.precision, where="predict: precision")
 
     def predict(self, photo: PhotoSource, *, tags: Sequence[str] | None = None) -> NDArray[np.uint8]:
@@ -156,8 +157,7 @@ class Model(ABC):
         begin = time.perf_counter()
         with at_precision(self.device, self.settings.precision):
             yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
         self.network_seconds += time.perf_counter() - begin
 
 

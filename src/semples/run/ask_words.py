@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from semples.core.devices import best_device
 from semples.core.errors import UserError
 from semples.core.files import read_file, write_text
 from semples.data.classes import ClassList, class_list
@@ -34,7 +35,6 @@ def ask_words(
     photos: how many are looked at. alternatives: `class=word;word` texts. words: file of words that are tried for every
     class. Raises UserError.
     """
-    import torch
 
     chosen = load_recipe(recipe, settings)
     dataset = open_dataset(
@@ -53,7 +53,7 @@ def ask_words(
     check_at_hand([need for need in needs_of(chosen, asking) if need.group == "judge"])
     if "judge" not in groups_of(chosen, asking):
         raise UserError(f"the recipe {chosen.name} has no judge whose words could be looked at")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     judge = open_models(chosen, asking, classes=dataset.classes, device=device).judge
     assert judge is not None
     items = drawn_photos(dataset, count=photos, seed=chosen.run.seed)

@@ -92,7 +92,7 @@ def _part(
     largest, smallest = cam_Phw.amax(dim=(1, 2)), cam_Phw.amin(dim=(1, 2))
     values_of = {
         "tag_score_BK": cam_BKhw.mean(dim=(2, 3)),
-        "lit_P": (mask_PSS > LIT).double().mean(dim=(1, 2)),
+        "lit_P": (mask_PSS > LIT).cpu().double().mean(dim=(1, 2)),
         "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
         "steady_P": 0.5 * (overlap(mask_PSS, mirrored) + overlap(mask_PSS, grown)),
         "edges_P": steepness(mask_PSS, slopes(photo_B3SS)[pairs.photo]),
@@ -101,7 +101,8 @@ def _part(
         "left_PE": left_PE,
     }
     return {"photo_P": pairs.photo + first, "label_P": pairs.label} | {
-        name: values.double() for name, values in values_of.items()
+        name: values.cpu().double()
+        for name, values in values_of.items()  # Apple's GPU knows no float64
     }
 
 
@@ -167,7 +168,7 @@ def background_figures(seen: Glance, *, learned_KE: Tensor, start_KE: Tensor, ta
     share of pairs whose class's background is the nearest of all; named_by_chance: what one background for all would
     reach; alike: of the backgrounds with one another, alike_targets: of the classes' targets.
     """
-    learned, start, target = (x.detach().double().cpu().numpy() for x in (learned_KE, start_KE, target_KE))
+    learned, start, target = (x.detach().cpu().double().numpy() for x in (learned_KE, start_KE, target_KE))
     classes, label_P = len(learned), seen.label_P
     if not len(label_P):
         return {}

@@ -70,7 +70,7 @@ class Matching(Stage):
         self.averages.put_into(self.trained())
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
-        pairs = Pairs.of(batch.tags, batch.number)
+        pairs = batch.pairs
         mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
         if len(pairs) == 0:
             return self.losses(mask_PSS, mask_PSS, pairs, total)

@@ -74,7 +74,7 @@ class Prompting(Stage):
         return self.prompts.parameters()
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
-        pairs = Pairs.of(batch.tags, batch.number)
+        pairs = batch.pairs
         if len(pairs) == 0:
             zero = self.prompts.vectors.sum() * 0.0
             return {"loss": zero, "background": zero.detach(), "separation": zero.detach()}
@@ -82,7 +82,7 @@ class Prompting(Stage):
             mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
             _, background_P3SS = self.view_maker.views(batch.image, mask_PSS, pairs)
             image_PE = self.judge.encode_shown(background_P3SS, 1 - mask_PSS.mean(dim=(1, 2)))
-        learned_PE = self._features(pairs.label)
+        learned_PE = self._features(pairs)
         background = share(self.judge.attract(image_PE, learned_PE), total.pairs)
         separation = share(self.judge.separate(learned_PE, self.judge.targets_of(pairs)), total.pairs)
         return {
@@ -91,7 +91,7 @@ class Prompting(Stage):
             "separation": separation.detach(),
         }
 
-    def _features(self, labels_P: Tensor) -> Tensor:
+    def _features(self, pairs: Pairs) -> Tensor:
         """Features (P,E) of the learned backgrounds; a class that several photos show is encoded once."""
-        classes, position_P = labels_P.unique(return_inverse=True)
+        classes, position_P = pairs.distinct()
         return self.judge.encode_backgrounds(self.prompts(classes), self.settings)[position_P]

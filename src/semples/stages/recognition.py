@@ -44,7 +44,7 @@ class Recognition:
         foreground_nE = self._features(photo, list(different.values()))[[places[key] for key in keys]]
         shares_nK = self.judge.probabilities(foreground_nE)
         rows = torch.arange(len(classes), device=shares_nK.device)
-        return shares_nK[rows, torch.as_tensor(classes, device=shares_nK.device)].double().cpu().numpy()
+        return shares_nK[rows, torch.as_tensor(classes, device=shares_nK.device)].cpu().double().numpy()
 
     def _features(self, photo: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> Tensor:
         """Image features (n,E) of the foreground views."""

@@ -16,7 +16,6 @@ from semples.core.errors import UserError
 from semples.data.transforms import key_rng, placement
 from semples.generators.base import Generator
 from semples.generators.saved import rescaled
-from semples.networks.pairs import Pairs
 from semples.settings.stages import ReproductionSettings
 from semples.stages.base import Parts
 from semples.stages.views import cam_masks
@@ -64,7 +63,7 @@ class Reproduction(Warmup):
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         assert isinstance(batch, GivenBatch)
         terms = super().forward(batch, total)
-        pairs = Pairs.of(batch.tags)
+        pairs = batch.pairs
         given_PSS = batch.given[pairs.photo, pairs.label].float() / 255
         cam_Phw = self.generator.cams(batch.image, pairs, noise_BZ=batch.noise)
         if len(pairs) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class ViewMaker:
     epsilon: float | str
     renormalise: tuple[Tensor, Tensor] | None = None
     scales: tuple[float, ...] = (1.0,)
+    _there: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -68,7 +69,10 @@ class ViewMaker:
                 image_B3HW, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
             )
         if self.renormalise is not None:
-            factor, shift = (x.to(image_B3HW)[:, None, None] for x in self.renormalise)
+            if image_B3HW.device not in self._there:  # brought to a GPU once: that waits for it
+                factor, shift = (x.to(image_B3HW)[:, None, None] for x in self.renormalise)
+                self._there[image_B3HW.device] = factor, shift
+            factor, shift = self._there[image_B3HW.device]
             image_B3HW = image_B3HW * factor + shift
         return views(image_B3HW, mask_PSS, pairs)
 

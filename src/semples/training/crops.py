@@ -20,15 +20,15 @@ class CropBatch:
     """Photos of one forward pass before they are normalised.
 
     pixels: uint8 (B,3,S,S). boxes: what is erased, and `noise`: float32 (N,), the noise of all boxes in turn, each
-    (3,h,w). rest: the batch but for its images.
+    (3,h,w). rest: the batch but for its images. mean, std: float32 (3,).
     """
 
     pixels: Tensor
     boxes: tuple[Box, ...]
     noise: Tensor
     rest: Batch
-    mean: RGB
-    std: RGB
+    mean: Tensor
+    std: Tensor
 
     @classmethod
     def of(cls, crops: Sequence[Crop], *, rest: Batch, mean: RGB, std: RGB) -> CropBatch:
@@ -39,8 +39,8 @@ class CropBatch:
             boxes=tuple((place, top, left, *noise.shape[1:]) for place, (top, left, noise) in erased),
             noise=torch.cat([noise.flatten() for _, (_, _, noise) in erased]) if erased else torch.empty(0),
             rest=rest,
-            mean=mean,
-            std=std,
+            mean=torch.tensor(mean),
+            std=torch.tensor(std),
         )
 
     def pin_memory(self) -> CropBatch:
@@ -49,8 +49,10 @@ class CropBatch:
 
     def to(self, device: torch.device) -> Any:
         """The batch on a device, normalised there: the bits that `train_view` gives, where the device divides alike."""
-        image_B3SS = normalise(self.pixels.to(device, non_blocking=True), self.mean, self.std)
-        noise, start = self.noise.to(device, non_blocking=True), 0
+        pixels, mean, std, noise = (
+            value.to(device, non_blocking=True) for value in (self.pixels, self.mean, self.std, self.noise)
+        )
+        image_B3SS, start = normalise(pixels, mean, std), 0
         for place, top, left, height, width in self.boxes:
             end = start + 3 * height * width
             image_B3SS[place, :, top : top + height, left : left + width] = noise[start:end].view(3, height, width)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
+from semples.core.devices import best_device
 from semples.core.ranks import ALONE, Ranks
 from semples.networks.precision import automatic, check, described, use_tf32
 from semples.recipe import RunSettings
@@ -32,10 +33,10 @@ class Engine:
 
     @classmethod
     def start(cls, settings: RunSettings) -> Engine:
-        """Join the other processes (torchrun, accelerate launch) or run alone. Uses a GPU when there is one."""
+        """Join the other processes (torchrun, accelerate launch) or run alone, on the best device there is."""
         use_tf32(settings.tf32)
         precision = automatic() if settings.precision == "auto" else settings.precision
-        cpu = not torch.cuda.is_available()
+        cpu = best_device().type == "cpu"
         if cpu:
             check(torch.device("cpu"), precision, where="run.precision")
         logging.getLogger("accelerate").setLevel(logging.ERROR)

@@ -193,7 +193,7 @@ class _Work:
             group["lr"] = rate * group["factor"]
         terms = self._gradients(pieces, plan, plan.total(step))
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, self._number(0.0)) + value
+            self.sums[name] = value.to(self._number_dtype) + self.sums.get(name, 0.0)
         self._move(step)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -232,7 +232,7 @@ class _Work:
             self.optimizer.step()
             if self.engine.is_main:
                 skipped = (accelerator.scaler._scale < scale).to(self.broken.device)
-                self.sums[SKIPPED] = self.sums.get(SKIPPED, self._number(0.0)) + skipped
+                self.sums[SKIPPED] = skipped.to(self._number_dtype) + self.sums.get(SKIPPED, 0.0)
             return
         norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
         bad = ~norm.isfinite()
@@ -278,9 +278,12 @@ class _Work:
         flag = torch.tensor(float(asked), device=self.engine.device)
         return bool(self.engine.accelerator.reduce(flag, reduction="sum").item())
 
+    @property
+    def _number_dtype(self) -> torch.dtype:
+        return torch.float32 if self.engine.device.type == "mps" else torch.float64
+
     def _number(self, value: float) -> Tensor:
-        wide = torch.float32 if self.engine.device.type == "mps" else torch.float64
-        return torch.tensor(value, dtype=wide, device=self.engine.device)
+        return torch.tensor(value, dtype=self._number_dtype, device=self.engine.device)
 
 
 def _log(

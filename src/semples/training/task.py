@@ -10,6 +10,8 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from semples.networks.pairs import Pairs
+
 
 def pinned(batch: Any) -> dict[str, Any]:
     """The tensors of a dataclass by name, in pinned memory."""
@@ -47,12 +49,25 @@ class TaggedBatch(Batch):
     """Besides images: tags (B,K) bool, True where a class is present, and noise (B,Z) float32 in [0,1), the randomness
     of the generator, keyed as the seed is. number: of the photos in their dataset, int64 (B,); None: not known. open:
     (B,K) bool, True where it is left open whether a class is present, so that nothing may be learned from it; None
-    where no tag is."""
+    where no tag is. present: the pairs of photo and class, where they were found before the tags went to a GPU, so that
+    nobody has to ask it how many there are."""
 
     tags: Tensor
     noise: Tensor
     number: Tensor | None = None
     open: Tensor | None = None
+    present: Pairs | None = None
+
+    def to(self, device: torch.device) -> Self:
+        moved = super().to(device)
+        if moved.tags.device == self.tags.device:
+            return moved
+        return replace(moved, present=Pairs.of(self.tags, self.number).known_on(device))
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs of photo and present class."""
+        return Pairs.of(self.tags, self.number) if self.present is None else self.present
 
 
 B = TypeVar("B", bound=Batch)

@@ -231,6 +231,8 @@ def _device(context: Context) -> str:
     device = context.engine.device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple's GPU (MPS)"
     threads = torch.get_num_threads()
     load = load_average()
     busy = f", of which other programs use {load:.0f}" if load > 1.5 else ""

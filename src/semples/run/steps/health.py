@@ -95,7 +95,7 @@ def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
     tags = tag_matrix(items, len(dataset.classes))
     known = ~class_table([item.open for item in items], len(dataset.classes))
     predicted = foretold(features, tags, known).left_out_nK
-    with_judge = features @ judge.targets.double().cpu().numpy().T
+    with_judge = features @ judge.targets.cpu().double().numpy().T
     precision, share = mean_precision(predicted, tags)
     chance_mean, chance_spread = chance(predicted, tags)
     figures = {
@@ -136,7 +136,7 @@ def _judged(work: Work, items: list[Item], *, mean: Any, std: Any) -> np.ndarray
             whole, _ = maker.views(
                 images.to(judge.device), torch.ones(len(images), side, side, device=judge.device), Pairs(rows, rows)
             )
-            parts.append(judge.encode(whole).double().cpu().numpy())
+            parts.append(judge.encode(whole).cpu().double().numpy())
     return np.concatenate(parts)
 
 
