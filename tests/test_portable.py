@@ -34,7 +34,7 @@ def unnamed(tree: ast.Module) -> Iterator[int]:
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         named = {keyword.arg: keyword.value for keyword in call.keywords}
-        if "encoding" in named:
+        if "encoding" in named or any(isinstance(given, ast.Starred) for given in call.args):
             continue
         if name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute):
             if len(call.args) < (1 if name == "read_text" else 2):

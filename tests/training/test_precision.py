@@ -119,7 +119,7 @@ def scaled(folder: Path, task: toy.PairTask) -> tuple[toy.PairTask, float, list[
         scale = engine.accelerator.scaler.get_scale()
     finally:
         engine.accelerator.scaler = None
-    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     return task, scale, lines
 
 

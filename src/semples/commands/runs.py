@@ -248,7 +248,7 @@ def label(
     if cams is not None and not (out / pipeline.RUN).is_file():
         settings = [*superpixels_unless_named(settings), *settings]
     if method is not None:
-        settings = [*settings, f"labels.method={method}"]
+        settings = [f"labels.method={method}", *settings]  # first: which settings there are depends on it
     context = _run_in(out, data, None, settings).context
     if class_thresholds:
         if threshold is None or cams is not None:
