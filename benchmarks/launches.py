@@ -22,7 +22,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import speed
-from semples.generators import weaktr
+from semples.networks import attention
+
+try:
+    from semples.generators import class_tokens as kept
+except ImportError:  # an earlier commit
+    from semples.generators import weaktr as kept  # type: ignore[no-redef]
 
 TIMES = 4  # the four photos of `speed.py`, so often
 
@@ -82,8 +87,8 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=80)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if options.memory and hasattr(weaktr, "map_bytes"):
-        weaktr.MAP_BYTES = int(options.memory * 2**30 * weaktr_share())
+    if options.memory and hasattr(attention, "map_bytes"):
+        kept.MAP_BYTES = int(options.memory * 2**30 * attention.MAP_SHARE)
     speed.build_batch = many_photos(speed.build_batch)
     torch.optim.AdamW = NoOptimizer  # type: ignore[assignment, misc]
     cells = {}
@@ -93,13 +98,6 @@ def main() -> None:
         print(name, cells[name]["launches"], *[f"{key} {count}" for key, count in by_name.most_common(8)])
     if options.out is not None:
         options.out.write_text(json.dumps({"memory_gib": options.memory, **cells}, indent=1) + "\n", encoding="utf-8")
-
-
-def weaktr_share() -> float:
-    """The share of a GPU's memory that attention maps may take."""
-    from semples.networks import attention
-
-    return float(attention.MAP_SHARE)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 from semples.cli import app
 from semples.commands.methods import every
-from semples.core.files import atomic_path
+from semples.core.files import atomic_path, read_json
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.segmenter.licences import LICENCES
 
@@ -22,9 +22,10 @@ HEADER = "<!-- Written by scripts/reference_pages.py: change the program, not th
 
 
 def main(folder: Path) -> None:
-    """Write commands.md, recipes.md and methods.md into `folder`."""
+    """Write commands.md, recipes.md, methods.md and contributed.md into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = {"commands.md": commands_page(), "recipes.md": recipes_page(), "methods.md": methods_page()}
+    pages["contributed.md"] = contributed_page(Path(__file__).parents[1] / "docs" / "contributed")
     for name, text in pages.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(HEADER + text, encoding="utf-8")
@@ -79,6 +80,43 @@ def methods_page() -> str:
                 )
                 text += f"\n### {entry['name']}\n\n" + table(("setting", "default", "meaning", "source"), settings)
     return text
+
+
+def contributed_page(folder: Path) -> str:
+    """The summaries in `folder`, a row each, best label maps of a data set first."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        told = read_json(path)
+        figures, about = told["figures"], told["about"]
+        minutes = sum(cost["cpu_seconds"] or 0 for cost in told["cost"].values()) / 60
+        rows.append(
+            (
+                told["data"]["name"],
+                told["recipe"]["name"],
+                *(percent(figures.get(part)) for part in ("labels", "segmenter")),
+                "yes" if told["used_pixel_masks"] else "no",
+                f"{minutes:.0f}",
+                ", ".join(told["machine"]["devices"]),
+                f"{told['versions']['semples']}, torch {told['versions']['torch']}",
+                about["who"],
+                f"`{about['command']}`",
+                f"[{path.name}](../contributed/{path.name})",
+            )
+        )
+    head = (
+        "data", "recipe", "label maps, mIoU %", "segmenter, mIoU %", "masks chose anything", "CPU minutes", "device",
+        "versions", "who", "command", "file",
+    )  # fmt: skip
+    rows.sort(key=lambda row: (row[0], row[2] == "-", row[2]))
+    return (
+        "# Figures sent in\n\nFrom the files `summary.json` of runs, as [their form](../summary.md) says. Nobody has "
+        "sent in VOC or COCO yet: those are **not measured**.\n\n" + table(head, rows)
+    )
+
+
+def percent(figures: dict[str, Any] | None) -> str:
+    """mIoU, or a dash."""
+    return "-" if figures is None or figures["miou"] is None else f"{figures['miou']:.1f}"
 
 
 MISSING = object()

@@ -17,6 +17,7 @@ from semples.core.errors import Stopped, UserError
 from semples.data.demo.world import write_world
 from semples.training import loop
 from tests import tiny
+from tests.prediction import material
 
 SHORT = [
     "warmup.epochs=1", "matching.epochs=1", "prompting.epochs=1", "refinement.epochs=1", "selection.photos=4",
@@ -115,3 +116,30 @@ def test_mistakes_are_one_line(world: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=says) as caught:
             mistake()
         assert "\n" not in str(caught.value)
+
+
+def test_a_photo_that_a_run_does_not_have(tmp_path: Path) -> None:
+    """One clear line, which is a UserError for people and a KeyError for a mapping."""
+    run = semples.Run(material.run(tmp_path / "run", tiny.draw_photos(tmp_path / "photos", count=5)))
+    for mapping in (run.cams, run.labels, run.cams_after("refinement")):
+        for kind in (UserError, KeyError):
+            with pytest.raises(kind) as caught:
+                mapping["p01.png"]
+            assert str(caught.value) == f"{run.folder}: no photo 'p01.png'; did you mean 'p01'?"
+        assert "p01.png" not in mapping
+        assert "p01" in mapping
+        assert mapping.get("p01.png") is None
+        with pytest.raises(UserError, match=r"photos are called by their ids: p00, p01, p02 \.\.\.$"):
+            mapping["a photo of somebody else"]
+    with pytest.raises(UserError, match="did you mean 'p02'"):
+        run.item("p02.jpg")
+    assert run.item("p02").photo.name == "p02.png"
+    with pytest.raises(UserError, match="warmup, matching or refinement"):
+        run.cams_after("last")
+    with pytest.raises(UserError, match="warmup, matching or refinement"):
+        run.generator("last")
+    with pytest.raises(UserError, match=r"cams-warmup"):
+        run.cams_after("warmup")["p01"]
+    (run.folder / "labels/p01.png").unlink()
+    with pytest.raises(UserError, match=r"labels/p01\.png"):
+        run.labels["p01"]

@@ -88,7 +88,9 @@ def test_the_next_step_after_a_check_fits_the_photos(classes: tuple[str, ...], r
     build_voc(tmp_path / "d", classes, [Sample("a", (70, 70), (classes[0],))])
     if recipe == "voc":
         (tmp_path / "d/classes.txt").unlink()
-    assert f"next: semples run {recipe} --data" in tiny.invoke("data", "check", tmp_path / "d").out
+    said = tiny.invoke("data", "check", tmp_path / "d").out
+    assert f"next: semples plan {recipe} --data" in said  # as docs/your-photos.md goes: check, plan, run
+    assert f"then: semples run {recipe} --data" in said
 
 
 @pytest.mark.parametrize(

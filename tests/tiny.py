@@ -169,7 +169,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TERM": "dumb"}
 
 
-UNSTABLE = ("seconds", "finished", "processes", "numerics", "check")
+UNSTABLE = ("seconds", "cpu_seconds", "finished", "processes", "numerics", "check")
+
+
+PASSING = ("seen.json", ".lock", "times.jsonl", "summary.json")
 
 
 def results_of(run: Path) -> dict[str, object]:
@@ -177,7 +180,7 @@ def results_of(run: Path) -> dict[str, object]:
     by_name: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if not path.is_file() or "tensorboard" in path.parts or path.name in ("seen.json", ".lock", "times.jsonl"):
+        if not path.is_file() or "tensorboard" in path.parts or path.name in PASSING:
             continue
         if path.name == "started.json":  # in the end a copy of the manifest
             by_name[name] = json.loads(path.read_text(encoding="utf-8"))["reads"]

@@ -35,10 +35,10 @@ app = App(
     version=__version__,
 )
 EXPORT = "Write label maps (or CAMs) as other programs read them: those of a run, or those of predicted photos."
-for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, runs.prompts):
+for command in (runs.run, runs.demo, runs.train, runs.cams, runs.regions, runs.label, runs.score, results.prompts):
     app.command(command)
 app.command(plan)
-app.command(runs.status)
+app.command(results.status)
 app.command(correct)
 app.command(baseline)
 app.command(combine)

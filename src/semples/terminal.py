@@ -164,7 +164,13 @@ def print_checked(folder: Path, report: CheckReport) -> None:
     else:
         is_voc = report.classes == VOC_CLASSES.names and (Path(report.root) / "ImageSets").is_dir()
         recipe = "voc" if is_voc else "folder"
-        say(f"next: semples run {recipe} --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
+        say_next_run(f"{recipe} --data {name} --out runs/{shlex.quote(folder.resolve().name)}")
+
+
+def say_next_run(words: str) -> None:
+    """Plan before run: the same words do both."""
+    say(f"next: semples plan {words} (what it will take, and whether the judge knows the classes)")
+    say(f"then: semples run {words}")
 
 
 def print_demo(out: Path, summary: dict[str, Any]) -> None:

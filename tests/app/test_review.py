@@ -182,6 +182,24 @@ def test_what_is_accepted_is_in_the_label_maps(run: Path) -> None:
     assert id not in [entry["photo"] for entry in json.loads((run / "r.json").read_text(encoding="utf-8"))["photos"]]
 
 
+def test_a_review_that_was_ended_while_the_label_maps_followed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(open_run(run))
+    id = desk.next()
+    assert id is not None
+    desk.paint(id, np.ones(desk.sheet(id).labels.shape, np.bool_), 1)
+    desk.accept(id)
+
+    def end(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("semples.run.steps.labels.write_labels", end)
+        with pytest.raises(KeyboardInterrupt):
+            desk.finish(lambda line: None)
+    assert Desk(open_run(run)).left == 11
+    assert (read_label_png(run / "labels" / f"{id}.png") == 1).all()
+
+
 def test_regions_at_a_click(run: Path) -> None:
     """The small region holds the pixel and lies within what a larger one may hold; no region is most of the photo."""
     desk = Desk(open_run(run))

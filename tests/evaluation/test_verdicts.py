@@ -12,7 +12,7 @@ from semples.evaluation.verdict import Grade, Verdict
 MASKS = {
     "photos": 60, "pairs": 80, "precision": 0.9, "precision_by_chance": 0.3, "tags": 0.86, "tags_by_chance": 0.05,
     "tags_by_chance_spread": 0.04, "lit": 0.15, "empty": 0.0, "full": 0.0, "flat": 0.0, "steady": 0.72,
-    "edges": 0.15, "kept": 0.69, "left": 0.58,
+    "edges": 1.5, "kept": 0.69, "left": 0.58,
 }  # fmt: skip
 DATA: dict[str, Any] = {
     "precision": 0.95, "precision_by_chance": 0.3, "judge_precision": 0.95, "tags": 0.93, "tags_by_chance": 0.05,
@@ -60,10 +60,27 @@ def test_the_best_stage_by_steadiness_and_edges_and_a_later_one_where_two_are_cl
     assert verdicts.best_stage(stages | {"refinement": ("failed", AFTER)}) == "matching"
     assert verdicts.best_stage(stages | {"refinement": ("good", MASKS)}) == "matching"
     assert (
-        verdicts.best_stage({"warmup": ("doubtful", MASKS | {"edges": 0.3}), "matching": ("good", AFTER)}) == "warmup"
+        verdicts.best_stage({"warmup": ("doubtful", MASKS | {"edges": 1.8}), "matching": ("good", AFTER)}) == "warmup"
     )
     assert verdicts.best_stage({"warmup": ("failed", MASKS), "refinement": ("failed", AFTER)}) == "refinement"
     assert verdicts.best_stage({"warmup": ("good", {}), "refinement": ("good", {})}) == "refinement"
+
+
+def test_photos_are_asked_for_where_a_background_is_not_seen_alone() -> None:
+    words = {"train": ["rails", "gravel"], "boat": ["water", "sea"]}
+    figures = {"words": words, "alone": {"train": {"with": 40, "without": 1}, "boat": {"with": 40, "without": 9}}}
+    asked = verdicts.photos_to_add(figures)
+    assert "rails without train" in asked
+    assert "boat" not in asked
+    assert not verdicts.photos_to_add({"alone": figures["alone"]})  # no words
+    assert not verdicts.photos_to_add({})
+    learned = {
+        "pairs": 80, "with_left": 0.5, "with_left_at_start": 0.1, "target": 0.2, "alike": 0.4, "named": 0.8,
+        "named_by_chance": 0.3,
+    }  # fmt: skip
+    verdict = verdicts.of_backgrounds(figures | learned)
+    assert (verdict.grade, verdict.advice) == ("good", asked)
+    assert verdicts.of_backgrounds(figures | learned | {"with_left": 0.1}).grade == "failed"
 
 
 def test_unknown_figures_break_nothing() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
-from semples.generators import mctformer
+from semples.generators import class_tokens
 from semples.generators.base import build_generator
 from semples.generators.mctformer import MctFormer
 from semples.networks.pairs import Pairs
@@ -61,7 +61,7 @@ def test_streamed_cams_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, photos = build(last_blocks=2), torch.randn(3, 3, 24, 16)
     pairs = Pairs.of(torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]]) > 0)
     kept = model.cams(photos, pairs)
-    monkeypatch.setattr(mctformer, "MAP_BYTES", 0)
+    monkeypatch.setattr(class_tokens, "MAP_BYTES", 0)
     torch.testing.assert_close(model.cams(photos, pairs), kept, atol=1e-5, rtol=1e-4)
 
 
@@ -70,7 +70,7 @@ def test_streamed_cams_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_losses_by_hand(pooling: Any) -> None:
     model, photos = build(pooling=pooling, rank_decay=0.8), torch.randn(2, 3, 16, 16)
     tokens = model._tokens(photos, None, keep_maps=True)
-    maps = -np.sort(-model._maps(tokens).flatten(2).double().numpy(), axis=2)
+    maps = -np.sort(-model._patch_logits(tokens).flatten(2).double().numpy(), axis=2)
     weights = 0.8 ** np.arange(16) if pooling == "rank" else np.ones(16)
     patch = (maps * weights).sum(2) / weights.sum()
     token = tokens.last[:, :K].double().numpy().mean(-1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semples.generators import weaktr
+from semples.generators import class_tokens
 from semples.networks.pairs import Pairs
 from tests.golden.models import golden_weaktr
 
@@ -54,6 +54,6 @@ def test_fine_cams_by_every_way(golden: Path, pooling: str, kind: str, monkeypat
         assert fine.requires_grad
         close(fine, expected)
         for limit in (0, 10**12):
-            monkeypatch.setattr(weaktr, "MAP_BYTES", limit)
+            monkeypatch.setattr(class_tokens, "MAP_BYTES", limit)
             with torch.no_grad():
                 close(model.cams(x, pairs).reshape(cams.shape), expected)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from semples.cams.make import photo_cams, scaled_inputs
-from semples.generators import weaktr
+from semples.generators import class_tokens
 from semples.recipe import CamSettings, GeneratorSettings
 from tests.golden.models import golden_weaktr
 
@@ -45,7 +45,7 @@ def test_network_inputs(golden: Path) -> None:
 @pytest.mark.parametrize("map_bytes", [0, 10**12])
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_cams(golden: Path, pooling: str, map_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weaktr, "MAP_BYTES", map_bytes)
+    monkeypatch.setattr(class_tokens, "MAP_BYTES", map_bytes)
     io = np.load(golden / "g5_io.npz")
     model = golden_weaktr(golden / f"g3_{pooling}_weaktr.safetensors", pooling=pooling)
     for pooled_by, scales, kind, photo in cases(io):

@@ -289,7 +289,7 @@ def test_the_generator_starts_from_them(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_cams_with_layer_scale_and_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamed and kept attention agree, and no map knows of the registers."""
-    from semples.generators import weaktr
+    from semples.generators import class_tokens
     from semples.networks.pairs import Pairs
 
     torch.save(timm_state(width=384, registers=4, layer_scale=True, patch=14), tmp_path / "dinov2_vits14_reg4.pth")
@@ -300,7 +300,7 @@ def test_cams_with_layer_scale_and_registers(tmp_path: Path, monkeypatch: pytest
     pairs = Pairs.of(torch.tensor([[1, 0, 1], [0, 1, 0]]))
     cams = []
     for limit in (0, 10**12):
-        monkeypatch.setattr(weaktr, "MAP_BYTES", limit)
+        monkeypatch.setattr(class_tokens, "MAP_BYTES", limit)
         cams.append(model.cams(image, pairs))
     assert cams[0].shape == (3, 5, 4)
     torch.testing.assert_close(cams[0], cams[1], atol=1e-5, rtol=1e-4)

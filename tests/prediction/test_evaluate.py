@@ -53,6 +53,28 @@ def test_figures_are_those_of_predicted_files(
     assert [row["boundary_iou"] for row in figures["classes"]] == pytest.approx(boundary.result().tolist())
 
 
+def test_the_risk_coverage_table_is_a_plain_count(packages: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    """For every least confidence the share of pixels that stay labelled, and the share of these that are wrong."""
+    said = tiny.invoke("segment", "eval", packages["semples_vit"], "--data", photos, "--json", tmp_path / "eval.json")
+    rows = json.loads((tmp_path / "eval.json").read_text(encoding="utf-8"))["risk_coverage"]
+    assert "sure pixels alone" in said.out
+    model, sure, wrong = semples.load(packages["semples_vit"], confidence=True), [], []
+    for path in sorted((photos / "masks").glob("*.png")):
+        truth, answer = read_label_png(path), model.segment(photos / path.name)
+        assert answer.confidence is not None
+        known = truth != 255
+        sure.append(answer.confidence[known])
+        wrong.append((answer.labels != truth)[known])
+    confidence, mistakes = np.concatenate(sure), np.concatenate(wrong)
+    assert [row["min_confidence"] for row in rows] == pytest.approx(np.arange(10) / 10)
+    for row in rows:
+        kept = confidence >= row["min_confidence"] - 1e-6
+        assert row["coverage"] == pytest.approx(kept.mean(), abs=1e-3)
+        assert row["risk"] is None or row["risk"] == pytest.approx(mistakes[kept].mean(), abs=5e-3)
+    assert rows[0]["coverage"] == 1
+    assert rows[-1]["coverage"] < 1
+
+
 def test_a_segmenters_recipe_says_how_it_segments(photos: Path, tmp_path: Path) -> None:
     chosen = ["segmenter.predict.scales=[0.5,1.5]", "segmenter.predict.mirror=true", "segmenter.predict.crf=true"]
     folder = tmp_path / "own"

@@ -245,6 +245,34 @@ def test_a_cut_job_goes_on(packages: dict[str, Path], tmp_path: Path, monkeypatc
     assert read_label_png(tmp_path / "cut" / "labels" / "p01.png").shape == (9, 9)
 
 
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "a digit"])
+def test_predictions_of_which_nobody_can_tell_how_they_were_made_are_made_again(
+    packages: dict[str, Path], tmp_path: Path, damage: str
+) -> None:
+    folder, out = draw(tmp_path / "photos", ((20, 30), (30, 20))), tmp_path / "out"
+    semples.predict(packages["semples_vit"], folder, out)
+    wanted, path = outputs(out), out / "prediction.json"
+    text = path.read_text(encoding="utf-8")
+    path.unlink()
+    if damage != "gone":
+        changed = text.replace('"batch": 8', '"batch": 9') if '"batch": 8' in text else text.replace("disc", "disk", 1)
+        path.write_text({"empty": "", "cut": text[:40], "a digit": changed}[damage])
+    assert semples.predict(packages["semples_vit"], folder, out).before == 0
+    assert outputs(out) == wanted
+    assert semples.predict(packages["semples_vit"], folder, out).before == 2
+
+
+def test_an_overlay_with_one_bit_flipped_is_made_again(packages: dict[str, Path], tmp_path: Path) -> None:
+    folder, out = draw(tmp_path / "photos", ((20, 30), (30, 20))), tmp_path / "out"
+    semples.predict(packages["semples_vit"], folder, out)
+    path = min((out / "overlays").iterdir())
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :])
+    assert semples.predict(packages["semples_vit"], folder, out).before == 1
+    assert path.read_bytes() == whole
+
+
 def test_photos_of_several_calls_stay_side_by_side(packages: dict[str, Path], tmp_path: Path) -> None:
     first, second = draw(tmp_path / "first", MIXED[:2]), tmp_path / "second"
     second.mkdir()

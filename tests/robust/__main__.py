@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.robust.child import import_everything
+from tests.robust.damage import damages
 from tests.robust.hostile import hostile
-from tests.robust.tries import Try, damages, disks, kills
-from tests.robust.world import JOBS, Material, make_material
+from tests.robust.jobs import JOBS
+from tests.robust.tries import Try, disks, kills
+from tests.robust.world import Material, make_material
 
 KINDS: dict[str, Callable[[Material], Iterator[Try]]] = {
     "kill": kills,

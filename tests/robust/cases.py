@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.robust.child import Ended, command
+from tests.robust.child import Ended, Person, command
 from tests.robust.world import Material, complaint
 
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -29,18 +29,21 @@ def nothing(work: Path, ended: list[Ended]) -> str | None:
 @dataclass(frozen=True)
 class Case:
     """Something hostile: `prepare` puts it into a folder and answers with the commands; `check` looks at the folder
-    afterwards."""
+    afterwards. `person`: somebody in front of the pages that commands serve."""
 
     states: tuple[str, ...]
     prepare: Callable[[Path], Commands]
     check: Callable[[Path, list[Ended]], str | None] = nothing
+    person: Person | None = None
 
     def __call__(self, material: Material, work: Path) -> str | None:
         material.place(work, *self.states)
         ended = []
         for given, codes in self.prepare(work):
             arguments = given() if callable(given) else given
-            done = command(*arguments, watched=work, patience=PATIENCE)
+            person = self.person if arguments[0] == "app" else None
+            patience = PATIENCE if person is None else 4 * PATIENCE
+            done = command(*arguments, watched=work, patience=patience, person=person)
             ended.append(done)
             unsafe = UNSAFE.search(done.out + done.err)
             wrong = complaint(done, codes=codes) or (f"prints {unsafe[0]!a}" if unsafe else None)

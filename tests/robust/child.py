@@ -10,9 +10,11 @@ import contextlib
 import errno
 import io
 import os
+import re
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,23 +22,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests import tiny
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.truncate")
 PATIENCE = 120.0  # seconds until a command is taken to hang
 
 Fault = Callable[[int], None]
+Person = Callable[[str], None]  # uses the page at an address until there is nothing left to do
+ADDRESS = re.compile(r"open (http://[0-9.:]+)")
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: its exit status (negative: a signal; None: it hung), what it printed, and how often it
-    changed something below the watched folder."""
+    changed something below the watched folder. seen: what a person found wrong with the page that it served."""
 
     code: int | None
     out: str
     err: str
     changes: int
+    seen: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -50,6 +57,7 @@ def import_everything() -> None:
     import torch
     import transformers  # noqa: F401
 
+    import semples.app.review
     import semples.cli
     import semples.export.coco
     import semples.inspect.report
@@ -69,12 +77,14 @@ def command(
     file_size: int | None = None,
     patience: float = PATIENCE,
     logs: Path | None = None,
+    person: Person | None = None,
 ) -> Ended:
     """Run `semples` with these arguments.
 
     `fault` is called in the process with the number (from 1) of every change it is about to make below `watched`: a
     file opened for writing, renamed, removed, a folder made. `file_size`: no file may grow beyond so many bytes.
-    `logs`: folder for what it prints, default beside `watched`.
+    `logs`: folder for what it prints, default beside `watched`. `person`: uses the page that the command serves, and
+    then ends it.
     """
     logs = logs or Path(f"{watched}.logs")
     logs.mkdir(exist_ok=True)
@@ -82,10 +92,39 @@ def command(
     process = os.fork()
     if process == 0:
         _be_the_command(list(map(os.fspath, arguments)), watched, logs, fault, file_size)
+    ended, seen = threading.Event(), list[str]()
+    beside = threading.Thread(target=_use, args=(process, logs, person, ended, seen))
+    if person is not None:
+        beside.start()
     code = _wait(process, patience)
+    ended.set()
+    if person is not None:
+        beside.join()
     texts = [(logs / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err")]
     changes = logs / "changes"
-    return Ended(code, *texts, changes=int(changes.read_text(encoding="utf-8")) if changes.exists() else 0)
+    return Ended(
+        code, *texts, changes=int(changes.read_text(encoding="utf-8")) if changes.exists() else 0, seen="; ".join(seen)
+    )
+
+
+def _use(process: int, logs: Path, person: Person, ended: threading.Event, seen: list[str]) -> None:
+    """Let a person use the page that a process serves; then the process is told to end."""
+    said = None
+    while said is None and not ended.wait(0.05):
+        said = (
+            ADDRESS.search((logs / "out").read_text(encoding="utf-8", errors="replace"))
+            if (logs / "out").exists()
+            else None
+        )
+    if said is not None:
+        try:
+            person(said[1])
+        except (httpx.HTTPError, OSError):  # the page may be killed at any moment
+            pass
+        except Exception as error:  # noqa: BLE001 (it would be lost with the thread)
+            seen.append(f"{type(error).__name__}: {error}")
+    if not ended.is_set():
+        os.kill(process, signal.SIGTERM)
 
 
 def _wait(process: int, patience: float) -> int | None:
@@ -108,7 +147,9 @@ def _be_the_command(
         os.setsid()
         (logs / "changes").unlink(missing_ok=True)
         _redirect(logs)
-        os.environ.update(tiny.environment())
+        os.environ.update(tiny.environment() | {"SEMPLES_CACHE": f"{watched}/cache"})
+        for number in (signal.SIGINT, signal.SIGHUP):  # whoever started the tries may have had them ignored (nohup)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         sys.argv = ["semples", *arguments]
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))

@@ -11,16 +11,19 @@ import numpy as np
 
 from tests.robust.cases import EITHER, QUICK, REFUSED, Arguments, Case, Cases, Commands, again, photos_of, run_of
 from tests.robust.child import Ended
+from tests.robust.later import later
+from tests.robust.mended import mended
 from tests.robust.names import names, not_utf8
 from tests.robust.special import special_files, special_photos
-from tests.robust.texts import DEEP, LAUGHS, RECIPES, SETTINGS, SHAPES, TAGS
+from tests.robust.texts import DEEP, LAUGHS, RECIPES, SETTINGS, SHAPES, SOME, TAGS
 from tests.robust.tries import Try
 from tests.robust.world import Material
 
 
 def hostile(material: Material) -> Iterator[Try]:
     """Every case by its name."""
-    for group in (special_photos, special_files, names, not_utf8, _tags, _recipes, _settings, _shapes, _arguments):
+    first = (special_photos, special_files, names, not_utf8, _tags, _recipes, _settings, _shapes, _arguments)
+    for group in (*first, mended, later):
         for name, case in group():
             yield Try("hostile", name, case)
 
@@ -60,7 +63,13 @@ def _short(work: Path, ended: list[Ended]) -> str | None:
     return None if length < 1000 else f"a message of {length} signs"
 
 
-JSON_FILES = ("run.json", "data/dataset.json", "data/manifest.json", "labels/manifest.json", "warmup/started.json")
+JSON_FILES = (
+    "run.json", "data/dataset.json", "data/manifest.json", "labels/manifest.json", "warmup/started.json", "seen.json"
+)  # fmt: skip
+REPORTED = (
+    "scores/scores.json", "curve/curve.json", "selection/selection.json", "health-cams/health.json",
+    "labels/manifest.json", "warmup/events.jsonl", "plan.json",
+)  # fmt: skip
 
 
 def _shapes() -> Cases:
@@ -72,6 +81,14 @@ def _shapes() -> Cases:
                 return [(["status", work / "run"], EITHER), (again(work), EITHER)]
 
             yield f"{file} holds {name}", Case(("run",), prepare)
+    for name in SOME:
+        for file in REPORTED:
+
+            def look(work: Path, file: str = file, text: str = SHAPES[name]) -> Commands:
+                (work / "run" / file).write_text(text, encoding="utf-8", errors="surrogatepass")
+                return [(["report", work / "run"], EITHER), (["status", work / "run"], EITHER)]
+
+            yield f"{file} holds {name}, report", Case(("run",), look)
 
 
 # ---------------------------------------------------------------------------------------------------------- arguments

@@ -118,14 +118,14 @@ def _replace(path: Path, make: Callable[[Path], None]) -> None:
 PRECIOUS = b"what somebody needs\n"
 
 
-def _to_precious(path: Path) -> None:
+def to_precious(path: Path) -> None:
     work = next(folder for folder in path.parents if (folder / "robust.yaml").is_file())
     precious = work / "precious"
     precious.write_bytes(PRECIOUS)
     path.symlink_to(precious)
 
 
-def _unharmed(work: Path, ended: list[Ended]) -> str | None:
+def unharmed(work: Path, ended: list[Ended]) -> str | None:
     return None if (work / "precious").read_bytes() == PRECIOUS else "the link's target is changed"
 
 
@@ -147,7 +147,7 @@ def special_files() -> Cases:
                 Case(
                     ("run",),
                     lambda work, name=name, make=make, arguments=arguments: [
-                        (_placed(work / "run" / name, make, arguments(work)), EITHER)
+                        (placed(work / "run" / name, make, arguments(work)), EITHER)
                     ],
                 ),
             )
@@ -165,21 +165,21 @@ def special_files() -> Cases:
             Case(
                 ("run",),
                 lambda work, name=name, arguments=arguments: [
-                    (_placed(work / "run" / name, _to_precious, arguments(work)), EITHER)
+                    (placed(work / "run" / name, to_precious, arguments(work)), EITHER)
                 ],
-                _unharmed,
+                unharmed,
             ),
         )
     for name in ("photos.jsonl", "prediction.json", "areas.csv", "classes.txt"):
-        for kind, make in (("a named pipe", _fifo), ("a link to a precious file", _to_precious)):
+        for kind, make in (("a named pipe", _fifo), ("a link to a precious file", to_precious)):
 
             def prepare(work: Path, name: str = name, make: Callable[[Path], None] = make) -> Commands:
                 predict: Arguments = [
                     "predict", work / "model", work / "world" / "JPEGImages", "--out", work / "p"
                 ]  # fmt: skip
-                return [(predict, FINE), (lambda: _placed(work / "p" / name, make, predict), EITHER)]
+                return [(predict, FINE), (lambda: placed(work / "p" / name, make, predict), EITHER)]
 
-            check = _unharmed if make is _to_precious else nothing
+            check = unharmed if make is to_precious else nothing
             yield f"{kind} as {name} of predictions", Case(("model",), prepare, check)
     inputs: tuple[tuple[str, Callable[[Path], Arguments]], ...] = (
         ("pipe.yaml", lambda work: ["recipes", "show", os.fspath(work / "pipe.yaml")]),
@@ -204,12 +204,12 @@ def special_files() -> Cases:
             Case(
                 ("run", "model"),
                 lambda work, name=name, arguments=arguments: [
-                    (_placed(photos_of(work).parent / name, _fifo, arguments(work)), EITHER)
+                    (placed(photos_of(work).parent / name, _fifo, arguments(work)), EITHER)
                 ],
             ),
         )
 
 
-def _placed(path: Path, make: Callable[[Path], None], arguments: Arguments) -> Arguments:
+def placed(path: Path, make: Callable[[Path], None], arguments: Arguments) -> Arguments:
     _replace(path, make)
     return arguments

@@ -13,21 +13,23 @@ from tests import tiny
 
 pytestmark = pytest.mark.xdist_group("robust")
 
-COMMANDS = "run,segment,predict,import,coco"
+COMMANDS = "run,segment,predict,import,coco,correct,takeback,combine"
 # Of kills and full disks a few of some commands; weights, a label's confidence, CAMs and the list of photos, each
 # damaged in another way; of hostile files some of every group: a pattern, and how many.
 SHARE = {
-    "kill": (r"^(run SIGTERM 3..|(segment|predict|import|coco) SIG)", 6),
-    "full disk": (r"^(run 8|predict 2|import 2|coco 2) of", 4),
+    "kill": (r"^(run SIGTERM 3..|(segment|predict|import|coco|correct|takeback|combine) SIG)", 9),
+    "full disk": (r"^(run 8|predict 2|import 2|coco 2|correct 2) of", 5),
     "damage": (
         r"^(segmenter/model/model\.safetensors flipped|labels/confidence/.* emptied|cams/train_.* halved|"
-        r"data/dataset\.json deleted)$",
-        4,
+        r"data/dataset\.json deleted|predict, prediction\.json halved|combine, .*confidence.* emptied|"
+        r"correct, .*index\.json flipped|correct, .*maps.* deleted)$",
+        8,
     ),
     "hostile": (
         r"among photos, check|as \.lock|photos\.jsonl|pipe as (photos|words|pipe)|title sequence, check|not UTF-8|"
-        r"^tags: .*(surrogate|ESC|newline)|^recipe: |^setting: |signs that act|0x0|--json names",
-        70,
+        r"^tags: .*(surrogate|ESC|newline)|^recipe: |^setting: |signs that act|0x0|--json names|"
+        r"^corrections: (an archive|a mask|COCO, an outline|CVAT)|as a mended file|^combined\.json",
+        90,
     ),
 }
 PROGRAM = """

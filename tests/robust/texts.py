@@ -130,3 +130,4 @@ SHAPES = {
         }
     ),
 }
+SOME = ("nothing", "null", "deep lists", "its own keys with other things")

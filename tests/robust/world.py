@@ -1,4 +1,4 @@
-"""What the tries work on: a demo world at a tiny size, and every command with the state it starts from."""
+"""What the tries work on: a demo world at a tiny size, and what every command makes of it when nothing happens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semples.core.palette import read_label_png, write_label_png
 from semples.data.demo.world import write_world
-from tests.robust.child import Ended, command
+from tests.robust.child import Ended
+from tests.robust.jobs import JOBS, Job
 
 RECIPE = """\
 name: robust
@@ -24,67 +26,22 @@ matching: {epochs: 1, batch: 4, base_lr: 5.0e-2, cam_epsilon: relative}
 prompting: {epochs: 1, batch: 4, base_lr: 1.0, cam_epsilon: relative}
 refinement: {epochs: 1, batch: 4, base_lr: 5.0e-2, cam_epsilon: relative}
 scores: {curve_start: 30, curve_end: 40}
+features: {kind: clip, model: "shipped:demo_clip", side: 96}
 regions: {proposals: felzenszwalb, scales: [100], background: threshold}
 labels: {method: regions, select: fixed, threshold: 0.35}
 segmenter: {model: "vit:shipped:demo_vit", image_size: 96, photo_size: 96, iterations: 2, batch: 2, lr: 1.0e-3}
 run: {checkpoint_seconds: 0, log_every: 1}
 """
-UNSTABLE = {"seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check"}
-PASSING = ("seen.json", ".lock", "times.jsonl", "report.html")  # what may differ between two runs
-PAGE = 4096
-NEEDED = ("run", "segment", "coco")  # whose results other commands start from
-LEFT = re.compile(r"\.tmp(\.[^.]*)?$")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command, the states (folders of the material) it starts from, and the output that is compared."""
-
-    name: str
-    arguments: Callable[[Path], list[str | Path]]
-    starts: tuple[str, ...]
-    result: str
-
-
-JOBS = {
-    job.name: job
-    for job in (
-        Job("run", lambda w: ["run", w / "robust.yaml", "--data", w / "world", "--out", w / "run"], (), "run"),
-        Job("segment", lambda w: ["segment", "train", w / "run"], ("run",), "run"),
-        Job("label", lambda w: ["label", w / "run", "--threshold", "0.6"], ("run",), "run"),
-        Job("cams", lambda w: ["cams", w / "run", "--set", "cams.scales=[1.5]"], ("run",), "run"),
-        Job("regions", lambda w: ["regions", w / "run", "--set", "regions.scales=[50]"], ("run",), "run"),
-        Job(
-            "predict",
-            lambda w: ["predict", w / "model", w / "world" / "JPEGImages", "--out", w / "predictions"],
-            ("model",),
-            "predictions",
-        ),
-        Job("report", lambda w: ["report", w / "run", "--out", w / "pages" / "page.html"], ("run",), "pages"),
-        Job("coco", lambda w: ["export", "coco", w / "run", "--out", w / "coco", "--photos", "copy"], ("run",), "coco"),
-        Job("voc", lambda w: ["export", "voc", w / "run", "--out", w / "voc", "--photos", "copy"], ("run",), "voc"),
-        Job("cvat", lambda w: ["export", "cvat-voc", w / "run", "--out", w / "cvat"], ("run",), "cvat"),
-        Job("gallery", lambda w: ["export", "gallery", w / "run", "--out", w / "gallery"], ("run",), "gallery"),
-        Job(
-            "import",
-            lambda w: ["data", "import", w / "coco", "--out", w / "imported"],
-            ("coco",),
-            "imported",
-        ),
-        Job(
-            "eval",
-            lambda w: [
-                "segment", "eval", w / "model", "--data", w / "world", "--split", "val", "--out", w / "eval",
-                "--json", w / "eval" / "figures.json",
-            ],
-            ("model",),
-            "eval",
-        ),
-        Job("prompts", lambda w: ["prompts", w / "run", "--json", w / "words" / "w.json"], ("run",), "words"),
-        Job("check", lambda w: ["data", "check", w / "world", "--json", w / "check" / "c.json"], (), "check"),
-        Job("onnx", lambda w: ["export", "onnx", w / "model", "--out", w / "onnx" / "m.onnx"], ("model",), "onnx"),
-    )
+UNSTABLE = {
+    "seconds", "cpu_seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check", "when",
 }  # fmt: skip
+# what may differ between two runs
+PASSING = ("seen.json", ".lock", "times.jsonl", "report.html", "summary.json", "page.html", "plan.json")
+PASSING_FOLDERS = {"tensorboard", "drafts"}  # steps of a review that somebody took, and took back
+LINKED = ("world", "changed", "many")  # folders of photos, which no command writes in
+PLACES = b"world|changed|many|run|model|coco|finished|corrected|banked|mended"
+PAGE = 4096
+LEFT = re.compile(r"\.tmp(\.[^.]*)?$")
 
 
 @dataclass(frozen=True)
@@ -100,7 +57,8 @@ class Material:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         (work / "robust.yaml").write_text(RECIPE, encoding="utf-8")
-        (work / "world").symlink_to(self.folder / "world")
+        for name in LINKED:
+            (work / name).symlink_to(self.folder / name)
         for name in names:
             shutil.copytree(self.folder / "states" / name, work / name, symlinks=True)
         return work
@@ -116,32 +74,83 @@ def make_material(folder: Path, names: Iterable[str] = JOBS) -> Material:
     stored = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {"changes": {}, "bytes": {}}
     if not described.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        write_world(folder / "world", photos={"train": 6, "val": 2}, seed=0, p=0.9, class_count=2, resolution=96)
-        (folder / "states").mkdir()
+        _draw(folder)
     material = Material(folder, stored["changes"], stored["bytes"])
-    wanted = {*names, *NEEDED}
-    for job in JOBS.values():
-        if job.name in wanted and job.name not in material.changes:
+    for job in _with_needed([JOBS[name] for name in names]):
+        if job.name not in material.changes:
             _make(job, material)
             described.write_text(json.dumps({"changes": material.changes, "bytes": material.bytes}), encoding="utf-8")
     return material
+
+
+def _with_needed(jobs: list[Job]) -> list[Job]:
+    """These jobs and those whose results they, or hostile files, start from; in the order of `JOBS`."""
+    made = {job.kept: job for job in JOBS.values() if job.kept} | {
+        "model": JOBS["segment"], "mended": JOBS["run"]
+    }  # fmt: skip
+    wanted = {job.name for job in (*jobs, JOBS["run"], JOBS["segment"])}
+    for job in reversed(JOBS.values()):
+        if job.name in wanted:
+            wanted |= {made[start].name for start in job.starts if start in made}
+    return [job for job in JOBS.values() if job.name in wanted]
+
+
+def _draw(folder: Path) -> None:
+    """Photos: a world, the same with one photo gone and one more, more of it; a class list with a poor word."""
+    shape: dict[str, Any] = {"seed": 0, "p": 0.9, "class_count": 2, "resolution": 96}
+    write_world(folder / "world", photos={"train": 6, "val": 2}, **shape)
+    write_world(folder / "many", photos={"train": 48}, **shape | {"p": 0.5})
+    shutil.copytree(folder / "world", folder / "changed")
+    lists = folder / "changed" / "ImageSets" / "Segmentation"
+    train, val = ((lists / f"{name}.txt").read_text(encoding="utf-8").split() for name in ("train", "val"))
+    (lists / "train.txt").write_text("\n".join([*train[1:], val[0]]) + "\n")
+    (folder / "states" / "list").mkdir(parents=True)
+    first, *rest = (folder / "many" / "classes.txt").read_text(encoding="utf-8").split()
+    (folder / "states" / "list" / "classes.txt").write_text("\n".join([f"{first},gravel pit", *rest]) + "\n")
 
 
 def _make(job: Job, material: Material) -> None:
     """Run a command with nothing in its way, and keep what it leaves."""
     work, states = material.place(material.folder / "work", *job.starts), material.folder / "states"
     before = size_of(work)
-    ended = command(*job.arguments(work), watched=work)
+    ended = job(work)
     if ended.code != 0:
         raise RuntimeError(f"{job.name} ended with {ended.code}:\n{ended.out}\n{ended.err}")
     shutil.copytree(work / job.result, material.folder / "results" / job.name / job.result)
-    if job.name in ("run", "coco"):
-        shutil.copytree(work / job.result, states / job.result)
+    if job.kept:
+        shutil.copytree(work / job.result, states / job.kept)
     if job.name == "segment":
         shutil.copytree(work / "run" / "segmenter" / "model", states / "model")
-        shutil.copytree(work / "run", states / "finished")
+    if job.name == "run":
+        _mend(work / "run" / "labels", states / "mended")
     material.changes[job.name], material.bytes[job.name] = ended.changes, size_of(work) - before
     shutil.rmtree(work)
+
+
+def _mend(labels: Path, folder: Path) -> None:
+    """What a person has made of label maps: all of them, those that are other than before, and outlines in COCO."""
+    for place in ("all", "masks"):
+        (folder / place).mkdir(parents=True)
+    paths = sorted(labels.glob("*.png"))
+    for number, path in enumerate(paths):
+        values = read_label_png(path)
+        values[10 : 40 + number, 20:60] = 1 + number % 2
+        write_label_png(folder / "all" / path.name, values)
+        if number < 2:
+            write_label_png(folder / "masks" / path.name, values)
+    names = (labels.parents[1] / "world" / "classes.txt").read_text(encoding="utf-8").split()
+    (folder / "coco.json").write_text(json.dumps(coco_of(paths[2].stem, names)), encoding="utf-8")
+
+
+def coco_of(photo: str, names: list[str]) -> dict[str, Any]:
+    """COCO annotations of a photo of the world: one outline of the first class."""
+    outline = [[10.0, 10.0, 70.0, 10.0, 80.0, 30.0, 70.0, 50.0, 10.0, 50.0]]
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 70, 40], "area": 2600, "iscrowd": 0}
+    return {
+        "images": [{"id": 1, "file_name": f"{photo}.jpg", "width": 96, "height": 96}],
+        "annotations": [box | {"segmentation": outline}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+    }
 
 
 def size_of(folder: Path) -> int:
@@ -154,11 +163,11 @@ def contents(folder: Path) -> dict[str, object]:
     by_name: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or "tensorboard" in path.parts or path.name in PASSING or path.name == "page.html":
+        if not path.is_file() or PASSING_FOLDERS & {*path.parts} or path.name in PASSING:
             continue
         data = path.read_bytes()
         # a folder of a try has another name in every try
-        text = re.sub(rb'"(/[^"]*)/(world|run|model|coco)\b', rb'"/\2', data)
+        text = re.sub(rb'"(/[^"]*)/(' + PLACES + rb")\b", rb'"/\2', data)
         if path.suffix in (".json", ".jsonl"):
             by_name[name] = _stable(path.suffix, text)
         else:
@@ -170,7 +179,7 @@ def _stable(suffix: str, data: bytes) -> object:
     try:
         if suffix == ".jsonl":
             rows = [_without(json.loads(line)) for line in data.splitlines()]
-            return sorted(map(json.dumps, rows))
+            return sorted(set(map(json.dumps, rows)))
         return _without(json.loads(data))
     except ValueError:
         return data
@@ -205,6 +214,8 @@ def complaint(ended: Ended, *, codes: tuple[int, ...]) -> str | None:
         return f"traceback: {ended.err.strip().splitlines()[-1][:200]}"
     if ended.code not in codes:
         return f"status {ended.code}: {(ended.err.strip().splitlines() or ['nothing said'])[-1][:200]}"
+    if ended.seen:
+        return f"the page: {ended.seen[:200]}"
     if ended.code > 0 and (len(ended.lines) != 1 or ended.err.splitlines()[-1] != ended.lines[0]):
         return f"not one line at the end: {ended.err.strip()[-200:]!r}"
     return None

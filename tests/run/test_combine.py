@@ -120,3 +120,22 @@ def test_what_cannot_be_combined(runs: list[Path], tmp_path: Path) -> None:
     result = tiny.invoke("combine", runs[0], "labels", tmp_path / "few", "--out", tmp_path / "out", check=False)
     assert result.code == 1  # the others are said to be missing
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == [name]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "gone", "bit"])
+def test_damaged_files_are_made_again(runs: list[Path], damage: str) -> None:
+    """A map, a confidence, the scores, and what tells how the maps were made."""
+    command = ("combine", runs[0], "labels", runs[2] / "labels")
+    tiny.invoke(*command)
+    folder = runs[0] / "combined"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    name = min(path.name for path in folder.glob("*.png"))
+    for path in (folder / name, folder / "confidence" / name, folder / "scores.json", folder / "combined.json"):
+        data = before[path]
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+        path.unlink()
+        if damage != "gone":
+            path.write_bytes({"empty": b"", "cut": data[:middle], "bit": flipped}[damage])
+        assert tiny.invoke(*command).code == 0
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

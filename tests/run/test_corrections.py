@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semples.core.errors import UserError
 from semples.core.palette import colour, read_label_png, write_label_png
 from semples.export.codes import brush_code
 from semples.run.corrections import Corrections
@@ -229,6 +231,12 @@ def test_what_cannot_be_used_is_one_line(run: Path, tmp_path: Path, kind: str, h
     assert not (run / "corrections/index.json").exists()
 
 
+@pytest.mark.parametrize("name", ["p02.png", "p02.json", "p02.zip", "p02"])
+def test_a_pipe_is_not_waited_for(run: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert "a named pipe" in tiny.refused("correct", run, tmp_path / name)
+
+
 def test_labelme(run: Path, tmp_path: Path) -> None:
     """What LabelMe saves beside a photo."""
     labels = labels_of(run, "p03")
@@ -243,10 +251,69 @@ def test_labelme(run: Path, tmp_path: Path) -> None:
     assert (labels == 1).sum() < 200
 
 
-def test_a_damaged_index_is_one_line(run: Path, tmp_path: Path) -> None:
-    tiny.invoke("correct", run, tiny_masks(run, tmp_path / "masks", {"p02": 2}))
-    whole = (run / "corrections/index.json").read_text(encoding="utf-8")
-    (run / "corrections/index.json").write_text(whole[:50], encoding="utf-8")
-    assert "index.json" in tiny.refused("label", run)
-    (run / "corrections/index.json").unlink()
-    assert "put the index back" in tiny.refused("label", run)
+@pytest.mark.parametrize("damage", ["cut", "gone", "a digit", "another shape"])
+def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage: str) -> None:
+    masks = tiny_masks(run, tmp_path / "masks", {"p02": 2})
+    tiny.invoke("correct", run, masks)
+    index, copy = run / "corrections/index.json", run / "corrections/index.copy.json"
+    whole = index.read_text(encoding="utf-8")
+    sha = json.loads(whole)["photos"]["p02"]["sha256"]
+    other = sha[:-1] + ("0" if sha[-1] != "0" else "1")
+    damaged = {"cut": whole[:50], "a digit": whole.replace(sha, other), "another shape": "[]"}.get(damage)
+    for path in (index, copy):
+        path.unlink()
+        if damaged is not None:
+            path.write_text(damaged)
+        assert sorted(Corrections.of(run).now) == ["p02"]
+        assert "up to date" in tiny.invoke("label", run).err
+        tiny.invoke("correct", run, masks)
+        assert index.read_text(encoding="utf-8") == copy.read_text(encoding="utf-8") == whole
+    for path in (index, copy):
+        path.unlink()
+        if damaged is not None:
+            path.write_text(damaged)
+    assert "put back the file" in tiny.refused("label", run)
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 50, None])
+def test_a_damaged_map_is_written_again(run: Path, tmp_path: Path, damage: bytes | None) -> None:
+    masks = tiny_masks(run, tmp_path / "masks", {"p02": 2})
+    tiny.invoke("correct", run, masks)
+    (path,) = (run / "corrections/maps").glob("*.png")
+    index, whole = (run / "corrections/index.json").read_bytes(), path.read_bytes()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    tiny.invoke("correct", run, masks)
+    assert path.read_bytes() == whole
+    assert (run / "corrections/index.json").read_bytes() == index
+
+
+def test_cut_before_the_label_maps_show_them(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corrections are stored, or taken back, and the program ends before, or while, the label maps follow."""
+    masks, wanted = tiny_masks(run, tmp_path / "masks", {"p02": 2}), None
+    plain = labels_of(run, "p02")
+    for more, corrected in (((masks,), True), (("--remove", "p02"), False)):
+        steps = "semples.run.steps.labels"
+        for place in ("semples.run.graph.bring", f"{steps}.chosen_threshold", f"{steps}.write_labels"):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, cut)
+                assert "cut" in tiny.refused("correct", run, *more)
+        tiny.invoke("correct", run, *more)
+        wanted = painted(np.zeros_like(plain), 2) if corrected else plain
+        np.testing.assert_array_equal(labels_of(run, "p02"), wanted)
+        assert "labels: up to date" in tiny.invoke("label", run).err
+
+
+def cut(*given: object, **more: object) -> None:
+    raise UserError("cut")
+
+
+def test_cut_before_the_index_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map that was stored without a word of it in the index is no lost index."""
+    masks = tiny_masks(run, tmp_path / "masks", {"p02": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr("semples.run.corrections.Corrections._retire", cut)
+        assert "cut" in tiny.refused("correct", run, masks)
+    assert list((run / "corrections/maps").glob("*.png"))
+    assert "1 photos corrected: p02" in tiny.invoke("correct", run, masks).out

@@ -94,7 +94,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         lines[count] = ended.stdout.splitlines()
-    parts = {path.stem: json.loads(path.read_text()) for path in folder.glob("told-*.json")}
+    parts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("told-*.json")}
     return {"lines": lines, "photos": len(dataset.items), "masks": sum(mask is not None for mask in masks), **parts}
 
 

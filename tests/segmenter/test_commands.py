@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from semples.prediction.evaluate import draw_confusion
+from semples.run import summary
 from semples.segmenter.build import Segmenter
 from tests import tiny
 from tests.segmenter import material
@@ -54,6 +55,23 @@ def test_train_on_folders_and_again(trained: Path, photos: Path, options: list[s
     assert not (trained / "segmenter" / "checkpoint.safetensors").exists()
     command = ["segment", "train", "--photos", photos, "--labels", photos / LABELS, "--out", trained, *options]
     assert "up to date" in tiny.invoke(*command).err
+
+
+def test_figures_of_a_runs_segmenter_join_its_summary(trained: Path, photos: Path, tmp_path: Path) -> None:
+    """`segment eval --out` of a segmenter in a run's folder leaves the run's summary with the segmenter's figures."""
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    stored = {"format": summary.FORMAT, "figures": {"estimated_miou": 50.0}}
+    (trained / summary.SUMMARY).write_text(json.dumps(stored), encoding="utf-8")
+    tiny.invoke("segment", "eval", trained / "segmenter" / "model", "--data", photos, "--out", tmp_path)
+    (trained / summary.SUMMARY).unlink()
+    figures = json.loads((tmp_path / summary.SUMMARY).read_text(encoding="utf-8"))["figures"]
+    scored = json.loads((tmp_path / "eval.json").read_text(encoding="utf-8"))
+    assert figures["estimated_miou"] == 50
+    assert figures["segmenter"]["miou"] == scored["miou"]
+    assert figures["segmenter"]["photos"] == 8
+    jsonschema.Draft202012Validator(summary.schema()["properties"]["figures"]).validate(figures)
+    tiny.invoke("segment", "eval", trained / "segmenter" / "model", "--data", photos, "--out", tmp_path / "alone")
+    assert not (tmp_path / "alone" / summary.SUMMARY).exists()
 
 
 def test_scores_of_photos_with_masks(trained: Path, photos: Path, tmp_path: Path) -> None:

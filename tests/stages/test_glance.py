@@ -87,11 +87,21 @@ def test_a_glance_by_hand(photos: Tensor) -> None:
     assert seen.steady_P[0] > 0.9  # moves with the photo
     assert seen.steady_P[1] < 0.6  # stays on the left when the photo is mirrored
     assert seen.steady_P[3] == 0
-    assert seen.edges_P[0] > 0.95
-    assert abs(seen.edges_P[2]) < 1e-6  # a photo without an edge
+    assert seen.edges_P[0] > 3  # drawn along the square's edge
+    assert seen.edges_P[1] < seen.edges_P[0] / 2  # half the photo: the outline meets the square only at its ends
+    assert seen.edges_P[2] == 0  # a photo without an edge
     assert seen.kept_P[0] > 0.99  # red alone is kept
     assert seen.left_P[0] < 0.01
     assert seen.tag_score_BK[:, 0].tolist() == pytest.approx([16 * 16 / SIDE**2, 0.0])
+
+
+def test_an_outline_drawn_anywhere_is_as_steep_as_the_photo() -> None:
+    """By hand: a slope of 2 on the outline's row of pixels alone, and the same everywhere."""
+    mask, slope = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
+    mask[:, 2:6, 2:6] = 1
+    assert looks.steepness(mask, slope).tolist() == pytest.approx([1.0])
+    slope[:, 2:6, 2:6], slope[:, 3:5, 3:5] = 2, 1  # the 12 pixels of the outline
+    assert looks.steepness(mask, slope).tolist() == pytest.approx([2 / ((64 + 12) / 64)])
 
 
 def test_many_photos_are_seen_in_parts(photos: Tensor) -> None:

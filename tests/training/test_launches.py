@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semples.generators import mctformer, weaktr
+from semples.generators import class_tokens
 from semples.networks.attention import map_bytes
 from semples.networks.clip import FrozenClip
 from semples.networks.pairs import Pairs
@@ -132,7 +132,7 @@ def test_backgrounds_are_learned_from_many_photos_at_once(clip: FrozenClip, monk
     made = task("prompting", clip).train()
     few, many = batch_of(2, 3), batch_of(0, 2, 3, 5, 7)
     assert abs(launches(made, many) - launches(made, few)) <= 2
-    monkeypatch.setattr(weaktr, "MAP_BYTES", 0)
+    monkeypatch.setattr(class_tokens, "MAP_BYTES", 0)
     assert launches(made, many) > launches(made, few) + 40
 
 
@@ -143,4 +143,4 @@ def test_a_gpu_keeps_maps_by_its_memory(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card())
     assert map_bytes(torch.device("cuda", 0), 64) == 10 * 2**30
     assert map_bytes(torch.device("cpu"), 64) == 64
-    assert weaktr.MAP_BYTES == mctformer.MAP_BYTES == 64_000_000
+    assert class_tokens.MAP_BYTES == 64_000_000

@@ -99,7 +99,7 @@ def test_inference_has_a_precision_of_its_own() -> None:
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "no"), Seen() as seen:
                 with at_precision(torch.device("cpu"), precision), pytest.MonkeyPatch.context() as patch:
                     if streamed:
-                        patch.setattr("semples.generators.weaktr.MAP_BYTES", 0)
+                        patch.setattr("semples.generators.class_tokens.MAP_BYTES", 0)
                     maps[precision] = generator.cams(image, Pairs.of(tags))
             dtypes[precision] = seen.dtypes
         assert dtypes["no"] == {torch.float32}
@@ -119,7 +119,7 @@ def scaled(folder: Path, task: toy.PairTask) -> tuple[toy.PairTask, float, list[
         scale = engine.accelerator.scaler.get_scale()
     finally:
         engine.accelerator.scaler = None
-    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     return task, scale, lines
 
 

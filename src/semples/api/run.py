@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.cams.store import CamStore
-from semples.core.errors import UserError
+from semples.core.errors import NoSuchPhoto, UserError
 from semples.core.palette import read_label_png
 from semples.data.dataset import Item, TaggedDataset
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.health import verdicts
-from semples.run.names import LAST, cams_name
+from semples.run.names import CAM_STAGES, LAST, cams_name
 from semples.run.photos import Source
 from semples.run.pipeline import Figures, Outcome, StepStatus
 from semples.run.planning.plan import Plan
@@ -133,23 +133,29 @@ class Run:
         return self.cams_after(LAST)
 
     def cams_after(self, stage: str) -> Mapping[str, Arrays]:
-        """CAMs of a stage's generator by photo (`warmup` and `matching` need the steps `cams-warmup`, ...)."""
+        """CAMs of a stage's generator by photo (`warmup` and `matching` need the steps `cams-warmup`, ...).
 
+        Raises UserError for a stage without CAMs.
+        """
+        _check_stage(stage)
         store = CamStore(self.context.folder(cams_name(stage)), format=self.recipe.cams.format)
         names = self.context.dataset.classes.names
-        return _ByPhoto(self._ids, lambda id: {names[index]: values for index, values in store.read(id).items()})
+        return _ByPhoto(
+            self.folder, self._ids, lambda id: {names[index]: values for index, values in store.read(id).items()}
+        )
 
     def generator(self, stage: str = LAST) -> Generator:
         """The mask generator as a finished stage left it: `warmup`, `matching` or `refinement`. Raises UserError."""
         from semples.run.models import generator_in
 
+        _check_stage(stage)
         return generator_in(self.context.folder(stage), self.context.dataset.classes)
 
     @property
     def labels(self) -> Mapping[str, NDArray[np.uint8]]:
         """Label maps by photo: uint8 (H,W), 0 background, class k as k + 1, 255 left open."""
         folder = self.context.folder("labels")
-        return _ByPhoto(self._ids, lambda id: read_label_png(folder / f"{id}.png"))
+        return _ByPhoto(self.folder, self._ids, lambda id: read_label_png(folder / f"{id}.png"))
 
     def scores(self, *, stage: str = LAST) -> Table:
         """Scores of CAMs and label maps against masks. Raises UserError where no photo has one."""
@@ -169,8 +175,11 @@ class Run:
         return tuple(item.id for item in self.context.dataset.items)
 
     def item(self, id: str) -> Item:
-        """A photo of the run by its id, with its mask where it has one."""
-        return next(item for item in self.dataset.items if item.id == id)
+        """A photo of the run by its id, with its mask where it has one. Raises NoSuchPhoto (UserError and KeyError)."""
+        items = {item.id: item for item in self.dataset.items}
+        if id not in items:
+            raise NoSuchPhoto(id, items, where=str(self.folder))
+        return items[id]
 
 
 @dataclass(frozen=True)
@@ -203,14 +212,14 @@ class Table:
 
 
 class _ByPhoto(Mapping[str, Any]):
-    """Something of every photo, read when it is asked for."""
+    """Something of every photo of a run, read when it is asked for. Raises NoSuchPhoto."""
 
-    def __init__(self, ids: Sequence[str], read: Callable[[str], Any]) -> None:
-        self._ids, self._read, self._known = ids, read, frozenset(ids)
+    def __init__(self, folder: Path, ids: Sequence[str], read: Callable[[str], Any]) -> None:
+        self._folder, self._ids, self._read, self._known = folder, ids, read, frozenset(ids)
 
     def __getitem__(self, id: str) -> Any:
         if id not in self._known:
-            raise KeyError(id)
+            raise NoSuchPhoto(id, self._ids, where=str(self._folder))
         return self._read(id)
 
     def __iter__(self) -> Iterator[str]:
@@ -218,6 +227,12 @@ class _ByPhoto(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+
+def _check_stage(stage: str) -> None:
+    if stage not in CAM_STAGES:
+        *rest, last = CAM_STAGES
+        raise UserError(f"no stage {stage[:100]!r} with a generator; there are {', '.join(rest)} or {last}")
 
 
 def _recipe(given: str | Path | Recipe | None, known: Context | None) -> Recipe:

@@ -31,7 +31,7 @@ from semples.labels.threshold import label_map
 from semples.recipe import RegionSettings
 from semples.run.context import Context
 from semples.run.correcting import refresh
-from semples.run.corrections import FOLDER, Corrections
+from semples.run.corrections import FOLDER, Corrections, has_content
 from semples.run.folder import lock
 from semples.run.label_maps import Inputs, proposer
 from semples.run.labelling import label_inputs, label_method
@@ -63,6 +63,9 @@ class Desk:
     """
 
     def __init__(self, context: Context) -> None:
+        if read_manifest(context.folder("labels")) is None:
+            with lock(context):
+                refresh(context)  # a review before was ended while it brought the label maps up to date
         if read_manifest(context.folder("labels")) is None:
             raise UserError(f"{context.out}: no label maps to review; make them with `semples label {context.out}`")
         self.context = context
@@ -233,7 +236,7 @@ class Desk:
         digest = hashlib.sha256(data).hexdigest()
         path = self._draft(digest)
         with lock(self.context):
-            if not path.is_file():
+            if not has_content(path, digest):
                 write_bytes(path, data)
             self._drafts.setdefault(id, []).append(digest)
             self._write()
@@ -248,20 +251,20 @@ class Desk:
         write_json(self.context.out / FOLDER / DRAFTS, described)
 
     def _stored(self) -> dict[str, Any]:
-        """What was left in work, as far as its files are there."""
+        """What was left in work, as far as its files are there and whole."""
         path = self.context.out / FOLDER / DRAFTS
         empty: dict[str, Any] = {"photos": {}, "skipped": []}
         if not path.is_file():
             return empty
-        stored = read_json(path)
         try:
+            stored = read_json(path)
             photos = {
-                id: [digest for digest in steps if self._draft(str(digest)).is_file()]
+                id: [digest for digest in steps if has_content(self._draft(str(digest)), str(digest))]
                 for id, steps in stored["photos"].items()
                 if id in self._order
             }
             return {"photos": photos, "skipped": [id for id in stored["skipped"] if id in self._order]}
-        except (LookupError, TypeError, AttributeError):
+        except (LookupError, TypeError, AttributeError, UserError):
             return empty
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,7 +135,7 @@ def voc(folder: Path, *, source: From = None, mirrors: Mirrors = []) -> None:  #
     terminal.say(f"{made.root}: train {made.train}, val {made.val}, train_aug {made.train_aug} photos")
     if made.removable:
         terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
-    terminal.say(f"next: semples data check {folder}, or semples run voc --data {folder} --out runs/voc")
+    terminal.say(f"next: semples data check {shlex.quote(str(folder))}")
 
 
 @data_app.command
@@ -168,7 +169,7 @@ def coco(
         terminal.say(f"{made.root}: {split} {made.tagged[split]} photos with a tag, of {photos}")
     if made.removable:
         terminal.say("may be removed: " + ", ".join(map(str, made.removable)))
-    terminal.say(f"next: semples run coco --data {folder} --out runs/coco --set data.split=train")
+    terminal.say_next_run(f"coco --data {shlex.quote(str(folder))} --out runs/coco --set data.split=train")
 
 
 @data_app.command(name="import")
@@ -236,4 +237,4 @@ def import_(
         terminal.tell(f"  {count} photos without an annotation are set aside: {names}")
     if made.set_aside or made.unlabelled:
         terminal.say(f"of {made.seen} photos {made.photos} are used; the others: {made.root / 'set_aside.csv'}")
-    terminal.say(f"next: semples data check {made.root}")
+    terminal.say(f"next: semples data check {shlex.quote(str(made.root))}")

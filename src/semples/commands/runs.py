@@ -248,7 +248,7 @@ def label(
     if cams is not None and not (out / pipeline.RUN).is_file():
         settings = [*superpixels_unless_named(settings), *settings]
     if method is not None:
-        settings = [*settings, f"labels.method={method}"]
+        settings = [f"labels.method={method}", *settings]  # first: which settings there are depends on it
     context = _run_in(out, data, None, settings).context
     if class_thresholds:
         if threshold is None or cams is not None:
@@ -344,53 +344,6 @@ def score(
     terminal.print_set_aside(figures.problems)
     if figures.problems:
         raise Incomplete.of(figures.problems, done="the figures are of the others")
-
-
-def prompts(out: Path, *, words: Path | None = None, count: int = 5, json: Path | None = None) -> None:
-    """Show, for each class, the words nearest to its learned background prompt.
-
-    Parameters
-    ----------
-    out
-        folder of the run.
-    words
-        text file with one word or phrase a line; default: a shipped list of things and scenes.
-    count
-        words per class.
-    json
-        file that gets them too.
-    """
-    from semples import Run, terminal
-    from semples.core.files import write_json
-
-    nearest = Run(out).words(words=words, count=count)
-    if json is not None:
-        write_json(json, nearest)
-    terminal.print_words(nearest)
-
-
-def status(out: Path, *, json: Path | None = None) -> None:
-    """Show which steps of a run are done, interrupted, outdated or still to come, and how healthy each stage is.
-
-    Parameters
-    ----------
-    out
-        folder of the run.
-    json
-        file that gets the same, with the figures that verdicts rest on.
-    """
-    from dataclasses import asdict
-
-    from semples import Run, terminal
-    from semples.core.files import write_json
-    from semples.run.health import is_look, verdicts
-
-    work = Run(out)
-    statuses = work.status()
-    if json is not None:
-        steps = [asdict(entry) for entry in statuses if not is_look(entry.step)]
-        write_json(json, {"steps": steps, "health": verdicts(statuses)})
-    terminal.print_status(work.context, statuses)
 
 
 def _run_in(out: Path, data: Path | None, recipe: str | None, settings: Sequence[str]) -> Run:

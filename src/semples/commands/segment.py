@@ -102,7 +102,7 @@ def evaluate_(
     classes
         class list in place of the data's own.
     out
-        folder that gets eval.json and confusion.png.
+        folder that gets eval.json, confusion.png and, of a run's segmenter, summary.json with the run's summary.
     json
         file that gets the figures.
     """
@@ -110,6 +110,7 @@ def evaluate_(
     from semples.core.files import write_json
     from semples.core.ranks import Ranks
     from semples.prediction.evaluate import draw_confusion, evaluate, scored_photos
+    from semples.run.summary import SUMMARY, summary_beside, with_evaluation
 
     ranks = Ranks.join()
     dataset = scored_photos(data, split=split, classes=classes)
@@ -123,6 +124,9 @@ def evaluate_(
     if out is not None:
         write_json(out / "eval.json", evaluation.as_json())
         draw_confusion(evaluation.confusion, evaluation.classes, out / "confusion.png")
+        summary = summary_beside(model)
+        if summary is not None:
+            write_json(out / SUMMARY, with_evaluation(summary, evaluation.as_json(), data=dataset.name))
         terminal.say(f"figures: {out / 'eval.json'}, picture: {out / 'confusion.png'}")
     if json is not None:
         write_json(json, evaluation.as_json())

@@ -27,7 +27,7 @@ def print_corrected(context: Context, taken: Taken) -> None:
     for line in taken.untagged[:SHOWN_PROBLEMS]:
         say(f"  shows a class that the photo's tags lack; correct the tags too: {line}")
     print_set_aside(taken.problems)
-    if taken.corrected:
+    if taken.corrected or taken.refreshed:
         print_after_corrections(context, fresh=taken.refreshed)
 
 

@@ -1,9 +1,13 @@
-"""The one exception type, and the one kind of remark, that are shown to the user as a single line."""
+"""The one exception type with its kinds, and the one kind of remark, that are shown to the user as a single line."""
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from os.path import splitext
+
+MOST_COMPARED = 5000  # ids, so that a mistake is told at once
 
 
 class UserError(Exception):
@@ -20,6 +24,20 @@ class Stopped(UserError):
     def __init__(self, message: str, *, status: int = 130) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NoSuchPhoto(UserError, KeyError):
+    """A photo is asked for by an id that none has; a KeyError too, so that `in`, `get` and `except KeyError` work."""
+
+    def __init__(self, id: object, known: Collection[str], *, where: str) -> None:
+        near = difflib.get_close_matches(str(id), known, n=1) or [
+            stem for stem in [splitext(str(id))[0]] if stem in known
+        ]
+        some = ", ".join(list(known)[:3]) + (" ..." if len(known) > 3 else "")
+        hint = f"did you mean {near[0]!r}?" if near else f"photos are called by their ids: {some or 'there are none'}"
+        super().__init__(f"{where}: no photo {str(id)[:100]!r}; {hint}")
+
+    __str__ = Exception.__str__  # KeyError puts its message into quotes
 
 
 class UnusableFile(UserError):

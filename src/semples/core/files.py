@@ -30,6 +30,7 @@ __all__ = [
     "open_regular",
     "read_file",
     "read_json",
+    "read_object",
     "sha256_file",
     "write_bytes",
     "write_json",
@@ -188,6 +189,15 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except (RecursionError, ValueError):
         raise UserError(f"{path}: nested too deeply, or a number without end") from None
+
+
+def read_object(path: Path | str) -> dict[str, Any]:
+    """A JSON object that one can do without: empty where the file is missing or damaged, or holds something else."""
+    try:
+        stored = read_json(path)
+    except UserError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def sha256_file(path: Path | str) -> str:

@@ -115,6 +115,12 @@ def _told_start(process: int) -> int:
         return 0
 
 
+def cpu_seconds() -> float:
+    """Seconds that processors have worked for this process and those that it began and that have ended."""
+    told = os.times()
+    return told.user + told.system + told.children_user + told.children_system
+
+
 def load_average() -> float:
     """Processors in use, on average over the last minute; 0 where the system does not tell."""
     try:

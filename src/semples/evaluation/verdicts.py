@@ -8,6 +8,7 @@ those of `stages.glance` and `run.steps.health`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from semples.evaluation.verdict import Grade, Verdict
@@ -24,9 +25,11 @@ WORSE = -0.02  # gain of what masks keep over what they leave, below which they 
 STEADY_LOSS = -0.1
 GAIN = 0.01  # cosine of a background with what masks leave, learned against random
 NAMED = 1.5  # times what one background for all would name right
+ENOUGH_ALONE = 0.1  # photos of a background alone, of those of its class, from which on no more are asked for
+MOST_SHOWN = 3  # classes that photos are asked for in one line
 ALIKE = 0.97  # mean cosine of the backgrounds with one another
 AGREES, HARDLY_AGREES = 0.5, 0.3  # mIoU of the segmenter with the label maps that it learned from
-EDGE_WEIGHT = 4.0  # of the agreement with edges beside steadiness
+EDGE_WEIGHT = 0.5  # of the photo's steepness on outlines beside steadiness
 CLOSE = 0.03  # marks of masks that do not differ
 
 CHECK_TAGS = "check that the tags belong to these photos (semples data check RUN lists those most worth a look)"
@@ -145,7 +148,23 @@ def of_backgrounds(figures: Figures) -> Verdict:
         firsts = [words[0] for words in figures["words"].values()]
         if len(firsts) > 1 and len(set(firsts)) == 1:
             doubts.append(Verdict("failed", f"the word {firsts[0]!r} is the nearest to every class's background", more))
-    return worst(doubts, good=said)
+    verdict = worst(doubts, good=said)
+    return replace(verdict, advice=photos_to_add(figures)) if verdict.grade == "good" else verdict
+
+
+def photos_to_add(figures: Figures) -> str:
+    """Of which classes too few photos show the learned background without the class, and what to photograph for them;
+    empty where there are enough, or no words tell what the backgrounds are."""
+    words, alone = figures.get("words") or {}, figures.get("alone") or {}
+    few = [name for name, one in alone.items() if one["without"] < ENOUGH_ALONE * one["with"] and words.get(name)]
+    if not few:
+        return ""
+    shown = ", ".join(f"{words[name][0]} without {name}" for name in few[:MOST_SHOWN])
+    more = f" and so on for {len(few) - MOST_SHOWN} more" if len(few) > MOST_SHOWN else ""
+    return (
+        f"what comes with a class is hardly seen without it; some 20 photos each of {shown}{more}, without the class's "
+        "tag, keep it out of the masks best"
+    )
 
 
 def of_cams(figures: Figures) -> Verdict:
@@ -168,7 +187,7 @@ def of_segmenter(figures: Figures) -> Verdict:
 
 def best_stage(stages: Mapping[str, tuple[Grade, Figures]]) -> str:
     """The stage whose masks are best by a measure that no stage is trained on: steadiness under mirror and scale, and
-    agreement of their slopes with the photo's edges. Stages that have failed count only where all have; a later one
+    how steep the photo is on their outlines. Stages that have failed count only where all have; a later one
     counts where two are within `CLOSE`.
 
     stages: grade and figures by name, in the order of training.

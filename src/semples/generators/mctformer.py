@@ -18,8 +18,7 @@ class) pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,22 +26,22 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError, note
 from semples.data.classes import ClassList
-from semples.generators.base import Generator, soft_margin_loss
-from semples.networks.attention import attend, fuse_maps, map_bytes
+from semples.generators.base import soft_margin_loss
+from semples.generators.class_tokens import ClassTokenVit
+from semples.networks.attention import attend, fuse_maps
 from semples.networks.logits import ranked_mean
 from semples.networks.pairs import Pairs
-from semples.networks.vit import Tokens, VisionTransformer, VitConfig
+from semples.networks.vit import Tokens, VitConfig
 from semples.networks.vit_files import for_photos_of, read_vit
 from semples.networks.vit_start import from_classifier, initialise, random_config
 from semples.networks.weights import Weights, find_weights, load_strictly
 from semples.settings.generators import MctFormerSettings
 
-MAP_BYTES = 64_000_000  # of attention maps that a processor keeps where no gradient is wanted (`map_bytes`)
 TINY = 1e-5
 PARTS = ("pos_embed_cls", "pos_embed_pat")  # a checkpoint may keep positions of class tokens and patches apart
 
 
-class MctFormer(Generator, VisionTransformer):
+class MctFormer(ClassTokenVit):
     """MCTformer (version 2): a ViT with a token per class and a patch classifier, CAMs spread along its attention.
 
     Matching and refinement train the patch classifier (`head`) alone. Parameter names are those of the usual ViT.
@@ -61,34 +60,19 @@ class MctFormer(Generator, VisionTransformer):
         rank_decay: float = 0.996,
         refine: bool = True,
     ) -> None:
-        super().__init__(config, num_tokens=num_classes, drop_path=drop_path)
-        self._options = {
-            "drop_path": drop_path,
-            "last_blocks": last_blocks,
-            "pooling": pooling,
-            "rank_decay": rank_decay,
-            "refine": refine,
-        }
-        self.num_classes = num_classes
-        self.patch_size = config.patch_size
-        self.width, self.image_size = config.width, config.image_size
-        self.noise_size = 2 * config.depth
+        super().__init__(
+            config,
+            num_classes=num_classes,
+            drop_path=drop_path,
+            token_pooling="avg",
+            options={"last_blocks": last_blocks, "pooling": pooling, "rank_decay": rank_decay, "refine": refine},
+        )
         self.last_blocks = min(last_blocks, config.depth)
         self.pooling, self.rank_decay, self.refine = pooling, rank_decay, refine
-        self.head = nn.Conv2d(config.width, num_classes, kernel_size=3, padding=1)
-
-    def warmup_parameters(self) -> Iterator[nn.Parameter]:
-        """All but the final `norm`, which is not applied."""
-        unused = set(self.norm.parameters())
-        yield from (parameter for parameter in self.parameters() if parameter not in unused)
 
     def train_parameters(self) -> Iterator[nn.Parameter]:
         """`head`, the patch classifier."""
         yield from self.head.parameters()
-
-    def config_dict(self) -> dict[str, Any]:
-        """Plain data for `from_config`."""
-        return {"vit": asdict(self.config), **self._options}
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -118,40 +102,21 @@ class MctFormer(Generator, VisionTransformer):
             load_strictly(made, state if whole else from_classifier(state, made), where=settings.start)
         return made
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, num_classes: int) -> Self:
-        options = {key: value for key, value in config.items() if key != "vit"}
-        return cls(VitConfig(**config["vit"]), num_classes=num_classes, **options)
-
     # ------------------------------------------------------------------------------------------------------- CAMs
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """CAMs (P,h,w) in 0..1 of the present pairs, differentiable in `head` only."""
-        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= map_bytes(image_B3HW.device, MAP_BYTES)
+        keep_maps = self._keeps_maps(image_B3HW)
         with torch.no_grad():
             tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
         h, w = tokens.grid
         if len(pairs) == 0:
             return image_B3HW.new_zeros(0, h, w)
-        patch_cam_PN = F.relu(self._maps(tokens)).flatten(2)[pairs.photo, pairs.label]
+        patch_cam_PN = F.relu(self._patch_logits(tokens)).flatten(2)[pairs.photo, pairs.label]
         fused_PN = _scaled(self._class_attention(tokens, pairs)) * _scaled(patch_cam_PN)
         if self.refine:
             fused_PN = self._spread(tokens, fused_PN, pairs)
         return fused_PN.unflatten(1, (h, w))
-
-    def _map_bytes(self, image_B3HW: Tensor) -> int:
-        """Memory of all attention maps of a batch."""
-        B, _, height, width = image_B3HW.shape
-        T = self.num_classes + (height // self.patch_size) * (width // self.patch_size)
-        return B * self.config.heads * self.config.depth * T * T * image_B3HW.element_size()
-
-    def _tokens(self, image_B3HW: Tensor, noise_BZ: Tensor | None, *, keep_maps: bool) -> Tokens:
-        noise_BL2 = None if noise_BZ is None else noise_BZ.unflatten(1, (-1, 2))
-        return VisionTransformer.forward(self, image_B3HW, pooling="avg", noise_BL2=noise_BL2, keep_maps=keep_maps)
-
-    def _maps(self, tokens: Tokens) -> Tensor:
-        """Patch logits (B,K,h,w)."""
-        return self.head(tokens.last[:, self.num_classes :].transpose(1, 2).unflatten(2, tokens.grid))
 
     def _class_attention(self, tokens: Tokens, pairs: Pairs) -> Tensor:
         """A (P,N): attention of each pair's class token to the patches, over the last blocks."""
@@ -198,7 +163,7 @@ class MctFormer(Generator, VisionTransformer):
     def logits(self, image_B3HW: Tensor, *, noise_BZ: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Class logits (B,K) of the class tokens, and of the patches."""
         tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=False)
-        maps_BKN = self._maps(tokens).flatten(2)
+        maps_BKN = self._patch_logits(tokens).flatten(2)
         patch_BK = maps_BKN.mean(dim=2) if self.pooling == "mean" else ranked_mean(maps_BKN, decay=self.rank_decay)
         return tokens.last[:, : self.num_classes].mean(dim=-1), patch_BK
 

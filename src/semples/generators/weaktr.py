@@ -6,8 +6,8 @@ P (image, present class) pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.data.classes import ClassList
-from semples.generators.base import Generator, soft_margin_loss
+from semples.generators.base import soft_margin_loss
+from semples.generators.class_tokens import ClassTokenVit
 from semples.generators.weaktr_files import is_weaktr, start_of
-from semples.networks.attention import attend, fuse_maps, map_bytes
+from semples.networks.attention import attend, fuse_maps
 from semples.networks.pairs import Pairs
-from semples.networks.vit import Tokens, VisionTransformer, VitConfig
+from semples.networks.vit import Tokens, VitConfig
 from semples.networks.vit_start import from_classifier, initialise
 from semples.networks.weights import find_weights, load_strictly
 from semples.recipe import WeakTrSettings
 
 DEFAULT_SIDE = 224  # of a view, where neither the settings nor the start weights tell one
-MAP_BYTES = 64_000_000  # of attention maps that a processor keeps where no gradient is wanted (`map_bytes`)
 
 
 class AdaptiveAttentionFusion(nn.Module):
@@ -76,7 +76,7 @@ class WeakTrOutput:
     head_weights: Tensor
 
 
-class WeakTr(Generator, VisionTransformer):
+class WeakTr(ClassTokenVit):
     """WeakTr: a ViT with a token per class and adaptive attention fusion; the generator of SemPLeS.
 
     Parameter names are those of the published checkpoints.
@@ -96,22 +96,22 @@ class WeakTr(Generator, VisionTransformer):
         attention: str = "fused",
         refine: bool = True,
     ) -> None:
-        super().__init__(config, num_tokens=num_classes, drop_path=drop_path)
-        self._options = {
-            "drop_path": drop_path,
-            "pooling": pooling,
-            "head_reduction": head_reduction,
-            "feature_reduction": feature_reduction,
-            "attention": attention,
-            "refine": refine,
-        }
-        self.num_classes = num_classes
-        self.patch_size, self.width, self.image_size = config.patch_size, config.width, config.image_size
-        self.noise_size = 2 * config.depth
+        super().__init__(
+            config,
+            num_classes=num_classes,
+            drop_path=drop_path,
+            token_pooling=pooling,
+            options={
+                "pooling": pooling,
+                "head_reduction": head_reduction,
+                "feature_reduction": feature_reduction,
+                "attention": attention,
+                "refine": refine,
+            },
+        )
         self.pooling = pooling
         self.attention = attention
         self.refine = refine
-        self.head = nn.Conv2d(config.width, num_classes, kernel_size=3, padding=1)
         self.adaptive_attention_fusion = AdaptiveAttentionFusion(
             heads=config.heads,
             depth=config.depth,
@@ -120,19 +120,10 @@ class WeakTr(Generator, VisionTransformer):
             feature_reduction=feature_reduction,
         )
 
-    def warmup_parameters(self) -> Iterator[nn.Parameter]:
-        """All but the final `norm`, which the forward pass never applies: weight decay would wear it away."""
-        unused = set(self.norm.parameters())
-        yield from (parameter for parameter in self.parameters() if parameter not in unused)
-
     def train_parameters(self) -> Iterator[nn.Parameter]:
         """`head` and `adaptive_attention_fusion`: the only parts that matching and refinement train."""
         yield from self.head.parameters()
         yield from self.adaptive_attention_fusion.parameters()
-
-    def config_dict(self) -> dict[str, Any]:
-        """Plain data for `from_config`."""
-        return {"vit": asdict(self.config), **self._options}
 
     # ------------------------------------------------------------------------------------------------ construction
 
@@ -178,43 +169,20 @@ class WeakTr(Generator, VisionTransformer):
             load_strictly(model, state, where=settings.start)
         return model
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, num_classes: int) -> Self:
-        """The network that `config_dict` described, with random weights."""
-        options = {key: value for key, value in config.items() if key != "vit"}
-        return cls(VitConfig(**config["vit"]), num_classes=num_classes, **options)
-
     # ------------------------------------------------------------------------------------------------------- CAMs
 
     def cams(self, image_B3HW: Tensor, pairs: Pairs, *, noise_BZ: Tensor | None = None) -> Tensor:
         """Fine CAMs (P,h,w) of the present pairs. Patch features entering `head` are detached (SemPLeS sec. 3.2)."""
-        keep_maps = torch.is_grad_enabled() or self._map_bytes(image_B3HW) <= map_bytes(image_B3HW.device, MAP_BYTES)
+        keep_maps = self._keeps_maps(image_B3HW)
         with torch.no_grad():
             tokens = self._tokens(image_B3HW, noise_BZ, keep_maps=keep_maps)
         h, w = tokens.grid
         if len(pairs) == 0:
             return image_B3HW.new_zeros(0, h, w)
         weights_BHL = self.adaptive_attention_fusion(tokens.pooled)
-        patch_cam_PN = F.relu(self._coarse(tokens)).flatten(2)[pairs.photo, pairs.label]
+        patch_cam_PN = F.relu(self._patch_logits(tokens)).flatten(2)[pairs.photo, pairs.label]
         fuse = self._fine_from_maps if keep_maps else self._fine_streamed
         return fuse(tokens, weights_BHL, patch_cam_PN, pairs).unflatten(1, (h, w))
-
-    def _map_bytes(self, image_B3HW: Tensor) -> int:
-        """Memory of all attention maps of a batch."""
-        B, _, height, width = image_B3HW.shape
-        T = self.num_classes + (height // self.patch_size) * (width // self.patch_size)
-        return B * self.config.heads * self.config.depth * T * T * image_B3HW.element_size()
-
-    def _tokens(self, image_B3HW: Tensor, noise_BZ: Tensor | None, *, keep_maps: bool) -> Tokens:
-        noise_BL2 = None if noise_BZ is None else noise_BZ.unflatten(1, (-1, 2))
-        return VisionTransformer.forward(
-            self, image_B3HW, pooling=self.pooling, noise_BL2=noise_BL2, keep_maps=keep_maps
-        )
-
-    def _coarse(self, tokens: Tokens) -> Tensor:
-        """Coarse logit maps Z (B,K,h,w)."""
-        patches_BCN = tokens.last[:, self.num_classes :].transpose(1, 2)
-        return self.head(patches_BCN.unflatten(2, tokens.grid))
 
     def _combine(self, class_to_patch: Tensor, patch_cam: Tensor) -> Tensor:
         if self.attention == "patchcam":
@@ -291,7 +259,7 @@ class WeakTr(Generator, VisionTransformer):
         K = self.num_classes
         weights_BHL = self.adaptive_attention_fusion(tokens.pooled)
         fused_BTT = fuse_maps(tokens.attention, weights_BHL)
-        coarse_BKhw = self._coarse(tokens)
+        coarse_BKhw = self._patch_logits(tokens)
         class_to_patch_BKhw = fused_BTT[:, :K, K:].unflatten(2, tokens.grid)
         cams_BKhw = self._combine(class_to_patch_BKhw, F.relu(coarse_BKhw).detach())
         patch_attention_BNN = fused_BTT[:, K:, K:]

@@ -24,7 +24,7 @@ from semples.run.folder import is_run, open_run
 from semples.run.names import SELECTION, TRAINED, curve_name
 from semples.run.photos import DATASET
 from semples.run.pipeline import known_steps
-from semples.run.records import read_manifest
+from semples.run.records import read_manifest, read_output
 from semples.run.steps.labels import SCORES
 
 SEED = "run.seed"
@@ -192,7 +192,7 @@ def _figures_of(context: Context) -> dict[str, float]:
     named: dict[str, float | None] = {}
     scores = context.folder("scores") / SCORES
     if scores.is_file():
-        labels = read_json(scores)["labels"]
+        labels = read_output(scores.parent, scores.name)["labels"]
         named["labels: mIoU"] = labels["miou"]
         named |= {f"labels: IoU of {entry['class']}": entry["iou"] for entry in labels["classes"]}
     for stage in TRAINED:
@@ -201,10 +201,19 @@ def _figures_of(context: Context) -> dict[str, float]:
     named["threshold"] = _result(context, "labels").get("threshold")
     for folder in sorted((context.out / "baselines").glob("*")):
         if (folder / BASELINE_SCORES).is_file():
-            named[f"baseline {folder.name}: mIoU"] = read_json(folder / BASELINE_SCORES)["labels"]["miou"]
+            named[f"baseline {folder.name}: mIoU"] = _miou(folder / BASELINE_SCORES)
     seconds = [one["seconds"] for one in map(read_manifest, map(context.folder, known_steps())) if one is not None]
     named["seconds of all steps"] = round(sum(seconds), 1)
     return {name: float(value) for name, value in named.items() if value is not None and math.isfinite(value)}
+
+
+def _miou(path: Path) -> float | None:
+    """The mIoU of a folder of label maps. Raises UserError."""
+    try:
+        value: float | None = read_json(path)["labels"]["miou"]
+        return None if value is None else float(value)
+    except (LookupError, TypeError, ValueError):
+        raise UserError(f"{path}: damaged; give the command again that made these label maps") from None
 
 
 def _result(context: Context, step: str) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,22 @@ def stamp_of(photo: Photo, tags: Tags) -> list[Any]:
     return [stat.st_size, stat.st_mtime_ns, None if tags is None else list(tags)]
 
 
+def _check(described: dict[str, Any]) -> str:
+    """What tells a description of a folder that was damaged from a whole one."""
+    rest = {key: value for key, value in described.items() if key != "check"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _described_in(path: Path) -> dict[str, Any] | None:
+    """What a folder of predictions says of itself; None where that is lost or damaged."""
+    try:
+        stored = read_json(path)
+    except (OSError, UserError):
+        return None
+    is_whole = isinstance(stored, dict) and stored.get("check") in (None, _check(stored))
+    return stored if is_whole else None
+
+
 def _are_equal(one: str, other: str) -> bool:
     """Whether two files hold the same; a file that cannot be read equals none."""
     try:
@@ -47,7 +65,8 @@ def _are_equal(one: str, other: str) -> bool:
 
 def read_journal(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """The photos of a folder of predictions that are done, the last line of each: id, name, path, stamp (size, time,
-    tags) and areas; and how many lines are damaged, which are left out, as is a half line at the end of a file.
+    tags), areas and overlay (its CRC-32); and how many lines are damaged, which are left out, as is a half line at the
+    end of a file.
 
     Raises UserError where it cannot be read.
     """
@@ -113,16 +132,31 @@ class Journal:
             "settings": model.settings.what_counts(),
             "classes": list(model.classes),
         }
+        described["check"] = _check(described)
         out, manifest = self._out, self._out / MANIFEST
         sweep(out)
-        if manifest.is_file():
-            if read_json(manifest) != json.loads(json.dumps(described)):
-                raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
-        elif out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
-            raise UserError(f"{out}: holds something else; choose another --out")
-        else:
+        known = _described_in(manifest)
+        if known is not None and known != json.loads(json.dumps(described)):
+            raise UserError(f"{out}: holds predictions of another model or other settings; choose another --out")
+        if known is None:
+            self._forget(is_ours=os.path.lexists(manifest))
             write_json(manifest, described)
         write_text(out / CLASSES, "".join(f"{name}\n" for name in model.classes))
+
+    def _forget(self, *, is_ours: bool) -> None:
+        """Remove predictions of which nobody can tell how they were made: their description is lost or damaged.
+
+        Raises UserError where there is something in the folder that is not known for predictions.
+        """
+        entries, _ = read_journal(self._out)
+        there = self._out.is_dir() and any(path.name != LOCK for path in self._out.iterdir())
+        if there and not entries and not is_ours:
+            raise UserError(f"{self._out}: holds something else; choose another --out")
+        for entry in entries:
+            for folder, suffix in ((LABELS, ".png"), (OVERLAYS, ".jpg"), (CONFIDENCE, ".png")):
+                (self._out / folder / f"{entry['id']}{suffix}").unlink(missing_ok=True)
+        for path in (self._out / JOURNAL, *_parts(self._out)):
+            path.unlink(missing_ok=True)
 
     def join(self) -> None:
         """One whole file of what all processes have noted, without damaged lines; nobody else may write meanwhile."""
@@ -145,7 +179,12 @@ class Journal:
         return entry is not None and entry["stamp"] == stamp and self._has_files(id)
 
     def _has_files(self, id: str) -> bool:
-        return all(is_whole(self._out / folder / f"{id}{suffix}") for folder, suffix in self._folders)
+        files = [self._out / folder / f"{id}{suffix}" for folder, suffix in self._folders]
+        noted = self._done[id].get("overlay")  # a JPEG has no checksum of its own
+        return all(map(is_whole, files)) and noted in (None, self._overlay(id))
+
+    def _overlay(self, id: str) -> int:
+        return zlib.crc32(read_file(self._out / OVERLAYS / f"{id}.jpg"))
 
     def named(self, photos: Sequence[Photo]) -> list[Photo]:
         """The photos by the ids that earlier calls gave them; a new one whose id another photo has (`a.jpg` beside an
@@ -204,7 +243,8 @@ class Journal:
     def add(self, photo: Photo, stamp: list[Any], areas: Areas) -> None:
         """Note a photo whose files are written."""
         path = os.path.abspath(photo.path)
-        entry = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
+        entry: dict[str, Any] = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
+        entry["overlay"] = self._overlay(photo.id)
         self._done[photo.id] = entry
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()

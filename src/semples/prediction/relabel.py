@@ -21,7 +21,7 @@ from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import track
 from semples.evaluation.confusion import Scores
 from semples.prediction.load import find_segmenter, load
-from semples.run.baseline import SCORES, photos_described, prepare
+from semples.run.baseline import SCORES, missing, photos_described, prepare
 from semples.run.context import Context
 from semples.run.label_maps import CONFIDENCE, attempt
 from semples.run.scoring import score_labels
@@ -50,9 +50,9 @@ def relabel_run(
         "settings": segmenter.settings.what_counts(),
         "photos": photos_described(dataset),
     }
-    prepare(out, described, dataset.items, described_in=DESCRIBED)
+    prepare(out, described, dataset.items, described_in=DESCRIBED, ours=out == context.out / DEFAULT)
     problems: list[str] = []
-    for item in track([one for one in dataset.items if not (out / f"{one.id}.png").is_file()], label="relabel"):
+    for item in track(missing(out, dataset.items), label="relabel"):
         photo = attempt(partial(dataset.photo, item), problems)
         if photo is None:
             continue

@@ -23,6 +23,7 @@ from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import track
 from semples.core.schema import merge, parse_override, to_dict
 from semples.data.dataset import Item, TaggedDataset
+from semples.data.pictures import is_whole
 from semples.evaluation.confusion import Scores
 from semples.networks.weights import source_digest
 from semples.run.context import Context
@@ -62,10 +63,10 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
     """
     dataset = context.scored_dataset
     if context.is_main:
-        prepare(folder, described(settings, dataset), dataset.items)
+        ours = folder == folder_of(context.out, settings)
+        prepare(folder, described(settings, dataset), dataset.items, ours=ours)
     context.wait()
-    todo = [item for item in dataset.items if not (folder / f"{item.id}.png").is_file()]
-    todo = todo[context.rank :: context.processes]
+    todo = missing(folder, dataset.items)[context.rank :: context.processes]
     problems: list[str] = []
     if todo:
         device = context.engine.device
@@ -113,21 +114,45 @@ def photos_described(dataset: TaggedDataset) -> str:
     return hashlib.sha256(photos.encode()).hexdigest()
 
 
-def prepare(folder: Path, description: dict[str, Any], items: Sequence[Item], *, described_in: str = DESCRIBED) -> None:
+def prepare(
+    folder: Path,
+    description: dict[str, Any],
+    items: Sequence[Item],
+    *,
+    described_in: str = DESCRIBED,
+    ours: bool = False,
+) -> None:
     """Make `folder` ready for label maps of `items`; those of another description go, anything else is refused.
 
-    described_in: name of the file that holds the description.
+    described_in: name of the file that holds the description; one that is damaged is none of these. ours: nobody else
+    writes in this folder, so that what lies there without a description is left of this command's.
     """
     check_names(items)
     file = folder / described_in
-    if not file.is_file():
+    if not file.is_file() and not ours:
         left = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else []
         if left or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: not empty and not made by this command; choose another --out")
-    elif read_json(file) != description:
+    known = _described_as(file)
+    if known != description and folder.is_dir():
         write_json(file, {"being": "emptied"})
         for path in sorted(folder.rglob("*.png")):
             path.unlink()
     (folder / SCORES).unlink(missing_ok=True)
-    if not file.is_file() or read_json(file) != description:
+    if known != description:
         write_json(file, description)
+
+
+def _described_as(file: Path) -> Any:
+    """What a description says; None where it is missing or damaged."""
+    try:
+        return read_json(file) if file.is_file() else None
+    except UserError:
+        return None
+
+
+def missing(folder: Path, items: Sequence[Item]) -> list[Item]:
+    """The items whose label map or confidence in `folder` is not there, from its first byte to its last."""
+    return [
+        item for item in items if not all(is_whole(place / f"{item.id}.png") for place in (folder, folder / CONFIDENCE))
+    ]

@@ -22,7 +22,7 @@ from semples.data.dataset import Item
 from semples.evaluation.confusion import Scores
 from semples.labels.combine import By, combined
 from semples.labels.scored import IGNORE, Labelled
-from semples.run.baseline import SCORES, prepare
+from semples.run.baseline import SCORES, missing, prepare
 from semples.run.context import Context
 from semples.run.label_maps import CONFIDENCE
 from semples.run.photos import SEEN, folder_digest
@@ -74,9 +74,9 @@ def combine_run(
         "agree": agree,
         "photos": [item.id for item in dataset.items],
     }
-    prepare(out, described, dataset.items, described_in=DESCRIBED)
+    prepare(out, described, dataset.items, described_in=DESCRIBED, ours=out == context.out / DEFAULT)
     problems: list[str] = []
-    for item in track([item for item in dataset.items if not (out / f"{item.id}.png").is_file()], label="combine"):
+    for item in track(missing(out, dataset.items), label="combine"):
         sources = _sources(folders, item, problems, classes=len(dataset.classes))
         if sources:
             labelled = combined(sources, by=by, weights=weights, agree=agree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,11 @@ from semples.run.corrections import Corrections
 from semples.run.folder import lock
 from semples.run.graph import Tell
 from semples.run.label_maps import CONFIDENCE
-from semples.run.records import read_manifest
+from semples.run.records import read_manifest, started_reads
 from semples.run.steps.labels import CORRECTIONS, labels_step
+from semples.run.threshold import step_before
 from semples.run.work import changed
+from semples.settings.kinds import label_needs
 
 EDGE = 2  # pixels beside an edge of the label map that a polygon may move without a person having meant it
 
@@ -85,17 +88,22 @@ def correct(
         if not taken.corrected and not taken.unchanged:
             first = f"; the first reason: {taken.problems[0]}" if taken.problems else ""
             raise UserError(f"{files[0]}: no mask of a photo of this run{first}")
-        if taken.corrected:
+        if taken.corrected or not stored.is_whole:
             stored.save()
+        if taken.corrected or not _shows(context):
             taken.refreshed = refresh(context, tell=tell)
     return taken
 
 
 def take_back(context: Context, ids: Sequence[str], *, tell: Tell = lambda line: None) -> bool:
-    """Let corrections of photos count no more; whether the label maps are up to date with that. Raises UserError."""
+    """Let corrections of photos count no more; whether the label maps are up to date with that. Raises
+    UserError for a photo that has none, unless a call before was cut when it had taken it back."""
     with lock(context):
         stored = Corrections.of(context.out)
+        was_cut = not _shows(context)
         for id in ids:
+            if id not in stored.now and id in stored.before and was_cut:
+                continue
             if id not in stored.now:
                 known = ", ".join(list(stored.now)[:3]) or "none"
                 raise UserError(f"{id}: this photo has no correction; there are those of {known}")
@@ -110,15 +118,34 @@ def refresh(context: Context, *, tell: Tell = lambda line: None) -> bool:
     The caller holds the run's lock.
     """
     step = labels_step()
-    manifest = read_manifest(context.folder(step.name))
-    if manifest is None or manifest.get("version") != step.version or context.processes > 1:
+    reads = _read_by_labels(context)
+    if reads is None or context.processes > 1:
         return False
     if context.recipe.labels.select == "corrections":  # the threshold is to be chosen anew first
         return False
-    if set(changed(context, manifest["reads"], step.facts)) - {CORRECTIONS}:
+    if set(changed(context, reads, step.facts)) - {CORRECTIONS}:
         return False
     graph.bring(context, step, tell=tell)
     return True
+
+
+def _read_by_labels(context: Context) -> dict[str, Any] | None:
+    """What the step of the label maps has read: a finished one, or one that was cut and has all it needs to go on."""
+    step, folder, labels = labels_step(), context.folder("labels"), context.recipe.labels
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return dict(manifest["reads"]) if manifest.get("version") == step.version else None
+    before = step_before(context.recipe)
+    needed = ["data", "cams", *(["regions"] if "regions" in label_needs(labels.method) else [])]
+    needed += [] if before is None else [before]
+    ready = all(read_manifest(context.folder(name)) is not None for name in needed)
+    return started_reads(folder) if ready else None
+
+
+def _shows(context: Context) -> bool:
+    """Whether the label maps are finished, and made with the corrections that count now."""
+    manifest = read_manifest(context.folder("labels"))
+    return manifest is not None and CORRECTIONS not in changed(context, manifest["reads"], labels_step().facts)
 
 
 def name_of(item: Item) -> str:
@@ -142,7 +169,10 @@ class _Present:
         """Whether nobody has changed a photo's map. Along the edges polygons say nothing exact."""
         path = self._folder / f"{item.id}.png"
         if item.id in self._before:
-            path = self._stored.map_of(self._before[item.id].sha256)
+            digest = self._before[item.id].sha256
+            path = self._stored.map_of(digest)
+            if not self._stored.has_map(digest):
+                return False
         elif path in self._edited or not path.is_file():
             return False
         before = read_label_png(path)

@@ -2,6 +2,7 @@
 
     corrections/index.json        each photo's correction: its file, SHA-256, that of the photo, the classes, when, from
                                   where; corrections that others took the place of
+    corrections/index.copy.json   the same, read where the index is lost or damaged
     corrections/maps/SHA.png      the label maps by their content; none is ever written over
 
 A correction counts as long as its photo is the one that was corrected, by its content. Who writes holds the run's lock.
@@ -28,7 +29,7 @@ from semples.data.dataset import IGNORE, TaggedDataset
 from semples.run.context import Context
 from semples.run.photos import SEEN, Digests
 
-FOLDER, INDEX, MAPS = "corrections", "index.json", "maps"
+FOLDER, INDEX, COPY, MAPS = "corrections", "index.json", "index.copy.json", "maps"
 FORMAT = 1
 
 
@@ -54,31 +55,34 @@ class Correction:
 class Corrections:
     """What the folder of corrections holds, by photo id.
 
-    now: those that count. before: those that others took the place of, or that were taken back, oldest first.
+    now: those that count. before: those that others took the place of, or that were taken back, oldest first. is_whole:
+    neither the index nor its copy is lost or damaged.
     """
 
     folder: Path
     now: dict[str, Correction] = field(default_factory=dict)
     before: dict[str, list[Correction]] = field(default_factory=dict)
+    is_whole: bool = True
 
     @classmethod
     def of(cls, out: Path) -> Corrections:
         """The corrections of a run's folder, none where there are none. Raises UserError for a damaged index."""
         folder = out / FOLDER
-        path = folder / INDEX
-        if not path.is_file():
-            if any((folder / MAPS).glob("*.png")):
-                raise UserError(f"{path}: missing, but there are corrected maps in {MAPS}/; put the index back")
-            return cls(folder)
-        stored = read_json(path)
+        paths = [folder / INDEX, folder / COPY]
+        trees = [_whole_index(path) for path in paths]
+        stored = next((tree for tree in trees if tree is not None), None)
+        if stored is None:
+            there = [path for path in paths if path.exists()]
+            if not there and not any((folder / MAPS).glob("*.png")):
+                return cls(folder)
+            what = f"{there[0]}: damaged" if there else f"{paths[0]}: missing"
+            raise UserError(f"{what}, and there is no copy; put back the file as it was, the maps lie in {MAPS}/")
         try:
-            if stored["format"] != FORMAT:
-                raise UserError(f"{path}: of another version of this program")
             now = {str(id): _correction(entry) for id, entry in stored["photos"].items()}
             before = {str(id): [_correction(entry) for entry in entries] for id, entries in stored["before"].items()}
         except (LookupError, TypeError, AttributeError, ValueError):
-            raise UserError(f"{path}: damaged; put back the file as it was, the maps lie in {MAPS}/") from None
-        return cls(folder, now, before)
+            raise UserError(f"{paths[0]}: of no use; put back the file as it was, the maps lie in {MAPS}/") from None
+        return cls(folder, now, before, is_whole=trees[0] == trees[1])
 
     def put(
         self,
@@ -93,12 +97,17 @@ class Corrections:
         """A photo's correction, labels uint8 (H,W); `save` makes it count. made: the labels and confidences (H,W) that
         it takes the place of."""
         data = label_png(labels)
-        digest = hashlib.sha256(data).hexdigest()
-        if not self.map_of(digest).is_file():
+        digest, of = hashlib.sha256(data).hexdigest(), sha256_file(photo)
+        if not (self.folder / INDEX).is_file():
+            self.save()  # maps without an index would mean that it is lost
+        if not self.has_map(digest):
             write_bytes(self.map_of(digest), data)
+        last = self.now.get(id)
+        if last is not None and (last.sha256, last.photo, last.classes) == (digest, of, classes):
+            return
         self._retire(id)
         when, worth = time.strftime("%Y-%m-%dT%H:%M:%S%z"), (None, None) if made is None else _worth(labels, *made)
-        self.now[id] = Correction(digest, sha256_file(photo), classes, when, source, *worth)
+        self.now[id] = Correction(digest, of, classes, when, source, *worth)
 
     def take_back(self, id: str) -> None:
         """Let a photo's correction count no more; its map stays in the folder."""
@@ -116,11 +125,45 @@ class Corrections:
             "photos": {id: asdict(entry) for id, entry in sorted(self.now.items())},
             "before": {id: [asdict(entry) for entry in entries] for id, entries in sorted(self.before.items())},
         }
+        described["check"] = _check(described)
         write_json(self.folder / INDEX, described)
+        write_json(self.folder / COPY, described)
+        self.is_whole = True
 
     def map_of(self, digest: str) -> Path:
         """Where the map of this content lies."""
         return self.folder / MAPS / f"{digest}.png"
+
+    def has_map(self, digest: str) -> bool:
+        """Whether the map of this content is there as it was written."""
+        return has_content(self.map_of(digest), digest)
+
+
+def has_content(path: Path, digest: str) -> bool:
+    """Whether a file has this SHA-256."""
+    try:
+        return sha256_file(path) == digest
+    except (OSError, UserError):
+        return False
+
+
+def _whole_index(path: Path) -> dict[str, Any] | None:
+    """What an index, or its copy, says; None where it is lost or damaged. Raises UserError for another version's."""
+    try:
+        stored = read_json(path)
+    except (OSError, UserError):
+        return None
+    if not isinstance(stored, dict) or "format" not in stored:
+        return None
+    if stored["format"] != FORMAT:
+        raise UserError(f"{path}: of another version of this program")
+    return stored if stored.get("check") in (None, _check(stored)) else None
+
+
+def _check(described: Mapping[str, Any]) -> str:
+    """What tells an index that was damaged from a whole one."""
+    rest = {key: value for key, value in described.items() if key != "check"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:
@@ -189,7 +232,7 @@ def corrected(context: Context, dataset: TaggedDataset | None = None) -> Correct
             why = "no such photo in this run"
         elif digests.of(items[id].photo) != entry.photo:
             why = "the photo is another one than was corrected"
-        elif not _is_whole(stored.map_of(entry.sha256), entry.sha256):
+        elif not stored.has_map(entry.sha256):
             why = f"its map {entry.sha256[:12]}... is missing or damaged"
         elif _lost(stored, entry, names):
             why = f"it shows {_lost(stored, entry, names)!r}, which is no class any more"
@@ -203,13 +246,6 @@ def corrected(context: Context, dataset: TaggedDataset | None = None) -> Correct
 def corrections_fact(context: Context) -> str:
     """Which photos are corrected, and how."""
     return corrected(context).digest
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    try:
-        return sha256_file(path) == digest
-    except (OSError, UserError):
-        return False
 
 
 def _lost(stored: Corrections, entry: Correction, names: tuple[str, ...]) -> str:

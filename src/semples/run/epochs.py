@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, read_json, write_json
+from semples.core.files import atomic_path, read_object, write_json
 from semples.data.dataset import Item, TaggedDataset, drawn, with_items
 from semples.data.photos import reduced, resize_photo
 from semples.recipe import AffinitySettings, StageSettings
@@ -78,7 +78,7 @@ class Epochs:
         precision = self.work.setting("run.inference")
         score = self._agreement(task) if self.select == "auto" else self._miou()
         path, ranks = self.work.folder / SCORES, self.work.ranks
-        known: dict[str, float] = ranks.of_main(lambda: read_json(path)["scores"] if path.is_file() else {})
+        known: dict[str, float] = ranks.of_main(lambda: _scores_in(path))
         for epoch in range(1, self.count + 1):
             if str(epoch) not in known:
                 self._load(epoch)
@@ -176,3 +176,8 @@ class Epochs:
 
     def _path(self, epoch: int) -> Path:
         return self.work.folder / EPOCHS / f"epoch-{epoch:04d}.safetensors"
+
+
+def _scores_in(path: Path) -> dict[str, float]:
+    stored = read_object(path).get("scores")
+    return stored if isinstance(stored, dict) else {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from semples.core.errors import UserError
 from semples.core.progress import duration
+from semples.core.systems import cpu_seconds
 from semples.run import outputs
 from semples.run.context import Context
 from semples.run.folder import lock, write_run
@@ -98,12 +99,12 @@ def bring(
         left = _prepare(context, step, folder, keep=not forced, update=update)
         tell(f"{step.name}: {left or step.about}")
     context.wait()
-    begin = time.monotonic()
+    begin, cpu = time.monotonic(), cpu_seconds()
     context.forget_photos()
     work = Work(context, step.name, folder, needs=step.needs, facts=step.facts, on_read=partial(note_reads, folder))
     result = step.run(work)
     context.wait()
-    seconds = round(time.monotonic() - begin, 3)
+    seconds, worked = round(time.monotonic() - begin, 3), round(cpu_seconds() - cpu, 3)
     if context.is_main:
         reads = work.reads or {}
         described = {
@@ -113,6 +114,7 @@ def bring(
             "fingerprint": fingerprint(f"{step.name}/{step.version}", reads),
             "reads": reads,
             "seconds": seconds,
+            "cpu_seconds": worked,
             "processes": context.processes,
             **context.numerics,
         }

@@ -9,8 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from semples.core.errors import UserError
+from semples.core.files import read_json
 from semples.core.plain import plain
-from semples.run.names import HEALTH
+from semples.run.context import Context
+from semples.run.names import HEALTH, RECORD, health_name
 
 TITLES = {
     "data": "tags and judge",
@@ -66,3 +69,13 @@ def shown(steps: Iterable[Finished]) -> Group:
         table.add_row(TITLES[of], verdict["grade"], Text(plain(verdict["why"])))
     todo = [f"{TITLES[of]}: {verdict['advice']}" for of, verdict in by_stage.items() if verdict["advice"]]
     return Group(table, *(Text(plain(line)) for line in todo))
+
+
+def looked_at(context: Context, of: str) -> dict[str, Any]:
+    """The figures of a look, empty where there is none."""
+    path = context.folder(health_name(of)) / RECORD
+    try:
+        stored = read_json(path)["figures"] if path.is_file() else {}
+    except (UserError, LookupError, TypeError):
+        return {}
+    return stored if isinstance(stored, dict) else {}

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from semples.core.errors import UserError
 from semples.core.files import is_unfinished, sha256_file, write_text
 from semples.core.ranks import ALONE, Ranks
 
@@ -54,6 +55,19 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool, ranks: Ra
     differ = [str(where) for (digest, where), now in zip(rest, digests, strict=True) if digest != now]
     others = {name for names in ranks.gather(differ) for name in names}
     return wrong + [folder / name for _, _, name in entries if str(folder / name) in others]
+
+
+def is_as_made(folder: Path, described: dict[str, Any], name: str) -> bool:
+    """Whether a file of the folder is as it was made, by its digest; described: what `write` returned."""
+    path = folder / OUTPUTS
+    try:
+        if sha256_file(path) != described.get("sha256"):
+            return False
+        lines = [line.split("  ", 2) for line in path.read_text(encoding="ascii").splitlines()]
+        digests = {_unescaped(where): digest for digest, _, where in lines}
+        return digests.get(name) == sha256_file(folder / name)
+    except (OSError, UserError):
+        return False
 
 
 def _escaped(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.errors import UserError
-from semples.core.files import SpecialFile, read_json, sha256_file, write_json
+from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
 from semples.core.progress import track
 from semples.core.ranks import Ranks
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
@@ -211,10 +211,8 @@ class Digests:
 
     def __init__(self, path: Path, *, save: bool) -> None:
         self._path, self._save = path, save
-        try:
-            self._known: dict[str, list[Any]] = read_json(path) if path.is_file() else {}
-        except UserError:
-            self._known = {}
+        rows = read_object(path).items()
+        self._known = {name: row for name, row in rows if isinstance(row, list) and len(row) == 3}
         self._changed = False
 
     def of(self, path: Path) -> str:

@@ -33,6 +33,7 @@ from semples.run.step import Step
 from semples.run.steps import cams as cam_steps
 from semples.run.steps import corrected, data, health, judge, regions, segmenter, selection, train
 from semples.run.steps import labels as label_steps
+from semples.run.summary import write_summary
 from semples.run.threshold import check_selection
 
 __all__ = [
@@ -141,7 +142,7 @@ def run(
         clock.follow(made, context.out)
         announce(made)
 
-    return graph.bring_all(
+    outcomes = graph.bring_all(
         context,
         [known[name] for name in chosen],
         start=start,
@@ -151,6 +152,9 @@ def run(
         before=before,
         after=clock,
     )
+    if context.is_main:
+        write_summary(context, status(context))
+    return outcomes
 
 
 def plan(

@@ -123,6 +123,17 @@ def result_of(folder: Path) -> dict[str, Any]:
     return {} if manifest is None else dict(manifest["result"])
 
 
+def read_output(folder: Path, name: str) -> Any:
+    """What a JSON file of a finished step says, for those who look at a run from outside.
+
+    Raises UserError where it is missing or no longer as it was made.
+    """
+    manifest = read_manifest(folder)
+    if manifest is not None and not outputs.is_as_made(folder, manifest["outputs"], name):
+        raise UserError(f"{folder / name}: missing or damaged; `semples run` with the run's folder makes it again")
+    return read_json(folder / name)
+
+
 def parsed(path: Path) -> dict[str, Any] | None:
     """A JSON object of this program; None where the file is damaged. Raises UserError for one of another version."""
     try:

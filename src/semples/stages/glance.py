@@ -26,6 +26,7 @@ from semples.stages.views import ViewMaker, cam_masks
 
 LARGER = 1.25  # the second size that masks are looked at
 BATCH = 8
+OUTLINES = (0.3, 0.5)  # values of a stretched CAM whose outlines are compared with the photo
 FLAT = 0.05  # span of a CAM below which its shape is mere rounding
 
 Floats = NDArray[np.float64]
@@ -37,9 +38,9 @@ class Glance:
 
     tag_score_BK: mean CAM of every class in every photo, before any stretching. Per pair: `lit_P`, share of the photo
     that is lit; `span_P`, (largest - smallest) / largest value of the CAM, 0 for a flat or dead one; `steady_P`,
-    overlap 0..1 of the mask with those of the mirrored and of the larger photo; `edges_P`, correlation -1..1 of the
-    mask's slopes with the photo's; `kept_P`, `left_P`, the judge's probability of the class in what the mask keeps and
-    leaves; left_PE, its features of that. photo_P, label_P: the pairs.
+    overlap 0..1 of the mask with those of the mirrored and of the larger photo; `edges_P`, how much steeper the photo
+    is on the mask's outlines than elsewhere; `kept_P`, `left_P`, the judge's probability of the class in what the mask
+    keeps and leaves; left_PE, its features of that. photo_P, label_P: the pairs.
     """
 
     tag_score_BK: Floats
@@ -94,7 +95,7 @@ def _part(
         "lit_P": (mask_PSS > LIT).cpu().double().mean(dim=(1, 2)),
         "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
         "steady_P": 0.5 * (overlap(mask_PSS, mirrored) + overlap(mask_PSS, grown)),
-        "edges_P": correlation(slopes(mask_PSS[:, None]), slopes(photo_B3SS)[pairs.photo]),
+        "edges_P": steepness(mask_PSS, slopes(photo_B3SS)[pairs.photo]),
         "kept_P": judge.probabilities(kept_PE)[rows, pairs.label],
         "left_P": judge.probabilities(left_PE)[rows, pairs.label],
         "left_PE": left_PE,
@@ -123,10 +124,17 @@ def slopes(map_nCSS: Tensor) -> Tensor:
     return (down_nCSS.square() + right_nCSS.square()).sum(dim=1).sqrt()
 
 
-def correlation(first_nSS: Tensor, second_nSS: Tensor) -> Tensor:
-    """Pearson's correlation (n,) of the pixels of two maps; 0 where one is constant."""
-    first, second = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (first_nSS, second_nSS))
-    return (first * second).sum(dim=1) / (first.norm(dim=1) * second.norm(dim=1)).clamp_min(1e-12)
+def steepness(mask_PSS: Tensor, slope_PSS: Tensor) -> Tensor:
+    """How steep photos are on the outlines of masks (P,S,S), beside their mean slope: (P,), 1 for an outline drawn
+    anywhere, more for one that follows edges; the mean over `OUTLINES`, 0 where a mask has none."""
+    mean_P = slope_PSS.mean(dim=(1, 2)).clamp_min(1e-12)
+    told = torch.zeros_like(mean_P)
+    for value in OUTLINES:
+        lit_PSS = (mask_PSS > value).to(slope_PSS.dtype)
+        inner_PSS = -F.max_pool2d(-lit_PSS[:, None], 3, stride=1, padding=1)[:, 0]
+        outline_PSS = lit_PSS - inner_PSS
+        told += (outline_PSS * slope_PSS).sum(dim=(1, 2)) / outline_PSS.sum(dim=(1, 2)).clamp_min(1) / mean_P
+    return told / len(OUTLINES)
 
 
 def figures(seen: Glance, tags_BK: NDArray[np.bool_]) -> dict[str, float]:

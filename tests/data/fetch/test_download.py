@@ -178,7 +178,7 @@ def test_full_disk_keeps_what_arrived(server: FileServer, tmp_path: Path, monkey
     remote = server.add("a.bin", BODY)
     with monkeypatch.context() as patch:
         FullDisk.room = 1_200_000
-        patch.setattr(download, "open", lambda *args: FullDisk(open(*args, encoding="utf-8")), raising=False)  # noqa: SIM115
+        patch.setattr(download, "open", lambda *args: FullDisk(open(*args)), raising=False)  # noqa: SIM115
         message = complaint(lambda: get(remote, tmp_path))
     assert "the disk is full" in message
     assert "\n" not in message

@@ -18,6 +18,7 @@ from semples.inspect.report.build import build_report, class_colours
 from semples.labels.threshold import label_map, winner_map
 from semples.run import pipeline
 from semples.run.context import Context
+from semples.run.records import finish, read_manifest
 from tests import tiny
 from tests.chromium import chromium
 from tests.inspect.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
@@ -178,7 +179,11 @@ def test_the_choice_for_each_class_is_marked(browser: Any, tmp_path: Path) -> No
     path = context.folder("selection") / "selection.json"
     stored = json.loads(path.read_text(encoding="utf-8"))
     chosen = dict(zip(stored["per_class"], (0.0, 0.61), strict=True))
+    manifest = read_manifest(path.parent)
+    assert manifest is not None
     path.write_text(json.dumps(stored | {"per_class": chosen}), encoding="utf-8")
+    described = {key: value for key, value in manifest.items() if key not in ("outputs", "result", "check")}
+    finish(path.parent, described, manifest["result"])
     for visit in opened(browser, build_report(context, tmp_path / "r.html"), **DESKTOP):
         visit.page.check("#each")
         for index, place in enumerate(chosen.values()):

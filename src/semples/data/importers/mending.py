@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
+from semples.core.files import check_regular
 from semples.core.palette import voc_palette
 from semples.data.classes import ClassList
 from semples.data.importers.annotations import NAMES, some
@@ -79,6 +80,8 @@ def read_mended(
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        check_regular(path)
     if path.suffix.casefold() in LOSSY and path.is_file():
         raise UserError(f"{path}: this format blurs the values of a mask; save it as PNG")
     with ExitStack() as stack:

@@ -10,7 +10,6 @@ from typing import Any
 from PIL import Image
 
 from semples.core.errors import UserError
-from semples.core.files import read_json
 from semples.core.progress import duration
 from semples.core.schema import to_yaml
 from semples.inspect.patches import nearest_pictures
@@ -25,6 +24,7 @@ from semples.run.health import TITLES as TITLES_OF_LOOKS
 from semples.run.health import is_look, verdicts
 from semples.run.models import PROMPTS
 from semples.run.names import CURVE_FILE, SELECTION, SELECTION_FILE, TRAINED, curve_name
+from semples.run.records import read_manifest, read_output
 from semples.run.steps import labels as label_steps
 from semples.settings.judges import NO_JUDGE
 from semples.settings.kinds import label_method
@@ -116,8 +116,7 @@ def _unfinished(statuses: list[pipeline.StepStatus]) -> list[tuple[str, list[str
 
 
 def _manifest(context: Context, step: str) -> dict[str, Any]:
-    path = context.folder(step) / pipeline.MANIFEST
-    return read_json(path) if path.is_file() else {}
+    return read_manifest(context.folder(step)) or {}
 
 
 def _moment(stamp: Any) -> str:
@@ -155,7 +154,7 @@ def _epoch_by_masks(context: Context, stage: str) -> bool:
 def chosen_without_masks(context: Context) -> float | None:
     """The threshold that photos and tags alone give; None where it was not looked for."""
     path = context.folder(SELECTION) / SELECTION_FILE
-    return float(read_json(path)["threshold"]) if path.is_file() else None
+    return float(read_output(path.parent, path.name)["threshold"]) if path.is_file() else None
 
 
 def chosen_for_classes(context: Context) -> list[float] | None:
@@ -163,7 +162,7 @@ def chosen_for_classes(context: Context) -> list[float] | None:
     path = context.folder(SELECTION) / SELECTION_FILE
     if not path.is_file():
         return None
-    chosen = read_json(path)["per_class"]
+    chosen = read_output(path.parent, path.name)["per_class"]
     names = context.dataset.classes.names
     return [float(chosen[name]) for name in names] if set(chosen) == set(names) else None
 
@@ -174,7 +173,7 @@ def curves(context: Context) -> dict[str, dict[str, Any]]:
     for stage in CAM_STAGES:
         path = context.folder(curve_name(stage)) / CURVE_FILE
         if path.is_file():
-            by_stage[stage] = read_json(path)
+            by_stage[stage] = read_output(path.parent, path.name)
     return by_stage
 
 
@@ -221,7 +220,7 @@ def class_table(context: Context, by_stage: dict[str, dict[str, Any]]) -> dict[s
     path = context.folder("scores") / label_steps.SCORES
     scores, of, title = None, "", "There are no scores, which need masks; the table counts photos."
     if path.is_file():
-        scores = read_json(path)["labels"]
+        scores = read_output(path.parent, path.name)["labels"]
         of = f"label maps at threshold {scores['threshold']:.2f}"
     elif by_stage:
         stage, curve = list(by_stage.items())[-1]

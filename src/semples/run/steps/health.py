@@ -238,8 +238,21 @@ def _look_at_prompting(work: Work) -> tuple[Figures, Verdict]:
         )
     figures: Figures = background_figures(seen, learned_KE=learned, start_KE=start, target_KE=judge.targets)
     model = getattr(work.settings("judge"), "model", "")
-    figures |= nearest(judge, learned, names=work.dataset.classes.names, model=model, count=WORDS)
+    names = work.dataset.classes.names
+    figures |= nearest(judge, learned, names=names, model=model, count=WORDS)
+    figures["alone"] = _alone(work, items, learned.double().cpu().numpy(), names)
     return figures, _verdict(work, "prompting", figures, {}, {})
+
+
+def _alone(work: Work, items: list[Item], learned: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By class how many of the photos carry it, and how many do not but are nearest to its background, as wholes."""
+    mean, std = work.setting("generator.mean"), work.setting("generator.std")
+    nearest = (_judged(work, items, mean=mean, std=std) @ learned.T).argmax(axis=1)
+    tags = tag_matrix(items, len(names))
+    return {
+        name: {"with": int(tags[:, k].sum()), "without": int(((nearest == k) & ~tags[:, k]).sum())}
+        for k, name in enumerate(names)
+    }
 
 
 def _verdict(work: Work, stage: str, figures: Figures, before: Figures, data: Figures) -> Verdict:

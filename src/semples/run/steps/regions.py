@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from semples.core.files import read_json, write_json
+from semples.core.files import read_object, write_json
 from semples.core.progress import counter
 from semples.data.dataset import Item
 from semples.labels.base import REGIONS
@@ -47,7 +47,7 @@ def _drop_stale(work: Work) -> None:
     photo's regions depend on it alone."""
     path, items, digests = work.folder / PHOTOS, work.dataset.items, Digests(work.out / SEEN, save=False)
     if work.is_main:
-        before = read_json(path) if path.is_file() else {}
+        before = read_object(path)
         now = {item.id: digests.of(item.photo) for item in items}
         for made in list(work.folder.rglob(f"*{SUFFIX}")):
             id = made.relative_to(work.folder).as_posix().removesuffix(SUFFIX)
