@@ -85,6 +85,11 @@ def stages() -> dict[str, Task[TaggedBatch]]:
     }
 
 
+def fusion(model: Any) -> Any:
+    """The part of a WeakTr that weighs its attention heads."""
+    return model.adaptive_attention_fusion
+
+
 def operations() -> dict[str, float]:
     """Operations a photo of a training step of every stage, and of the CAMs of a photo of 500x375."""
     counts = {}
@@ -105,8 +110,8 @@ def operations() -> dict[str, float]:
             for scale in RECIPE.cams.scales:
                 size = round(375 * scale), round(500 * scale)
                 tokens = model._tokens(torch.zeros(images, 3, *size), None, keep_maps=True)
-                weights = model.adaptive_attention_fusion(tokens.pooled)
-                patch = model._coarse(tokens).flatten(2)[pairs.photo, pairs.label]
+                weights = fusion(model)(tokens.pooled)
+                patch = model._patch_logits(tokens).flatten(2)[pairs.photo, pairs.label]
                 model._fine_from_maps(tokens, weights, patch, pairs)
 
     counts["CAMs"] = float(on_fakes(model, cams, trained=set()))
@@ -118,8 +123,8 @@ def masks_of(model: WeakTr) -> None:
     given = batch(24)
     with torch.no_grad():
         tokens = model._tokens(given.image, None, keep_maps=True)
-        patch = model._coarse(tokens).flatten(2)[given.pairs.photo, given.pairs.label]
-        model._fine_from_maps(tokens, model.adaptive_attention_fusion(tokens.pooled), patch, given.pairs)
+        patch = model._patch_logits(tokens).flatten(2)[given.pairs.photo, given.pairs.label]
+        model._fine_from_maps(tokens, fusion(model)(tokens.pooled), patch, given.pairs)
 
 
 def file_bytes() -> dict[str, int]:
