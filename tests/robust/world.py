@@ -33,7 +33,8 @@ segmenter: {model: "vit:shipped:demo_vit", image_size: 96, photo_size: 96, itera
 run: {checkpoint_seconds: 0, log_every: 1}
 """
 UNSTABLE = {
-    "seconds", "cpu_seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check", "when", "numerics",
+    "seconds", "cpu_seconds", "finished", "processes", "started", "created", "path", "stamp", "took", "check", "when",
+    "numerics",
 }  # fmt: skip
 # what may differ between two runs
 PASSING = ("seen.json", ".lock", "times.jsonl", "report.html", "summary.json", "page.html", "plan.json")
