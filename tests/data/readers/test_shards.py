@@ -125,7 +125,7 @@ def test_headers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_of_archives_equals_one_of_files(tmp_path: Path) -> None:
     """CAMs and label maps bit by bit, in a folder an archive; nothing is unpacked; exports have the photos."""
     photos = tiny.draw_photos(tmp_path / "files" / "train-0", count=6)
-    rows = (photos / "tags.csv").read_text().splitlines()
+    rows = (photos / "tags.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "files" / "tags.csv").write_text(
         "\n".join([rows[0], *(f"train-0/{row}" for row in rows[1:])]) + "\n", encoding="utf-8"
     )
