@@ -294,7 +294,8 @@ def test_cut_before_the_label_maps_show_them(run: Path, tmp_path: Path, monkeypa
     masks, wanted = tiny_masks(run, tmp_path / "masks", {"p02": 2}), None
     plain = labels_of(run, "p02")
     for more, corrected in (((masks,), True), (("--remove", "p02"), False)):
-        for place in ("semples.run.graph.bring", "semples.run.steps.labels.write_labels"):
+        steps = "semples.run.steps.labels"
+        for place in ("semples.run.graph.bring", f"{steps}.chosen_threshold", f"{steps}.write_labels"):
             with monkeypatch.context() as patch:
                 patch.setattr(place, cut)
                 assert "cut" in tiny.refused("correct", run, *more)

@@ -74,3 +74,14 @@ def test_events_after_the_checkpoint_are_written_again(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "events.jsonl") == [{"step": 1, "loss": 1 / 3}, {"step": 2, "loss": 2 / 3}]
     EventLog(tmp_path, first_step=0).close()
     assert read_lines(tmp_path / "events.jsonl") == []
+
+
+@pytest.mark.parametrize("line", ["null", "[" * 100_000, '{"loss": 1}', '{"step": "x"}', "9" * 5000, "\udcff"])
+def test_events_end_where_they_are_damaged(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"step": 1, "loss": 0.5}\n' + line.encode("utf-8", "surrogateescape") + b'\n{"step": 3}\n')
+    assert read_lines(path) == [{"step": 1, "loss": 0.5}]
+    log = EventLog(tmp_path, first_step=1)
+    log.write({"step": 2, "loss": 0.25})
+    log.close()
+    assert [event["step"] for event in read_lines(path)] == [1, 2]

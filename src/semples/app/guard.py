@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,10 @@ HEADERS = {
 
 
 class Guard:
-    """Middleware. `folder`: where files may be named; `most`: bytes of the largest photo; `events`: numbers of the
-    things that the page may ask for."""
+    """Middleware. `folder`: where files may be named; `most`: bytes of the largest photo; `events`: the things
+    that the page may ask for, each with its `inputs` (gradio's components), by number."""
 
-    def __init__(self, app: ASGIApp, *, folder: Path, most: int, events: Callable[[], Collection[int]]) -> None:
+    def __init__(self, app: ASGIApp, *, folder: Path, most: int, events: Callable[[], Mapping[int, Any]]) -> None:
         self._app, self._folder, self._most, self._events = app, folder, most, events
         self._uploads = Uploads(most)
 
@@ -112,6 +112,9 @@ class Guard:
         number, session = told.get("fn_index"), told.get("session_hash")
         if type(number) is not int or number not in self._events():
             raise Refused(400, NONSENSE)
+        inputs = self._events()[number].inputs
+        if len(inputs) != len(told["data"]) or not all(map(_may_hold, inputs, told["data"])):
+            raise Refused(400, NONSENSE)
         if not isinstance(session, str) or not SESSION.fullmatch(session):
             raise Refused(400, NONSENSE)
         self._uploads.asked(named)
@@ -124,6 +127,16 @@ class Guard:
             return Path(path).resolve().is_relative_to(self._folder)
         except (OSError, RuntimeError, ValueError):  # too long, a ring of links, no text
             return False
+
+
+def _may_hold(component: Any, value: Any) -> bool:
+    """Whether a slider of the page can stand at a value, a choice be made; anything for other parts of the page."""
+    kind = type(component).__name__
+    if kind == "Slider":
+        return type(value) in (int, float) and component.minimum <= value <= component.maximum
+    if kind == "Radio":
+        return isinstance(value, str) and any(value == choice for _, choice in component.choices)
+    return True
 
 
 def _same_site(request: Request) -> bool:

@@ -27,7 +27,9 @@ from semples.run.graph import Tell
 from semples.run.label_maps import CONFIDENCE
 from semples.run.records import read_manifest, started_reads
 from semples.run.steps.labels import CORRECTIONS, labels_step
+from semples.run.threshold import step_before
 from semples.run.work import changed
+from semples.settings.kinds import label_needs
 
 EDGE = 2  # pixels beside an edge of the label map that a polygon may move without a person having meant it
 
@@ -128,13 +130,16 @@ def refresh(context: Context, *, tell: Tell = lambda line: None) -> bool:
 
 
 def _read_by_labels(context: Context) -> dict[str, Any] | None:
-    """What the step of the label maps has read: a finished one, or one that was cut once it knew all it needs."""
-    step, folder = labels_step(), context.folder("labels")
+    """What the step of the label maps has read: a finished one, or one that was cut and has all it needs to go on."""
+    step, folder, labels = labels_step(), context.folder("labels"), context.recipe.labels
     manifest = read_manifest(folder)
     if manifest is not None:
         return dict(manifest["reads"]) if manifest.get("version") == step.version else None
-    reads = started_reads(folder)
-    return reads if reads is not None and "step:data" in reads else None  # read last, before any map is made
+    before = step_before(context.recipe)
+    needed = ["data", "cams", *(["regions"] if "regions" in label_needs(labels.method) else [])]
+    needed += [] if before is None else [before]
+    ready = all(read_manifest(context.folder(name)) is not None for name in needed)
+    return started_reads(folder) if ready else None
 
 
 def _shows(context: Context) -> bool:

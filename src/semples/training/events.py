@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semples.core.files import append_to, write_text
+from semples.core.files import append_to, read_file, write_text
 
 TIMES = "times.jsonl"
 
@@ -53,20 +54,23 @@ class EventLog:
 
 def times(folder: Path) -> tuple[float, float]:
     """Seconds that a training in this folder took so far, and how many of them it waited for photos; zeros for none."""
-    lines = read_lines(folder / TIMES)
+    lines = read_lines(folder / TIMES, numbers=("step", "seconds", "waited"))
     return sum(line["seconds"] for line in lines), sum(line["waited"] for line in lines)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Events so far; a last line cut off by a crash is left out."""
+def read_lines(path: Path, *, numbers: Sequence[str] = ("step",)) -> list[dict[str, Any]]:
+    """Events so far, up to a line that was cut off by a crash or damaged: one without these `numbers`."""
     if not path.is_file():
         return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_file(path).decode("utf-8", errors="replace").splitlines():
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(event, dict) or not all(isinstance(event.get(name), int | float) for name in numbers):
+            break
+        events.append(event)
     return events
 
 

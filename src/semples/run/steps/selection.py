@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
@@ -21,6 +22,7 @@ from semples.run.context import Context
 from semples.run.labelling import label_inputs, label_method
 from semples.run.models import RunParts
 from semples.run.names import JUDGE, SELECTION, SELECTION_FILE
+from semples.run.records import read_output
 from semples.run.step import Step
 from semples.run.work import Work
 from semples.settings.judges import NO_JUDGE
@@ -184,8 +186,11 @@ def estimate(choice: Choice, tried: Sequence[float], *, calibration: Calibration
 
 def quality(context: Context, place: float) -> dict[str, Any] | None:
     """The estimate for the run's label maps at the threshold `place`; None where nothing has been measured."""
-    path = context.folder(SELECTION) / SELECTION_FILE
-    stored = read_json(path) if path.is_file() else {}
+    folder = context.folder(SELECTION)
+    try:
+        stored = read_output(folder, SELECTION_FILE) if (folder / SELECTION_FILE).is_file() else {}
+    except UserError:  # damaged: the step makes it again
+        return None
     curves = stored.get("curves")
     if curves is None:
         return None
