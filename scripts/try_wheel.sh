@@ -15,7 +15,8 @@ for file in "$dist"/semples-*.whl "$dist"/semples-*.tar.gz; do
   new/bin/python -m pip install --quiet --disable-pip-version-check -c "$constraints" "$file"
   installed=$((SECONDS - begin))
   new/bin/semples doctor
-  new/bin/semples demo --out demo --photos 16 --set labels.method=threshold --set segmenter.predict.crf=false --set segmenter.iterations=5
+  new/bin/semples demo --out demo --photos 16 --set labels.method=threshold --set segmenter.predict.crf=false --set segmenter.iterations=5 \
+    --set warmup.steps=10 --set matching.steps=10 --set prompting.steps=10 --set refinement.steps=10
   new/bin/semples report demo/run
   new/bin/python -c "import semples; print(semples.__version__, semples.load('demo/run').classes)"
   new/bin/python -c "from semples.run.summary import schema; schema()"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,26 @@ def test_downloaded_once(hub: Hub) -> None:
     before = len(hub.asked)
     assert find_weights("timm/vit").config == weights.config
     assert len(hub.asked) == before
+
+
+def test_processes_of_a_machine_download_once(hub: Hub, tmp_path: Path) -> None:
+    """They share the cache: the first brings the weights, the others wait for it and take them from there."""
+    data = b"w" * 3_000_000
+    hub.files["timm/vit"] = {"model.safetensors": data}
+    script = tmp_path / "download.py"
+    script.write_text(
+        "import sys\nfrom semples.networks.hub import download\n"
+        "print(len(download('timm/vit', 'model.safetensors').read_bytes()))\n",
+        encoding="utf-8",
+    )
+    environment = tiny.environment() | {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "shared")}
+    environment |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    started = [
+        subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(3)
+    ]
+    assert [process.communicate(timeout=120)[0].strip() for process in started] == ["3000000"] * 3
+    assert len([line for line in hub.asked if line.startswith("GET") and line.endswith("model.safetensors")]) == 1
 
 
 @pytest.mark.parametrize("end", ["safetensors", "bin"])

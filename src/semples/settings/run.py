@@ -22,6 +22,9 @@ class RunSettings:
         "no", "precision of CAMs, of judged masks and of the choice of an epoch; no: float32", source="own choice"
     )
     tf32: bool = setting(False, "float32 products in TF32 on GPUs that have it: faster, 10 bits of 23")
+    compile: bool = setting(
+        False, "torch.compile of what trains: fewer and larger operations; needs a C++ compiler, minutes at first"
+    )
     checkpoint_seconds: float = setting(
         300.0, "time between two checkpoints", unit="seconds", low=0, high=1e9, neutral=True
     )

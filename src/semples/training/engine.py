@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,10 +15,12 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
 from semples.core.devices import best_device
+from semples.core.errors import UserError
 from semples.core.ranks import ALONE, Ranks
 from semples.networks.precision import automatic, check, described, use_tf32
 from semples.recipe import RunSettings
 
+COMPILER = "inductor"
 FIRST_SCALE = 2.0**8  # of the loss in fp16; torch starts at 2**16, where the first 6 to 10 steps overflow
 
 
@@ -41,10 +45,12 @@ class Engine:
             check(torch.device("cpu"), precision, where="run.precision")
         logging.getLogger("accelerate").setLevel(logging.ERROR)
         AcceleratorState._reset_state(reset_partial_state=False)  # an earlier run of this process had its precision
-        accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
+        with talking():
+            accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
         if accelerator.num_processes == 1:
             return cls(accelerator)
-        group = distributed.new_group(backend="gloo", timeout=timedelta(hours=settings.wait_hours))
+        with talking():
+            group = distributed.new_group(backend="gloo", timeout=timedelta(hours=settings.wait_hours))
         return cls(accelerator, Ranks(accelerator.process_index, accelerator.num_processes, group))
 
     @property
@@ -72,20 +78,23 @@ class Engine:
         """Until all processes are here. Raises UserError where one of them has ended or takes too long."""
         self.ranks.wait()
 
-    def prepare(self, task: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+    def prepare(self, task: nn.Module, optimizer: torch.optim.Optimizer, *, compiled: bool) -> tuple[Any, Any]:
         """Both on this process's device, at the run's precision, and one with those of the other processes.
 
         Half precision in fp16 scales the loss: every stage starts low, so that no step has to be left out to find the
-        scale, and with nothing of the stage before.
+        scale, and with nothing of the stage before. compiled: by torch.compile, which takes minutes at first.
         """
         if self.accelerator.scaler is not None:
             self.accelerator.scaler = torch.amp.GradScaler(self.device.type, init_scale=FIRST_SCALE)
+        if compiled:
+            task.compile(backend=COMPILER)
         module, prepared = self.accelerator.prepare(task, optimizer)
         return module, prepared
 
     def release(self, module: Any) -> None:
         """The end of a training: from here on the task computes in the precision that it is asked in."""
-        self.accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+        task = self.accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+        task._compiled_call_impl = None
         self.accelerator.free_memory()
 
     def described(self, settings: RunSettings) -> dict[str, Any]:
@@ -100,6 +109,18 @@ class Engine:
     def stop(self) -> None:
         """Leave the process group."""
         self.accelerator.end_training()
+
+
+@contextmanager
+def talking() -> Iterator[None]:
+    """Raises UserError in place of what PyTorch says where another process has ended or is not found."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"another process has ended; run the same command to go on ({reason})") from None
 
 
 class Zero(torch.autograd.Function):

@@ -21,7 +21,7 @@ from semples.core.signals import STOPPING, Ended, set_handlers
 from semples.recipe import RunSettings, SegmenterSettings, StageSettings
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.crops import CropBatch
-from semples.training.engine import Engine, Zero
+from semples.training.engine import Engine, Zero, talking
 from semples.training.events import EventLog
 from semples.training.feed import Plan, TrainingViews, feed
 from semples.training.memory import parts_of_step
@@ -70,7 +70,7 @@ def train(
     )
     set_seed(run.seed)
     task.train()
-    work = _Work.prepare(task, engine, settings, course)
+    work = _Work.prepare(task, engine, settings, course, compiled=run.compile)
     progress = work.resume(folder / CHECKPOINT, fingerprint)
     progress.steps = plan.steps
     events = EventLog(folder, first_step=progress.step) if engine.is_main else None
@@ -85,7 +85,7 @@ def train(
         if engine.is_main:
             work.save(folder / CHECKPOINT, progress)
 
-    with _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
+    with talking(), _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
         while progress.step < plan.steps:
             rate = course.rate(progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch)
             work.step(pieces, plan, progress.step, rate)
@@ -153,7 +153,13 @@ class _Work:
 
     @classmethod
     def prepare(
-        cls, task: Task[Any], engine: Engine, settings: StageSettings | SegmenterSettings, course: Course
+        cls,
+        task: Task[Any],
+        engine: Engine,
+        settings: StageSettings | SegmenterSettings,
+        course: Course,
+        *,
+        compiled: bool,
     ) -> _Work:
         """The task and its optimizer, prepared for the engine's devices and processes."""
         trained = _mark_trained(task)
@@ -163,7 +169,7 @@ class _Work:
             eps=settings.adam_epsilon,
             fused=True if engine.skips_on_device else None,
         )
-        module, optimizer = engine.prepare(task, optimizer)
+        module, optimizer = engine.prepare(task, optimizer, compiled=compiled)
         broken = torch.zeros((), dtype=torch.int64, device=engine.device)
         return cls(engine, module, optimizer, trained, trained | task.kept(), course.clip_norm, {}, broken)
 
