@@ -88,15 +88,15 @@ def contributed_page(folder: Path) -> str:
     for path in sorted(folder.glob("*.json")):
         told = read_json(path)
         figures, about = told["figures"], told["about"]
-        minutes = sum(cost["cpu_seconds"] or 0 for cost in told["cost"].values()) / 60
+        worked = [cost["cpu_seconds"] for cost in told["cost"].values()]
         rows.append(
             (
                 told["data"]["name"],
                 told["recipe"]["name"],
                 *(percent(figures.get(part)) for part in ("labels", "segmenter")),
                 "yes" if told["used_pixel_masks"] else "no",
-                f"{minutes:.0f}",
-                ", ".join(told["machine"]["devices"]),
+                "-" if None in worked else f"{sum(worked) / 60:.0f}",
+                ", ".join(told["machine"]["devices"]) or about.get("machine", "-"),
                 f"{told['versions']['semples']}, torch {told['versions']['torch']}",
                 about["who"],
                 f"`{about['command']}`",
