@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from semples.core.errors import UserError
+from semples.run import graph
 from semples.training.checkpoint import load_progress
 from tests import tiny
 from tests.e2e.conftest import Material
@@ -144,3 +147,30 @@ def test_regions_of_unchanged_photos_are_kept(changed: tuple[Path, Path], materi
     after = {path.stem: path.stat().st_mtime_ns for path in (run / "regions").glob("*.npz")}
     assert {id for id, made in after.items() if times.get(id) != made} == {"new"}
     assert times.keys() - after.keys() == {"p02"}
+
+
+def test_an_update_that_is_cut_when_a_stage_is_all_but_finished(
+    changed: tuple[Path, Path], material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are written, and not yet said to be whole: it goes on from those of before once more."""
+    run, photos = changed
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    command = ("run", material.recipe, "--data", photos, CAREFUL, "--update", "--until", "matching", "--out")
+    tiny.invoke(*command, whole)
+    finish = graph.finish
+    for stage in ("warmup", "matching"):
+
+        def cut(folder: Path, *described: Any, stage: str = stage) -> None:
+            if folder.name == stage:
+                raise UserError("cut")
+            finish(folder, *described)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(graph, "finish", cut)
+            assert "cut" in tiny.refused(*command, run)
+        assert (run / stage / "generator.safetensors").is_file()
+    tiny.invoke(*command, run)
+    for stage in ("warmup", "matching"):
+        name = f"{stage}/generator.safetensors"
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+        assert not (run / stage / "before").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -260,6 +261,18 @@ def test_predictions_of_which_nobody_can_tell_how_they_were_made_are_made_again(
     assert semples.predict(packages["semples_vit"], folder, out).before == 0
     assert outputs(out) == wanted
     assert semples.predict(packages["semples_vit"], folder, out).before == 2
+
+
+def test_a_line_of_the_journal_with_another_digit_is_made_again(packages: dict[str, Path], tmp_path: Path) -> None:
+    folder, out = draw(tmp_path / "photos", ((20, 30), (30, 20))), tmp_path / "out"
+    semples.predict(packages["semples_vit"], folder, out)
+    wanted, path = outputs(out), out / "photos.jsonl"
+    text = path.read_text(encoding="utf-8")
+    areas = re.search(r'"areas": \[(\d+)', text)
+    assert areas is not None
+    path.write_text(text[: areas.start(1)] + str(int(areas[1]) ^ 1) + text[areas.end(1) :], encoding="utf-8")
+    assert semples.predict(packages["semples_vit"], folder, out).before == 1
+    assert outputs(out) == wanted
 
 
 def test_an_overlay_with_one_bit_flipped_is_made_again(packages: dict[str, Path], tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def stamp_of(photo: Photo, tags: Tags) -> list[Any]:
 
 
 def _check(described: dict[str, Any]) -> str:
-    """What tells a description of a folder that was damaged from a whole one."""
+    """What tells a description of a folder, or a line of a journal, that was damaged from a whole one."""
     rest = {key: value for key, value in described.items() if key != "check"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -100,6 +100,8 @@ def _is_entry(entry: Any) -> bool:
         return False
     areas, stamp = entry.get("areas"), entry.get("stamp")
     if not isinstance(areas, list) or not all(isinstance(count, int) for count in areas):
+        return False
+    if entry.get("check") not in (None, _check(entry)):
         return False
     inside = safe_relative(entry["id"]) is not None
     return inside and isinstance(stamp, list) and len(stamp) == 3 and isinstance(entry.get("path", ""), str)
@@ -245,6 +247,7 @@ class Journal:
         path = os.path.abspath(photo.path)
         entry: dict[str, Any] = {"id": photo.id, "name": photo.name, "path": path, "stamp": stamp, "areas": areas}
         entry["overlay"] = self._overlay(photo.id)
+        entry["check"] = _check(entry)
         self._done[photo.id] = entry
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()

@@ -28,7 +28,7 @@ from semples.run.records import (
     sweep,
 )
 from semples.run.step import Step
-from semples.run.updating import at_stake, check, check_update, keep_weights
+from semples.run.updating import at_stake, check, check_update, forget_before, keep_weights
 from semples.run.work import Work, changed, fingerprint
 
 Tell = Callable[[str], None]
@@ -93,6 +93,7 @@ def bring(
     manifest, fresh = context.ranks.of_main(lambda: _as_it_was(context, step, folder, forced=forced))
     if fresh and manifest is not None and _whole(context, folder, manifest, tell=tell, step=step):
         if context.is_main:
+            forget_before(folder)  # cut before it could
             tell(f"{step.name}: up to date")
         return Outcome(step.name, "up to date", manifest["seconds"], manifest["result"])
     if context.is_main:
@@ -119,6 +120,7 @@ def bring(
             **context.numerics,
         }
         finish(folder, described, result)
+        forget_before(folder)  # not earlier: a step that is cut before it is finished goes on from there
         said = step.said(result) if step.said else ""
         tell(f"{step.name}: done in {duration(seconds)}" + (f": {said}" if said else ""))
     wait_for_manifest(context, folder)

@@ -14,6 +14,7 @@ JUDGE = "judge"  # the step of a judge that learns from the tags
 RUN, RECIPE = "run.json", "recipe.yaml"  # what a run's folder says of it
 SELECTION, SELECTION_FILE = "selection", "selection.json"
 CURVE, CURVE_FILE = "curve", "curve.json"
+BEFORE = "before"  # folder in a step's with the weights that an update goes on from
 HEALTH, RECORD = "health", "health.json"  # verdict and figures of a stage
 BY_CORRECTIONS, BY_CORRECTIONS_FILE = "corrected", "corrected.json"  # the threshold that corrected photos choose
 SEGMENTER, MODEL = "segmenter", "model"  # the finished segmenter is a folder in its step's

@@ -11,9 +11,11 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.core.files import is_unfinished, sha256_file, write_text
 from semples.core.ranks import ALONE, Ranks
+from semples.run.names import BEFORE
 
 OUTPUTS = "outputs.txt"
-VOLATILE = ("tensorboard", "times.jsonl")  # what differs from run to run (times, host names); no step reads it
+# What is no result: it differs from run to run (times, host names), or goes when the step is finished; nobody reads it.
+VOLATILE = ("tensorboard", "times.jsonl", BEFORE)
 
 
 def write(folder: Path, *, leave_out: Collection[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from semples.recipe import StageSettings
 from semples.run import photos
 from semples.run.context import Context
 from semples.run.models import GENERATOR, PROMPTS
-from semples.run.names import HEALTH
+from semples.run.names import BEFORE, HEALTH
 from semples.run.records import empty, read_manifest, started_reads
 from semples.run.work import changed
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from semples.run.step import Step
     from semples.stages.base import Stage
 
-BEFORE = "before"  # folder in a step's with the weights that an update goes on from
 CHECKPOINT = "checkpoint.safetensors"
 SHARE = 1 / 3  # of a stage's training that an update takes; own choice
 

@@ -11,7 +11,7 @@ from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
 from semples.run.names import FIRST, JUDGE, last_stage
 from semples.run.step import Step, checkpoint_share
-from semples.run.updating import CHECKPOINT, forget_before, shortened, start_from_before
+from semples.run.updating import CHECKPOINT, shortened, start_from_before
 from semples.run.work import Work
 from semples.settings.kinds import STAGES
 
@@ -86,7 +86,6 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     if work.is_main:
         _saver(task)(work.folder)
         (work.folder / CHECKPOINT).unlink(missing_ok=True)
-        forget_before(work.folder)
     updated = {} if before is None else {"updated": True}
     return {"epochs": settings.epochs, "steps": settings.steps} | updated | figures
 
