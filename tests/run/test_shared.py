@@ -64,6 +64,8 @@ for out in (folder, folder / f"machine{ranks.rank}"):
         print("refused:", error, flush=True)
     except SystemExit:
         print("ended", flush=True)
+ranks.wait()
+ranks.leave()
 """
 
 

@@ -26,7 +26,7 @@ def script(out: Path, *arguments: str) -> str:
 
 def test_every_cell_once(tmp_path: Path) -> None:
     said = script(tmp_path, "--minutes", "30", "--only", *CELLS)
-    cells = {path.stem: json.loads(path.read_text("utf-8")) for path in tmp_path.glob("*.json")}
+    cells = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*.json")}
     assert set(cells) == set(CELLS)
     assert not any("failed" in cell for cell in cells.values()), cells
     assert cells["golden"]["good"]

@@ -16,6 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
+from semples.core import tars
 from semples.core.disk import disk_trouble, inner_error, trouble
 from semples.core.errors import UnusableFile, UserError
 from semples.core.systems import open_flags, replace
@@ -160,7 +161,14 @@ def check_regular(path: Path | str) -> None:
 
 
 def open_regular(path: Path | str) -> BufferedReader:
-    """`open(path, "rb")` for regular files alone, see `check_regular`; it never waits for another program."""
+    """`open(path, "rb")` for regular files alone, see `check_regular`; it never waits for another program.
+
+    A path below a tar archive (`core.tars`) is the file in it.
+    """
+    where = tars.inside(path)
+    if where is not None:
+        check_regular(where[0])
+        return tars.open_member(*where)
     check_regular(path)
     handle = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # it has been exchanged since

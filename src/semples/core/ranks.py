@@ -47,7 +47,7 @@ class Ranks:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         try:
-            distributed.init_process_group("gloo", timeout=LONGEST)
+            distributed.init_process_group("gloo", timeout=LONGEST, **meeting_place())
         except (RuntimeError, ValueError) as error:
             raise UserError(f"the processes do not find one another: {str(error).splitlines()[0]}") from None
         return cls(distributed.get_rank(), distributed.get_world_size())
@@ -129,6 +129,23 @@ class Ranks:
             from torch import distributed
 
             distributed.destroy_process_group()
+
+
+def meeting_place() -> dict[str, Any]:
+    """Where the processes of a start after the first find one another: arguments of `init_process_group`.
+
+    torchrun keeps one store for all starts, in which the addresses of the processes that have ended still stand;
+    whoever reads one of those waits for long. Here every start has a part of its own. Nothing for a first start, and on
+    several machines, whose starts are not counted alike (docs/clusters.md).
+    """
+    start, machines = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), os.environ.get("GROUP_WORLD_SIZE", "1")
+    if start == "0" or machines != "1" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    ranks = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+    return {"store": PrefixStore(f"semples/start-{start}", store), **ranks}
 
 
 @contextmanager

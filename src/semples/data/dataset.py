@@ -55,6 +55,7 @@ READERS: Registry[Reader] = Registry(
         "voc": "semples.data.readers.voc",
         "folder": "semples.data.readers.folder",
         "published": "semples.data.readers.published",
+        "shards": "semples.data.readers.shards",
     },
     base=("recognises", "read"),
 )

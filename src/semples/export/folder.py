@@ -73,8 +73,8 @@ def place_photo(
             return target
         except OSError:  # another disk, or one without hard links: a copy serves as well
             pass
-    with atomic_path(target) as temporary:
-        shutil.copyfile(item.photo, temporary)
+    with atomic_path(target) as temporary, open_regular(item.photo) as source, open(temporary, "wb") as copy:
+        shutil.copyfileobj(source, copy)
     return target
 
 

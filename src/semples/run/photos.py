@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
 from semples.core.progress import track
 from semples.core.ranks import Ranks
+from semples.core.tars import size_and_time
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
 from semples.data.verify import Verified
 from semples.recipe import DataSettings
@@ -218,8 +219,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """Digest of the file, or the reason why it cannot be read."""
         try:
-            stat = path.stat()
-            key, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+            key, mark = str(path.resolve()), list(size_and_time(path))
             known = self._known.get(key)
             if known is not None and known[:2] == mark:
                 return str(known[2])
@@ -235,18 +235,18 @@ class Digests:
     def knows(self, path: Path) -> bool:
         """Whether the file need not be read."""
         try:
-            stat = path.stat()
+            mark = list(size_and_time(path))
         except OSError:
             return True
         known = self._known.get(str(path.resolve()))
-        return known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]
+        return known is not None and known[:2] == mark
 
     def note(self, path: Path, digest: str) -> None:
         """Remember what another process has read; nothing where it could not."""
-        if len(digest) == DIGITS and path.is_file():
-            stat = path.stat()
-            self._known[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
-            self._changed = True
+        with suppress(OSError):
+            if len(digest) == DIGITS:
+                self._known[str(path.resolve())] = [*size_and_time(path), digest]
+                self._changed = True
 
     def close(self) -> None:
         """Write what was learned down."""

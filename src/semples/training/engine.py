@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from semples.core.devices import best_device
 from semples.core.errors import UserError
-from semples.core.ranks import ALONE, Ranks
+from semples.core.ranks import ALONE, Ranks, meeting_place
 from semples.networks.precision import automatic, check, described, use_tf32
 from semples.recipe import RunSettings
 
@@ -46,6 +47,11 @@ class Engine:
         logging.getLogger("accelerate").setLevel(logging.ERROR)
         AcceleratorState._reset_state(reset_partial_state=False)  # an earlier run of this process had its precision
         with talking():
+            place = meeting_place()
+            if place and not distributed.is_initialized():
+                if not cpu:
+                    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+                distributed.init_process_group("gloo" if cpu else "nccl", **place)
             accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
         if accelerator.num_processes == 1:
             return cls(accelerator)

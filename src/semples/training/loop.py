@@ -103,7 +103,9 @@ def train(
                     f"{label} stopped at step {progress.step} of {plan.steps}; run the same command to resume",
                     status=128 + (stopping() or signal.SIGINT),
                 )
-            if time.monotonic() - saved >= run.checkpoint_seconds and progress.step < plan.steps:
+            due = time.monotonic() - saved >= run.checkpoint_seconds and progress.step < plan.steps
+            # Of several processes each has its part of the losses: they are kept once these are added up and written.
+            if due and (engine.processes == 1 or logged is not None):
                 save()
                 saved = time.monotonic()
     if events is not None:
