@@ -200,6 +200,27 @@ def test_a_review_that_was_ended_while_the_label_maps_followed(run: Path, monkey
     assert (read_label_png(run / "labels" / f"{id}.png") == 1).all()
 
 
+def test_requests_of_no_browser(run: Path) -> None:
+    """What a slider cannot stand at, and no choice can be, does not come in; an honest click afterwards counts."""
+    from semples.app.review import CSS, KEYS, build_review
+    from semples.app.server import Made, private_folder
+    from tests.robust.person import Page
+
+    desk = Desk(open_run(run))
+    with private_folder() as folder:
+        with served_page(Made(lambda _: build_review(desk, name="run"), css=CSS, head=KEYS), folder) as at:
+            page = Page(at)
+            page.open()
+            for odd in (None, "x", True, -1, 1e308, float("nan"), [], {"x": 1}):
+                assert page.threshold(odd) is None
+                assert page.click("disc", "dot", odd, [5, 5]) is None
+                assert page.click(odd, "dot", 4, [5, 5]) is None
+                assert page.click("disc", odd, 4, [5, 5]) is None
+            assert page.ask(page.events["undo", "click"]) is None
+            assert page.ask(page.events["undo", "click"], None, None) is None
+            assert "1 step taken" in (page.click("disc", "dot", 4, [300, 300]) or "")
+
+
 def test_regions_at_a_click(run: Path) -> None:
     """The small region holds the pixel and lies within what a larger one may hold; no region is most of the photo."""
     desk = Desk(open_run(run))

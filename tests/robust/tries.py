@@ -75,15 +75,14 @@ class _Kill:
         return complaint(ended, codes=(128 + self.number, 0))  # 0: all was done when the signal came
 
 
-WHOLE = ("coco", "voc", "cvat", "gallery", "import")  # what is whole is not made over again
+WHOLE = ("coco", "voc", "cvat", "gallery", "import", "takeback")  # what is whole is not made over again
 
 
 def _goes_on(job: Job, material: Material, work: Path) -> str | None:
     """The same command once more: it must end well, with everything as if nothing had happened."""
-    if job.result not in (*job.starts, "run"):
-        out = work / job.result  # an export that was whole when the program was ended need not be made again
-        if job.name in WHOLE and out.is_dir() and difference(job, material, work) is None:
-            return _left(work)
+    out = work / job.result  # an export that was whole when the program was ended need not be made again
+    if job.name in WHOLE and out.is_dir() and difference(job, material, work) is None:
+        return _left(work)
     again = job(work)
     wrong = complaint(again, codes=(0,)) or difference(job, material, work)
     return f"the same command: {wrong}" if wrong else _left(work)
