@@ -19,6 +19,7 @@ POSIX_ONLY = (
     "e2e/test_ending.py",
     "e2e/test_interrupted.py",
     "robust/test_share.py",
+    "run/test_corrections.py",
     "run/test_pool.py",
 )
 
