@@ -42,6 +42,7 @@ dist: $(VENV)/.installed
 	rm -rf dist
 	$(BIN)/python -m build
 
+# The floor is a guess: no whole run under coverage has been measured yet.
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest-cov
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --cov --cov-fail-under=85

@@ -257,7 +257,7 @@ def test_predictions_of_which_nobody_can_tell_how_they_were_made_are_made_again(
     path.unlink()
     if damage != "gone":
         changed = text.replace('"batch": 8', '"batch": 9') if '"batch": 8' in text else text.replace("disc", "disk", 1)
-        path.write_text({"empty": "", "cut": text[:40], "a digit": changed}[damage], encoding="utf-8")
+        path.write_text({"empty": "", "cut": text[:40], "a digit": changed}[damage], "utf-8")
     assert semples.predict(packages["semples_vit"], folder, out).before == 0
     assert outputs(out) == wanted
     assert semples.predict(packages["semples_vit"], folder, out).before == 2

@@ -104,12 +104,10 @@ def _draw(folder: Path) -> None:
     shutil.copytree(folder / "world", folder / "changed")
     lists = folder / "changed" / "ImageSets" / "Segmentation"
     train, val = ((lists / f"{name}.txt").read_text(encoding="utf-8").split() for name in ("train", "val"))
-    (lists / "train.txt").write_text("\n".join([*train[1:], val[0]]) + "\n", encoding="utf-8")
+    (lists / "train.txt").write_text("\n".join([*train[1:], val[0]]) + "\n", "utf-8")
     (folder / "states" / "list").mkdir(parents=True)
     first, *rest = (folder / "many" / "classes.txt").read_text(encoding="utf-8").split()
-    (folder / "states" / "list" / "classes.txt").write_text(
-        "\n".join([f"{first},gravel pit", *rest]) + "\n", encoding="utf-8"
-    )
+    (folder / "states" / "list" / "classes.txt").write_text("\n".join([f"{first},gravel pit", *rest]) + "\n", "utf-8")
 
 
 def _make(job: Job, material: Material) -> None:

@@ -263,7 +263,7 @@ def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage
     for path in (index, copy):
         path.unlink()
         if damaged is not None:
-            path.write_text(damaged, encoding="utf-8")
+            path.write_text(damaged, "utf-8")
         assert sorted(Corrections.of(run).now) == ["p02"]
         assert "up to date" in tiny.invoke("label", run).err
         tiny.invoke("correct", run, masks)
@@ -271,7 +271,7 @@ def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage
     for path in (index, copy):
         path.unlink()
         if damaged is not None:
-            path.write_text(damaged, encoding="utf-8")
+            path.write_text(damaged, "utf-8")
     assert "put back the file" in tiny.refused("label", run)
 
 

@@ -240,7 +240,7 @@ def _look_at_prompting(work: Work) -> tuple[Figures, Verdict]:
     model = getattr(work.settings("judge"), "model", "")
     names = work.dataset.classes.names
     figures |= nearest(judge, learned, names=names, model=model, count=WORDS)
-    figures["alone"] = _alone(work, items, learned.double().cpu().numpy(), names)
+    figures["alone"] = _alone(work, items, learned.cpu().double().numpy(), names)
     return figures, _verdict(work, "prompting", figures, {}, {})
 
 
