@@ -7,6 +7,7 @@ wrong. Full disks need the right to mount one (root); elsewhere the system's ref
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from tests.robust.jobs import JOBS
 from tests.robust.tries import Try, disks, kills
 from tests.robust.world import Material, make_material
 
+LONGEST = 150  # signs of a try's file name before its digest
 KINDS: dict[str, Callable[[Material], Iterator[Try]]] = {
     "kill": kills,
     "full disk": disks,
@@ -104,8 +106,11 @@ def _make(material: Material, attempt: Try, out: Path, work: Path) -> None:
 
 
 def _path(out: Path, attempt: Try) -> Path:
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{attempt.kind} {attempt.name}")
-    return out / "tries" / f"{name[:150]}.json"
+    whole = f"{attempt.kind} {attempt.name}"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", whole)
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return out / "tries" / f"{name}.json"
 
 
 def _stored(out: Path, attempt: Try) -> dict[str, object] | None:
