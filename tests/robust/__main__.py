@@ -25,7 +25,7 @@ from tests.robust.jobs import JOBS
 from tests.robust.tries import Try, disks, kills
 from tests.robust.world import Material, make_material
 
-LONGEST = 150  # signs of a try's file name before its digest
+LONGEST = 150  # signs of a try's file name
 KINDS: dict[str, Callable[[Material], Iterator[Try]]] = {
     "kill": kills,
     "full disk": disks,
@@ -106,11 +106,13 @@ def _make(material: Material, attempt: Try, out: Path, work: Path) -> None:
 
 
 def _path(out: Path, attempt: Try) -> Path:
+    """The file of a try: by the letters and digits of its name, and with a digest where another try has that file."""
     whole = f"{attempt.kind} {attempt.name}"
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", whole)
-    if len(name) > LONGEST:
-        name = f"{name[:LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return out / "tries" / f"{name}.json"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", whole)[:LONGEST]
+    path = out / "tries" / f"{name}.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["name"] != attempt.name:
+        return path.with_name(f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}.json")
+    return path
 
 
 def _stored(out: Path, attempt: Try) -> dict[str, object] | None:
