@@ -18,7 +18,8 @@ from semples.run.pipeline import known_steps
 from tests import tiny
 
 SOURCE = tiny.ROOT / "src" / "semples"
-STAND_INS = {"later[0]": "matching", "recipe": "folder"}  # what an f-string puts in, where any word will not do
+# What an f-string puts in, where any word will not do.
+STAND_INS = {"later[0]": "matching", "recipe": "folder", "words": "folder --data DIR --out RUN"}
 COMMAND = re.compile(r"`semples ([^`]+)`|(?<![\w`'./-])semples ([a-z]+(?: [^\s;,()]+)*)")
 END = re.compile(r" (?:or|and|where|first|again|reads|has|lists|offers) .*$|[.:]$")
 

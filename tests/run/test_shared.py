@@ -59,11 +59,11 @@ for out in (folder, folder / f"machine{ranks.rank}"):
     out.mkdir(exist_ok=True)
     try:
         check_shared(out, ranks, patience=0.5)
-        print("shared", ranks.rank, flush=True)
+        print(f"shared {ranks.rank}\\n", end="", flush=True)
     except UserError as error:
-        print("refused:", error, flush=True)
+        print(f"refused: {error}\\n", end="", flush=True)
     except SystemExit:
-        print("ended", flush=True)
+        print("ended\\n", end="", flush=True)
 ranks.wait()
 ranks.leave()
 """

@@ -31,7 +31,7 @@ try:
     engine.wait()
     print("together", flush=True)
 except UserError as error:
-    print("refused:", error, flush=True)
+    print(f"refused: {error}\\n", end="", flush=True)
 """
 
 

@@ -130,7 +130,7 @@ def read_output(folder: Path, name: str) -> Any:
     """
     manifest = read_manifest(folder)
     if manifest is not None and not outputs.is_as_made(folder, manifest["outputs"], name):
-        raise UserError(f"{folder / name}: missing or damaged; `semples run` with the run's folder makes it again")
+        raise UserError(f"{folder / name}: missing or damaged; the command that made this run makes it again")
     return read_json(folder / name)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from semples import __version__
+from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
 from semples.core.schema import leaves
 from semples.core.systems import family_of, is_drive
@@ -35,9 +36,16 @@ FIGURES = ("miou", "precision", "recall")
 
 
 def write_summary(context: Context, statuses: Sequence[StepStatus]) -> dict[str, Any]:
-    """Write the summary of a run's steps that are up to date into its folder; returns it."""
-    made = summary_of(context, statuses)
-    write_json(context.out / SUMMARY, made)
+    """Write the summary of a run's steps that are up to date into its folder; returns it. One that says the same
+    stays."""
+    path, made = context.out / SUMMARY, summary_of(context, statuses)
+    try:
+        stored = read_json(path) if path.is_file() else None
+    except UserError:
+        stored = None
+    if isinstance(stored, dict) and stored | {"written": made["written"]} == json.loads(json.dumps(made)):
+        return stored
+    write_json(path, made)
     return made
 
 
