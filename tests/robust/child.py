@@ -142,6 +142,8 @@ def _wait(process: int, patience: float) -> int | None:
 def _be_the_command(
     arguments: list[str], watched: Path, logs: Path, fault: Fault | None, file_size: int | None
 ) -> None:
+    import torch
+
     code = 70
     try:
         os.setsid()
@@ -150,6 +152,7 @@ def _be_the_command(
         os.environ.update(tiny.environment() | {"SEMPLES_CACHE": f"{watched}/cache"})
         for number in (signal.SIGINT, signal.SIGHUP):  # whoever started the tries may have had them ignored (nohup)
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        torch.set_num_threads(1)  # a pool of before the fork is made anew, which two threads at once would trip over
         sys.argv = ["semples", *arguments]
         if file_size is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
