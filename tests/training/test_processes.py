@@ -17,7 +17,8 @@ from tests import tiny
 pytestmark = pytest.mark.xdist_group("processes")
 
 SLOW = """
-import sys, time
+import os, sys, time
+from pathlib import Path
 from semples.core.errors import UserError
 from semples.recipe import RunSettings
 from semples.training.engine import Engine
@@ -29,22 +30,24 @@ if engine.is_main:
     time.sleep(float(sys.argv[2]))
 try:
     engine.wait()
-    print("together", flush=True)
+    said = "together"
 except UserError as error:
-    print(f"refused: {error}\\n", end="", flush=True)
+    said = f"refused: {error}"
+Path(sys.argv[3], f"said-{os.environ['RANK']}").write_text(said)
 """
 
 
 def processes(folder: Path, *, limit: float, slow: float) -> list[str]:
+    """What each of two processes says at the end, in a file of its own: lines of two on one pipe can run together."""
     script = folder / "slow.py"
     script.write_text(SLOW, encoding="utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ended = subprocess.run(
-        [*launch, str(script), str(limit), str(slow)], capture_output=True, text=True, timeout=240,
+        [*launch, str(script), str(limit), str(slow), str(folder)], capture_output=True, text=True, timeout=240,
         env=tiny.environment(), check=False,
     )  # fmt: skip
     assert "Traceback" not in ended.stdout
-    return [line for line in ended.stdout.splitlines() if line.startswith(("together", "refused"))]
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("said-*"))]
 
 
 def test_processes_wait_for_a_slow_one(tmp_path: Path) -> None:
