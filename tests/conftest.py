@@ -10,6 +10,7 @@ import tempfile
 
 # Pipes, links, signals, limits: `test_portable` says when one is missing here.
 POSIX_ONLY = (
+    "app/test_command.py",
     "app/test_server.py",
     "core/test_disk.py",
     "core/test_files.py",

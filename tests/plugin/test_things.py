@@ -132,6 +132,7 @@ def test_a_run_with_all_of_them(installed: str, tmp_path: Path, monkeypatch: pyt
     """The command line knows the plug-in by its entry points, in a process of its own, and by module:Name."""
     paths = [path for path in (os.environ.get("PYTHONPATH"), installed) if path]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setenv("SEMPLES_TRUST", "semples_example_plugin")
     photos = tiny.draw_photos(tmp_path / "photos", count=6)
     runs = {}
     for way, command in (("name", tiny.semples), ("path", tiny.invoke)):
