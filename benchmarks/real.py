@@ -39,7 +39,7 @@ from semples.core.palette import read_label_png, write_confidence_png, write_lab
 from semples.data.dataset import Item, open_dataset
 from semples.evaluation.confusion import confusion_matrix, scores_from_confusion
 from semples.evaluation.curve import CurveAccumulator, threshold_range
-from semples.evaluation.selection import Grid, Signs, at, choose, steadiness
+from semples.evaluation.selection import Grid, Signs, at, background_steadiness, choose, steadiness
 from semples.features.base import Features, make_features
 from semples.generators.base import build_generator, load_generator, save_generator
 from semples.generators.cnn import CnnGenerator
@@ -119,7 +119,7 @@ def make_cams(split: Split) -> dict[str, Any]:
     """CAMs of all photos; the best threshold by masks, and the steadiest without."""
     model, store = generator(split), CamStore(split.folder / "cams")
     curve = CurveAccumulator(split.classes, threshold_range(2, 96))
-    classes, steady = list[int](), list[np.ndarray]()
+    classes, steady, around = list[int](), list[np.ndarray](), list[np.ndarray]()
     for item, photo, truth in looked_at(split.photos):
         if not store.has(item.id):
             made = photo_cams(model, [photo], [item.tags], settings=RECIPE.cams)[0]
@@ -129,9 +129,12 @@ def make_cams(split: Split) -> dict[str, Any]:
         classes += item.tags
         maps = [label_map(cams, truth.shape, threshold=threshold) for threshold in GRID.maps]
         steady.append(steadiness(maps, item.tags, reach=GRID.reach))
+        around += [background_steadiness(maps, reach=GRID.reach)] * len(item.tags)
     signs = np.concatenate(steady)
     chosen = choose(
-        Signs(np.array(classes), signs, np.full_like(signs, np.nan)), GRID.tried, num_classes=split.classes
+        Signs(np.array(classes), signs, np.full_like(signs, np.nan), np.stack(around)),
+        GRID.tried,
+        num_classes=split.classes,
     ).threshold
     result = curve.result()
     thresholds = [point.threshold for point in result.points]

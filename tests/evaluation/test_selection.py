@@ -16,6 +16,7 @@ from semples.evaluation.selection import (
     Grid,
     Signs,
     at,
+    background_steadiness,
     choose,
     mean_over_pairs,
     peak,
@@ -98,6 +99,23 @@ def test_recognition_settles_what_steadiness_leaves_open() -> None:
     expected = [1 + 0.5 * 0, *half.criterion[1:]]
     np.testing.assert_allclose(half.criterion, expected)
     assert choose(signs(steady, known), tried, num_classes=1, weight=0).threshold == 0.1
+
+
+def test_without_a_judge_a_mask_that_fills_the_photo_is_not_the_steadiest() -> None:
+    """A thing of 0.8 in a slope of 0.3 to 0.5: low thresholds take in everything, which hardly moves any more."""
+    value = np.linspace(0.3, 0.5, 400, dtype=np.float32).reshape(20, 20)
+    value[5:12, 5:12] = 0.9
+    maps = maps_of(value)
+    steady = steadiness(maps, [0], reach=GRID.reach)
+    around = background_steadiness(maps, reach=GRID.reach)
+    assert around[0] == 0  # no background at the lowest thresholds
+    nan = np.full_like(steady, np.nan)
+    alone = choose(Signs(np.zeros(1, np.intp), steady, nan), GRID.tried, num_classes=1)
+    balanced = choose(Signs(np.zeros(1, np.intp), steady, nan, around[None]), GRID.tried, num_classes=1)
+    assert alone.threshold < 0.3
+    assert 0.5 < balanced.threshold < 0.9
+    np.testing.assert_array_equal(alone.steadiness, balanced.steadiness)  # what is shown and estimated by
+    np.testing.assert_allclose(balanced.per_class, [balanced.threshold])
 
 
 def test_a_class_that_differs_gets_its_own_threshold_as_far_as_its_pairs_go() -> None:

@@ -8,6 +8,10 @@ Two signs are read off the label maps at every threshold t, one number a (photo,
 - recognition: the probability that CLIP gives the class, among all classes, for the photo with all but the mask blanked
   out (SemPLeS eq. (1) with a hard mask). It falls where a mask loses its thing and where it takes in its background.
 
+Without a judge there is no recognition, and a mask that fills the photo is steadier than any: where photos have many
+classes the threshold ran down to it. There each pair's steadiness is balanced by that of its photo's background, as the
+root of their product: a mask and what it leaves must both stay what they are.
+
 Each sign is averaged over pairs and stretched to 0..1 over the thresholds; the threshold with the largest sum (or
 weighted sum) is taken, refined by the parabola through it and its two neighbours. Own method: the published program
 picks by pixel masks.
@@ -60,17 +64,25 @@ class Signs:
     """Both signs of every pair at every tried threshold.
 
     classes: int (P,), class index of each pair. steadiness, recognition: float64 (P,T) in 0..1; NaN where a pair says
-    nothing (the class is in neither mask).
+    nothing (the class is in neither mask). background: the steadiness of the background of each pair's photo, alike;
+    given where no judge stands by, and balances the first then.
     """
 
     classes: NDArray[np.intp]
     steadiness: Floats
     recognition: Floats
+    background: Floats | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.classes), self.steadiness.shape[-1])
-        if self.steadiness.shape != shape or self.recognition.shape != shape:
-            raise ValueError(f"signs must be {shape}, not {self.steadiness.shape} and {self.recognition.shape}")
+        given = [self.steadiness, self.recognition, *([] if self.background is None else [self.background])]
+        if any(values.shape != shape for values in given):
+            raise ValueError(f"signs must be {shape}, not {' and '.join(str(values.shape) for values in given)}")
+
+    @property
+    def balanced(self) -> Floats:
+        """What counts as steady in the choice, float64 (P,T)."""
+        return self.steadiness if self.background is None else np.sqrt(self.steadiness * self.background)
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,12 @@ def steadiness(maps: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, rea
     return overlap
 
 
+def background_steadiness(maps: Sequence[NDArray[np.uint8]], *, reach: int) -> Floats:
+    """The same of one photo's background: float64 (len(maps) - 2 * reach,), 0 where there is none."""
+    (row,) = steadiness([(labels == 0).astype(np.uint8) for labels in maps], [0], reach=reach)
+    return np.nan_to_num(row, nan=0.0)
+
+
 def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: float = 1.0) -> Choice:
     """The threshold at which masks are steady and recognised.
 
@@ -112,7 +130,8 @@ def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: fl
     """
     if not len(signs.classes):
         raise ValueError("there is no pair to choose by")
-    steady, known = mean_over_pairs(signs.steadiness), mean_over_pairs(signs.recognition)
+    balanced = signs.balanced
+    steady, known = mean_over_pairs(balanced), mean_over_pairs(signs.recognition)
     criterion = stretched(steady) + weight * stretched(known)
     per_class: list[float | None] = []
     for index in range(num_classes):
@@ -123,10 +142,11 @@ def choose(signs: Signs, tried: Sequence[float], *, num_classes: int, weight: fl
         share = mine.sum() / (mine.sum() + PRIOR_PAIRS)
         class_signs = [
             share * _filled(mean_over_pairs(values[mine]), overall) + (1 - share) * overall
-            for values, overall in ((signs.steadiness, steady), (signs.recognition, known))
+            for values, overall in ((balanced, steady), (signs.recognition, known))
         ]
         per_class.append(peak(tried, stretched(class_signs[0]) + weight * stretched(class_signs[1])))
-    return Choice(peak(tried, criterion), tuple(per_class), steady, known, criterion)
+    shown = mean_over_pairs(signs.steadiness)
+    return Choice(peak(tried, criterion), tuple(per_class), shown, known, criterion)
 
 
 def mean_over_pairs(values: Floats) -> Floats:

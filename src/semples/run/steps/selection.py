@@ -15,7 +15,7 @@ from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
-from semples.evaluation.selection import Choice, Grid, Signs, at, choose, steadiness
+from semples.evaluation.selection import Choice, Grid, Signs, at, background_steadiness, choose, steadiness
 from semples.labels.base import Calibration
 from semples.labels.make import calibration_of
 from semples.run.context import Context
@@ -38,7 +38,7 @@ USED_ALONE = "photos and tags, no judge; no pixel mask was looked at"
 def step() -> Step:
     """Choose the threshold without masks, and estimate how good the label maps are."""
     about = "threshold from photos and tags alone"
-    return Step(SELECTION, about, ("data", "cams", "regions", JUDGE), _run, version=3)
+    return Step(SELECTION, about, ("data", "cams", "regions", JUDGE), _run, version=4)
 
 
 def _run(work: Work) -> dict[str, Any]:
@@ -105,18 +105,22 @@ def photo_signs(
     *,
     grid: Grid,
 ) -> dict[str, Any]:
-    """Both signs of one photo as plain data: per present class a list over the tried thresholds; null: unknown."""
+    """The signs of one photo as plain data: per present class a list over the tried thresholds; null: unknown. The
+    background's steadiness, one list, stands there where there is no judge."""
     steady = steadiness(maps, tags, reach=grid.reach)
     tried = maps[grid.reach : -grid.reach]
     masks = [labels == index + 1 for index in tags for labels in tried]
     known = np.full(len(masks), np.nan)
     if recognition is not None:
         known = recognition().probabilities(photo, masks, [index for index in tags for _ in tried])
-    return {
+    signs: dict[str, Any] = {
         "classes": list(tags),
         "steadiness": [_known(row) for row in steady],
         "recognition": [_known(row) for row in known.reshape(len(tags), -1)],
     }
+    if recognition is None:
+        signs["background"] = _known(background_steadiness(maps, reach=grid.reach))
+    return signs
 
 
 def describe(
@@ -166,7 +170,9 @@ def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
         for key in ("steadiness", "recognition")
     }
     classes = np.array([index for row in rows for index in row["classes"]], np.intp)
-    return Signs(classes, values["steadiness"], values["recognition"])
+    balances = [row["background"] for row in rows for _ in row["classes"] if "background" in row]
+    background = np.array(balances, np.float64).reshape(-1, tried) if balances else None
+    return Signs(classes, values["steadiness"], values["recognition"], background)
 
 
 def estimate(choice: Choice, tried: Sequence[float], *, calibration: Calibration, place: float) -> dict[str, Any]:
