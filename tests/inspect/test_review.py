@@ -13,7 +13,7 @@ from semples.core.errors import UserError
 from semples.core.palette import read_confidence_png, write_confidence_png, write_label_png
 from semples.data.dataset import Item
 from semples.inspect import review
-from semples.recipe import Recipe
+from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
 from semples.run.corrections import Corrected, Correction, Corrections
@@ -78,6 +78,10 @@ def test_coverage_by_hand(tmp_path: Path) -> None:
     drawn = review.coverage(context, bare)
     assert drawn["basis"] == "drawn"
     assert drawn["rows"][0]["wrong"] == pytest.approx(review.DRAWN * 0.15, abs=1e-4)
+    alone = replace(context, recipe=load_recipe("folder-light"))
+    unknown = review.coverage(alone, bare)
+    assert (unknown["basis"], unknown["rows"]) == ("unknown", [])
+    assert review.coverage(alone, measured)["rows"] == covered["rows"]
     entry = Correction("0", "0", (), "", "", wrong=0.3, doubt=0.2)
     given = {str(number): entry for number in range(review.ENOUGH)}
     by_hand = Corrected(Corrections(tmp_path), given, (), ())

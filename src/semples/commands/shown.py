@@ -63,6 +63,8 @@ def print_review(context: Context, entries: Sequence[dict[str, Any]], sure: dict
     if sure["rows"]:
         told = ", ".join(f"{row['coverage']:.0%} {row['wrong']:.1%}" for row in sure["rows"])
         say(f"wrong pixels of the surest photos: {told} ({sure['about']})")
+    elif sure["photos"]:
+        say(f"wrong pixels of the surest photos: {sure['about']}")
     say(f"label maps: {context.folder('labels')}; how sure each pixel is (white: sure): confidence/ in it")
     out = shlex.quote(str(context.out))
     say(f"next: semples app {out} --review (mend them in the browser), or semples export labelstudio {out} --out DIR; "

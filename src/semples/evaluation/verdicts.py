@@ -20,6 +20,7 @@ TOLD, HARDLY_TOLD = 0.5, 0.25  # lift of average precision by the CAMs of the ph
 TAGS_TOLD = 0.25  # the same from photos left out
 JUDGE_KNOWS, JUDGE_HARDLY = 0.4, 0.2  # the same by the judge's targets
 UNUSABLE, MANY_UNUSABLE = 0.1, 0.3  # share of masks that are empty, full or flat
+EDGELESS = 1.15  # times as steep as anywhere: outlines below follow nothing in the photo
 MOVED = 0.02  # change of a mean probability or overlap below which a stage has changed nothing
 WORSE = -0.02  # gain of what masks keep over what they leave, below which they have become worse
 STEADY_LOSS = -0.1
@@ -34,6 +35,10 @@ CLOSE = 0.03  # marks of masks that do not differ
 
 CHECK_TAGS = "check that the tags belong to these photos (semples data check RUN lists those most worth a look)"
 CHECK_WORDS = "write words that the judge knows into classes.txt (name,describing word)"
+LOOK = (
+    "look at the CAMs before anything is built on them (semples report RUN); classes that lie on one another on most "
+    "photos, and very small ones, need finer CAMs (cams.scales=1,2), a judge that knows them, or masks by hand"
+)
 RATE = "its learning rate may be far too high or too low, or its steps too few"
 
 
@@ -92,8 +97,13 @@ def of_warmup(figures: Figures) -> Verdict:
 
 
 def _masks(figures: Figures) -> list[Verdict]:
-    """What masks look like: doubtful or failed where many light nothing, everything, or have no shape."""
+    """What masks look like: doubtful or failed where many light nothing, everything, or have no shape; doubtful where
+    their outlines follow no edges."""
     unusable = max(figures["empty"] + figures["full"], figures.get("flat") or 0.0)
+    edges = figures.get("edges")
+    if edges is not None and edges < EDGELESS and unusable < UNUSABLE:
+        words = f"outlines of masks follow nothing in the photos ({edges:.2f} times as steep there as anywhere)"
+        return [Verdict("doubtful", words, LOOK)]
     if unusable < UNUSABLE:
         return []
     words = f"{figures['empty']:.0%} of the masks are empty, {figures['full']:.0%} light the whole photo"

@@ -40,7 +40,7 @@ class Glance:
     that is lit; `span_P`, (largest - smallest) / largest value of the CAM, 0 for a flat or dead one; `steady_P`,
     overlap 0..1 of the mask with those of the mirrored and of the larger photo; `edges_P`, how much steeper the photo
     is on the mask's outlines than elsewhere; `kept_P`, `left_P`, the judge's probability of the class in what the mask
-    keeps and leaves; left_PE, its features of that. photo_P, label_P: the pairs.
+    keeps and leaves; left_PE, its features of that. photo_P, label_P: the pairs. Without a judge, NaN for what it says.
     """
 
     tag_score_BK: Floats
@@ -62,23 +62,46 @@ def photo_tensor(photos: Sequence[NDArray[np.uint8]], generator: Generator, *, s
 
 
 @torch.no_grad()
-def glance(generator: Generator, judge: Judge, image_B3SS: Tensor, tags_BK: Tensor) -> Glance:
+def glance(generator: Generator, judge: Judge | None, image_B3SS: Tensor, tags_BK: Tensor) -> Glance:
     """Look at photos with tags (bool). The generator is put in eval mode; both are on the images' device."""
     generator.eval()
-    maker = ViewMaker.of(judge, epsilon="relative", mean=generator.mean, std=generator.std)
+    seer = None if judge is None else Seer(judge, generator)
     starts = range(0, len(image_B3SS), BATCH)
     parts = [
-        _part(generator, judge, maker, image_B3SS[start : start + BATCH], tags_BK[start : start + BATCH], first=start)
+        _part(generator, seer, image_B3SS[start : start + BATCH], tags_BK[start : start + BATCH], first=start)
         for start in starts
     ]
     return Glance(**{name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]})
 
 
+class Seer:
+    """What a judge makes of masks: `size` of the masks it is shown."""
+
+    def __init__(self, judge: Judge, generator: Generator) -> None:
+        self._judge = judge
+        self._maker = ViewMaker.of(judge, epsilon="relative", mean=generator.mean, std=generator.std)
+        self.size = self._maker.size
+
+    def __call__(self, image_B3SS: Tensor, mask_PSS: Tensor, pairs: Pairs) -> dict[str, Tensor]:
+        """`kept_P`, `left_P` and `left_PE` of a `Glance`."""
+        kept_PE, left_PE = (self._judge.encode(view) for view in self._maker.views(image_B3SS, mask_PSS, pairs))
+        rows = torch.arange(len(pairs), device=image_B3SS.device)
+        kept_P, left_P = (self._judge.probabilities(seen)[rows, pairs.label] for seen in (kept_PE, left_PE))
+        return {"kept_P": kept_P, "left_P": left_P, "left_PE": left_PE}
+
+
+def _unseen(pairs: Pairs) -> dict[str, Tensor]:
+    """The same where nobody judges."""
+    nothing_P = torch.full((len(pairs),), torch.nan)
+    return {"kept_P": nothing_P, "left_P": nothing_P, "left_PE": nothing_P[:, None]}
+
+
 def _part(
-    generator: Generator, judge: Judge, maker: ViewMaker, image_B3SS: Tensor, tags_BK: Tensor, *, first: int
+    generator: Generator, seer: Seer | None, image_B3SS: Tensor, tags_BK: Tensor, *, first: int
 ) -> dict[str, Tensor]:
     """The fields of a `Glance` of some photos, of which the first is number `first` of all."""
-    size, side = maker.size, image_B3SS.shape[-1]
+    side = image_B3SS.shape[-1]
+    size = side if seer is None else seer.size
     cam_BKhw = generator.cams(image_B3SS, Pairs.of(torch.ones_like(tags_BK))).float().unflatten(0, tags_BK.shape)
     pairs = Pairs.of(tags_BK)
     cam_Phw = cam_BKhw[pairs.photo, pairs.label]
@@ -87,8 +110,6 @@ def _part(
     larger = F.interpolate(image_B3SS, size=(round(side * LARGER),) * 2, mode="bilinear", antialias=True)
     grown = stretched(generator.cams(larger, pairs).float(), size)
     photo_B3SS = F.interpolate(image_B3SS, size=(size, size), mode="bilinear", antialias=True)
-    kept_PE, left_PE = (judge.encode(view) for view in maker.views(image_B3SS, mask_PSS, pairs))
-    rows = torch.arange(len(pairs), device=image_B3SS.device)
     largest, smallest = cam_Phw.amax(dim=(1, 2)), cam_Phw.amin(dim=(1, 2))
     values_of = {
         "tag_score_BK": cam_BKhw.mean(dim=(2, 3)),
@@ -96,9 +117,7 @@ def _part(
         "span_P": (largest - smallest) / largest.clamp_min(torch.finfo(largest.dtype).tiny),
         "steady_P": 0.5 * (overlap(mask_PSS, mirrored) + overlap(mask_PSS, grown)),
         "edges_P": steepness(mask_PSS, slopes(photo_B3SS)[pairs.photo]),
-        "kept_P": judge.probabilities(kept_PE)[rows, pairs.label],
-        "left_P": judge.probabilities(left_PE)[rows, pairs.label],
-        "left_PE": left_PE,
+        **(_unseen(pairs) if seer is None else seer(image_B3SS, mask_PSS, pairs)),
     }
     return {"photo_P": pairs.photo + first, "label_P": pairs.label} | {
         name: values.cpu().double()

@@ -21,7 +21,7 @@ from semples.training.timing import Cost, measured, time_steps
 if TYPE_CHECKING:
     from semples.run.planning.measure import Sample
 
-DATA, CAMS, PROMPTS = "data", "cams", "prompting"
+DATA, CAMS, WARMUP = "data", "cams", "warmup"
 
 
 def look_cost(sample: Sample, step: str) -> Cost:
@@ -30,7 +30,7 @@ def look_cost(sample: Sample, step: str) -> Cost:
     tagged = sum(bool(item.tags) for item in sample.dataset.items)
     if of == CAMS:
         return _reading_cams(sample).times(min(health.photos, tagged))
-    if sample.opened.judge is None:
+    if sample.opened.judge is None and of != WARMUP:
         return Cost()
     if of == DATA:
         return _judging(sample).times(min(health.tagged_photos, len(sample.dataset.items)))
@@ -46,13 +46,13 @@ def _glancing(sample: Sample) -> Cost:
 
         generator, judge = sample.opened.generator, sample.opened.judge
         assert generator is not None
-        assert judge is not None
         subset = with_items(sample.dataset, sample.items)
         side = generator.view_side(sample.recipe.generator.image_size)
         with measured(sample.device) as cost:
             images = photo_tensor([subset.photo(item) for item in subset.items], generator, side=side)
             tags = torch.from_numpy(np.asarray(tag_matrix(subset), bool))
-            glance(generator.to(sample.device), judge.lean(), images.to(sample.device), tags.to(sample.device))
+            seer = None if judge is None else judge.lean()
+            glance(generator.to(sample.device), seer, images.to(sample.device), tags.to(sample.device))
         sample.glanced = cost.times(1 / len(subset.items))
     return sample.glanced
 

@@ -185,7 +185,8 @@ def _glance(work: Work, stage: str, items: list[Item]) -> Figures:
     from semples.stages.glance import figures, glance
 
     parts = RunParts(work)
-    generator, judge = parts.generator_after(stage).to(work.device), parts.judge().lean()
+    generator = parts.generator_after(stage).to(work.device)
+    judge = None if work.setting("judge.kind") == NO_JUDGE else parts.judge().lean()
     tags = tag_matrix(items, len(work.dataset.classes))
     seen = glance(
         generator,
@@ -201,7 +202,8 @@ def _look_at_warmup(work: Work) -> tuple[Figures, Verdict]:
     if held:
         names = ("tags", "precision")
         figures |= {f"{name}_held_out": value for name, value in _glance(work, "warmup", held).items() if name in names}
-    return figures, _verdict(work, "warmup", figures, {}, _known(work, DATA))
+    data = {} if work.setting("judge.kind") == NO_JUDGE else _known(work, DATA)
+    return figures, _verdict(work, "warmup", figures, {}, data)
 
 
 def _look_at_matching(work: Work) -> tuple[Figures, Verdict]:
@@ -319,15 +321,17 @@ def _look_at_segmenter(work: Work) -> tuple[Figures, Verdict]:
 
 
 def has_judge(recipe: Recipe) -> bool:
-    """Whether a run by this recipe has a judge, whose eyes the looks at tags and stages use."""
+    """Whether a run by this recipe has a judge, whose eyes the looks at tags and most stages use."""
     return recipe.judge.kind != NO_JUDGE
 
 
-def _stage(look: Look, stage: str, *looks: str) -> tuple[Look, tuple[str, ...], Callable[[Recipe], bool]]:
-    """The look at a training stage, which needs what others of `looks` tell."""
+def _stage(
+    look: Look, stage: str, *looks: str, judged: bool = True
+) -> tuple[Look, tuple[str, ...], Callable[[Recipe], bool]]:
+    """The look at a training stage, which needs what others of `looks` tell. judged: and a judge."""
 
     def wanted(recipe: Recipe) -> bool:
-        return has_judge(recipe) and train.step(stage).wanted(recipe)
+        return (has_judge(recipe) or not judged) and train.step(stage).wanted(recipe)
 
     earlier = STAGES.settings_of(stage).NEEDS  # type: ignore[attr-defined]
     return look, ("data", JUDGE, *earlier, stage, *map(health_name, looks)), wanted
@@ -336,7 +340,7 @@ def _stage(look: Look, stage: str, *looks: str) -> tuple[Look, tuple[str, ...], 
 Look = Callable[[Work], tuple[Figures, Verdict]]
 LOOKS: dict[str, tuple[Look, tuple[str, ...], Callable[[Recipe], bool]]] = {
     DATA: (_look_at_tags, ("data", JUDGE), has_judge),
-    "warmup": _stage(_look_at_warmup, "warmup", DATA),
+    "warmup": _stage(_look_at_warmup, "warmup", DATA, judged=False),
     "matching": _stage(_look_at_matching, "matching", DATA, "warmup"),
     "prompting": _stage(_look_at_prompting, "prompting"),
     LAST: _stage(_look_at_refinement, LAST, DATA, "warmup", "matching"),

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SIGNS = "signs"  # folder with a file a photo, so that a step that was cut goes on
 USED = "photos, tags and the judge; no pixel mask was looked at"
+ESTIMATED = "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos"
+UNKNOWN = "not estimated: nothing was measured for this method, or no judge has seen the masks"
 USED_ALONE = "photos and tags, no judge; no pixel mask was looked at"
 
 
@@ -177,16 +179,16 @@ def signs_of(rows: Sequence[dict[str, Any]], *, tried: int) -> Signs:
 
 def estimate(choice: Choice, tried: Sequence[float], *, calibration: Calibration, place: float) -> dict[str, Any]:
     """What mIoU (percent) the label maps at `place` may have, with the error of such estimates on drawn worlds; both
-    None for a label method that was not measured."""
-    line = calibration.quality
+    None for a label method that was not measured, and where no judge has seen the masks."""
     steady, recognised = at(tried, choice.steadiness, place), at(tried, choice.recognition, place)
     empty = np.isnan(steady)  # no mask at any threshold
+    line = None if np.isnan(recognised) else calibration.quality
     return {
         "miou": None if empty or line is None else round(min(100.0, max(0.0, line.start + line.slope * steady)), 1),
         "plus_minus": None if line is None else line.error,
         "steadiness": None if empty else round(steady, 4),
         "recognition": None if np.isnan(recognised) else round(recognised, 4),
-        "about": "an estimate: a line fitted on drawn worlds; good for comparing runs on the same photos",
+        "about": ESTIMATED if line is not None else UNKNOWN,
     }
 
 
