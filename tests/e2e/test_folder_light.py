@@ -100,6 +100,19 @@ def test_new_photos_by_the_bank_need_no_tags(finished: Path, tmp_path: Path) -> 
     assert "no trained segmenter" in refused
 
 
+def test_a_run_without_a_judge_is_looked_after_and_claims_no_more_than_it_knows(finished: Path) -> None:
+    health = semples.Run(finished).health()
+    assert list(health) == ["warmup", "cams"]
+    assert "maps find a class's photos" in health["warmup"]["why"]
+    assert health["warmup"]["figures"]["kept"] is None
+    stored = json.loads((finished / "selection" / "selection.json").read_text(encoding="utf-8"))
+    assert stored["quality"]["miou"] is None
+    assert "no judge has seen the masks" in stored["quality"]["about"]
+    assert "background" in json.loads(next((finished / "selection" / "signs").glob("*.json")).read_text("utf-8"))
+    shown = tiny.invoke("label", finished, "--review", "3")
+    assert "not estimated: without a judge" in shown.out + shown.err
+
+
 def test_a_damaged_bank_is_made_again(finished: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)

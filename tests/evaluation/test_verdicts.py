@@ -37,6 +37,7 @@ def test_healthy_figures_are_good() -> None:
         (verdicts.of_warmup(MASKS | {"tags": -0.05, "precision": 0.28}), "failed", "precision 0.28 (chance 0.30)"),
         (verdicts.of_warmup(MASKS | {"tags_held_out": 0.1, "precision_held_out": 0.35}), "failed", "held out"),
         (verdicts.of_warmup(MASKS | {"empty": 0.15, "full": 0.05}), "doubtful", "15% of the masks are empty"),
+        (verdicts.of_warmup(MASKS | {"edges": 1.03}), "doubtful", "1.03 times as steep there as anywhere"),
         (verdicts.of_masks(MASKS, MASKS, DATA), "failed", "nothing has changed"),
         (verdicts.of_masks(AFTER | {"kept": 0.3}, MASKS, DATA), "failed", "worse than before"),
         (verdicts.of_masks(AFTER, MASKS, {"judge": 0.01}), "failed", "does not know the classes"),
