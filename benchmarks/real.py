@@ -228,7 +228,7 @@ def make_bank(split: Split, which: str) -> dict[str, Any]:
     bank.fit(told(split, item, photo, network=network) for item, photo, _ in looked_at(split.photos))
     tally = Tally(split)
     for item, photo, truth in looked_at(split.photos):
-        plain = bank.named(told(split, item, photo, network=network), tags=item.tags)
+        plain = bank.score(told(split, item, photo, network=network), threshold)
         final = refined(crf, plain, photo=photo, tags=item.tags)
         tally.add("plain", truth, plain.labels, item)
         tally.add("bank", truth, final.labels, item)

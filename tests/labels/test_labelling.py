@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semples.core.errors import UserError
+from semples.labels.bank_method import Bank
 from semples.labels.base import LabelInput, LabelMethod, check_thresholds
 from semples.labels.crf.dense import DenseCrf, margin, unary_from_labels
 from semples.labels.make import make_label_method
@@ -19,6 +20,7 @@ from semples.labels.regions import Regions, level_of_segments, pixel_scores, pow
 from semples.labels.scored import Scored
 from semples.labels.scored_regions import by_regions
 from semples.labels.threshold import by_threshold, label_map
+from semples.settings.bank import BankLabelSettings
 from semples.settings.labels import CrfSettings, LabelSettings, SlicSettings
 
 CRF = CrfSettings(sxy_gaussian=1.0, sxy_bilateral=5.0, srgb=8.0)
@@ -203,3 +205,30 @@ def test_a_photo_that_comes_without_regions() -> None:
     given = LabelInput(id="p", cams=drawn_cams(1, (4, 4), (0,)), shape=(4, 4), size=(4, 4), tags=(0,))
     with pytest.raises(UserError, match="was not given"):
         method_of("regions").label(given, 0.4)
+
+
+def test_a_bank_that_would_lose_a_tag_leaves_the_map_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Votes that deny a tag do not count; those that show all tags, or no fewer than the map before, do."""
+    bank = Bank(BankLabelSettings(method="bank"), regions=SlicSettings(background="threshold"), num_classes=3)
+    earlier = bank.before
+    photo = LabelInput(id="p", cams={}, shape=(4, 4), size=(4, 4), tags=(0, 1))
+
+    def scored(*shown: int) -> Scored:
+        labels = np.zeros((4, 4), np.uint8)
+        labels[0, : len(shown)] = shown
+        return Scored(np.arange(3, dtype=np.uint8), np.zeros((3, 4, 4), np.float32), labels)
+
+    def kept(voted: Scored, before: Scored) -> Scored:
+        monkeypatch.setattr(bank, "named", lambda photo, tags: voted)
+        monkeypatch.setattr(earlier, "score", lambda photo, thresholds: before)
+        one = bank.score(photo, 0.4)
+        (swept,) = bank.scores(photo, [0.4])
+        assert one is swept
+        return one
+
+    both, first, none = scored(1, 2), scored(1), scored()
+    assert kept(both, none) is both
+    assert kept(first, both) is both
+    assert kept(none, first) is first
+    assert kept(first, first) is first
+    assert kept(first, scored(2)).labels[0, 0] == 1

@@ -1,7 +1,8 @@
 """Label maps by a region bank: what another method got wrong in one photo is put right by all the others.
 
 `fit` makes label maps by the method `before`, at the threshold chosen for it, and keeps the features of their regions
-(`labels.bank`). A photo's regions are then named by their nearest neighbours in other photos, tags respected. What was
+(`labels.bank`). A photo's regions are then named by their nearest neighbours in other photos, tags respected: no other
+class is given, and where one would get lost the photo keeps the map that it had. What was
 learned is one safetensors file, by which photos without tags are segmented too (`named` without tags).
 """
 
@@ -85,12 +86,25 @@ class Bank(LabelMethod):
         self.places = {id: place for place, id in enumerate(ids)}
 
     def score(self, photo: LabelInput, thresholds: Thresholds) -> Scored:
-        """Shares of the votes of other photos' regions, of the size of the regions. The thresholds counted in `fit`."""
-        return self.named(photo, tags=photo.tags)
+        """Shares of the votes of other photos' regions, of the size of the regions. The thresholds counted in `fit`.
+
+        A photo in which the votes leave a tag without a pixel keeps the scores of `before`, at `thresholds`, where
+        these have more of its tags: what is tagged is there, and neighbours that deny it do not know the class.
+        """
+        return self._kept(photo, thresholds, self.named(photo, tags=photo.tags))
 
     def scores(self, photo: LabelInput, thresholds: Sequence[float]) -> Iterator[Scored]:
-        """As `score`, once for all thresholds."""
-        return iter([self.score(photo, 0.0)] * len(thresholds) if thresholds else [])
+        """As `score`, with votes that are counted once."""
+        if thresholds:
+            voted = self.named(photo, tags=photo.tags)
+            yield from (self._kept(photo, threshold, voted) for threshold in thresholds)
+
+    def _kept(self, photo: LabelInput, thresholds: Thresholds, voted: Scored) -> Scored:
+        """The votes, or the scores of `before`."""
+        if _shown(voted, photo.tags) == len(photo.tags):
+            return voted
+        earlier = self.before.score(photo, thresholds)
+        return earlier if _shown(earlier, photo.tags) > _shown(voted, photo.tags) else voted
 
     def named(self, photo: LabelInput, *, tags: Sequence[int] | None) -> Scored:
         """Shares of the votes with the classes of `tags` as candidates; None: all that the bank has."""
@@ -158,6 +172,11 @@ class Bank(LabelMethod):
             raise UserError(f"{path}: not a region bank of these classes; make the label maps again") from None
         self.bank = bank
         self.places = {id: place for place, id in enumerate(ids)}
+
+
+def _shown(scored: Scored, tags: Sequence[int]) -> int:
+    """How many of a photo's tags have a pixel."""
+    return int(np.isin(np.asarray(tags, np.int64) + 1, scored.labels).sum())
 
 
 def _rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

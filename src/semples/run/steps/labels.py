@@ -50,7 +50,7 @@ def curve_step(stage: str = LAST) -> Step:
 def labels_step() -> Step:
     """Label maps at the background threshold."""
     needs = ("data", "cams", "regions", "selection", "curve", "corrected")
-    return Step("labels", "label maps", needs, _run_labels, version=2, notes=(CORRECTIONS,))
+    return Step("labels", "label maps", needs, _run_labels, version=3, notes=(CORRECTIONS,))
 
 
 def scores_step() -> Step:
