@@ -47,7 +47,7 @@ def write_tags(photos: TaggedDataset, path: Path) -> Path:
     return path
 
 
-def found(seen: Sequence[Looked]) -> dict[str, Any]:
+def share_found(seen: Sequence[Looked]) -> dict[str, Any]:
     """How much of what is wrong stands first in the review list, beside chance and the best order there is."""
     wrong = np.array([one.wrong for one in seen], np.float64)
     certain = np.array([one.certainty for one in seen])
@@ -79,7 +79,7 @@ def measure(context: Context, *, segmenter: bool) -> dict[str, Any]:
         "threshold": selection["threshold"],
         "estimate": selection["quality"],
         "verdicts": {name: {"grade": one["grade"], "why": one["why"]} for name, one in told.items()},
-        "review": found(seen),
+        "review": share_found(seen),
         "wrong_per_doubt": round(sum(one.wrong or 0.0 for one in seen) / sum(one.doubt for one in seen), 4),
         "coverage": {"measured": coverage(context, seen)["rows"], "estimated": coverage(context, bare)["rows"]},
         "cpu_seconds": round(used, 1),

@@ -22,18 +22,19 @@ from tests import tiny
 
 
 def test_certainty_by_hand() -> None:
-    """Doubt, and an expected IoU: right pixels over labelled ones and those missed elsewhere; the worst tag counts."""
+    """An expected IoU: right pixels over labelled ones and those missed elsewhere; the worst tag counts. Without a
+    judge the mean confidence."""
     labels = np.array([[1, 1, 0, 3]], np.uint8)
     confidence = np.array([[0.9, 0.5, 0.8, 0.6]], np.float32)
     first = (0.9 + 0.5) / (2 + 0.2 + 0.4)
     third = 0.6 / (1 + 0.1 + 0.5 + 0.2)
-    assert [review.expected_iou(labels, confidence, tag) for tag in (0, 1, 2)] == pytest.approx([first, 0, third])
-    assert review.certainty(labels, confidence, (0,)) == pytest.approx(1 - 0.3 * (1.5 - first))
-    assert review.certainty(labels, confidence, (0, 2)) == pytest.approx(1 - 0.3 * (1.5 - third))
-    assert review.certainty(labels, confidence, (0, 1, 2)) == pytest.approx((1 - 0.3 * 1.5) / 2)  # no pixel of class 1
+    assert review.certainty(labels, confidence, (0,)) == pytest.approx(first)
+    assert review.certainty(labels, confidence, (0, 2)) == pytest.approx(min(first, third)) == pytest.approx(third)
+    assert review.certainty(labels, confidence, (0, 1, 2)) == 0  # no pixel of class 1
     assert review.certainty(labels, confidence, ()) == pytest.approx(0.7)
     assert review.certainty(labels, np.ones((1, 4), np.float32), (0, 2)) == 1
-    assert review.certainty(labels, np.zeros((1, 4), np.float32), (0, 2)) == 0
+    for tags, sure in (((0, 2), 0.7), ((0, 1, 2), 0.35), ((), 0.7)):
+        assert review.certainty(labels, confidence, tags, judged=False) == pytest.approx(sure)
 
 
 def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_least_certain_photos_come_first(tmp_path: Path) -> None:
     tagged = next(item for item in reversed(context.dataset.items) if item.tags)
     write_label_png(folder / f"{tagged.id}.png", np.zeros((4, 4), np.uint8))
     first = next(entry for entry in review.most_worth_a_look(context, count=6) if entry["photo"] == tagged.id)
-    assert first["certainty"] <= 0.5
+    assert first["certainty"] == 0
     assert first["missing"] == [context.dataset.classes.names[tag] for tag in tagged.tags]
     (folder / "confidence" / "p02.png").unlink()
     with pytest.raises(UserError, match=r"p02\.png: no such file"):

@@ -26,7 +26,6 @@ from semples.settings.judges import NO_JUDGE
 
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ENOUGH = 10  # corrected photos that say more of this run than drawn worlds do
-WORST = 1.5  # what doubt counts where a tag's expected IoU is 0; where it is 1, a half
 # Wrong pixels a unit of doubt on drawn worlds (seed 0 of the demo, 300 photos, its label method `regions+crf`).
 DRAWN = 0.27
 BASES = {
@@ -74,13 +73,19 @@ def look(context: Context) -> list[Looked]:
     by_hand = corrected(context)
     dataset = _with_masks(context)
     names, folder = dataset.classes.names, context.folder("labels")
-    seen = []
+    seen, judged = [], _judged(context)
     for item in track([item for item in dataset.items if item.id not in by_hand], label="review"):
         labels, confidence = read_photo_labels(folder, item)
         missing = tuple(names[tag] for tag in item.tags if not (labels == tag + 1).any())
         doubt = float(1 - confidence.mean(dtype=np.float64))
         seen.append(
-            Looked(item, certainty(labels, confidence, item.tags), doubt, missing, _wrong(dataset, item, labels))
+            Looked(
+                item,
+                certainty(labels, confidence, item.tags, judged=judged),
+                doubt,
+                missing,
+                _wrong(dataset, item, labels),
+            )
         )
     return seen
 
@@ -91,8 +96,7 @@ def coverage(context: Context, seen: list[Looked]) -> dict[str, Any]:
     be said: on real photos, label maps made without a judge had from 2.4 to 7.8 times the wrong pixels that their
     confidences stand for on drawn worlds."""
     known = [one for one in seen if one.wrong is not None]
-    judged = context.recipe.judge.kind != NO_JUDGE
-    basis, chosen = ("masks", known) if known else ("drawn" if judged else "unknown", seen)
+    basis, chosen = ("masks", known) if known else ("drawn" if _judged(context) else "unknown", seen)
     factor = DRAWN
     if not known:
         rate = _rate(corrected(context))
@@ -108,6 +112,11 @@ def coverage(context: Context, seen: list[Looked]) -> dict[str, Any]:
         if kept:
             rows.append({"coverage": share, "photos": kept, "wrong": round(float(np.mean(wrong[:kept])), 4)})
     return {"basis": basis, "about": BASES[basis], "photos": len(ordered), "rows": rows}
+
+
+def _judged(context: Context) -> bool:
+    """Whether the run has a judge."""
+    return context.recipe.judge.kind != NO_JUDGE
 
 
 def _rate(given: Corrected) -> float | None:
@@ -140,17 +149,21 @@ def read_photo_labels(folder: Path, item: Item) -> tuple[NDArray[np.uint8], NDAr
     return read_label_png(folder / f"{item.id}.png"), read_confidence_png(folder / CONFIDENCE / f"{item.id}.png")
 
 
-def certainty(labels: NDArray[np.uint8], confidence: NDArray[np.float32], tags: tuple[int, ...]) -> float:
-    """How sure a photo's labels are, 0..1: one less the doubt, which counts up to `WORST` times where a tag does badly.
+def certainty(
+    labels: NDArray[np.uint8], confidence: NDArray[np.float32], tags: tuple[int, ...], *, judged: bool = True
+) -> float:
+    """How sure a photo's labels are, 0..1. `labels` uint8 (H,W), `confidence` float32 (H,W).
 
-    The doubt is one less the mean confidence, which finds wrong pixels best on real photos. `expected_iou` of the worst
-    tag finds those of drawn worlds as well, and says nothing on real photos by itself (benchmarks/README.md). A tag
-    without a pixel, wrong for sure, halves what is left. `labels` uint8 (H,W), `confidence` float32 (H,W).
+    judged: made with a judge: the `expected_iou` of the worst tag, 0 for a tag without a pixel; the mean confidence of
+    a photo without tags. Without a judge: the mean confidence, halved where a tag has no pixel. On real photos that
+    finds wrong pixels where the other finds no more than chance; on drawn worlds with a judge, photos that were
+    corrected in the order of the other helped the segmenter more (benchmarks/README.md).
     """
-    doubt = float(1 - confidence.mean(dtype=np.float64))
-    iou = min((expected_iou(labels, confidence, tag) for tag in tags), default=WORST - 1)
-    sure = max(0.0, 1 - doubt * (WORST - iou))
-    return sure if iou else sure / 2
+    mean = float(confidence.mean(dtype=np.float64))
+    worst = min((expected_iou(labels, confidence, tag) for tag in tags), default=mean)
+    if judged:
+        return worst
+    return mean if worst or not tags else mean / 2
 
 
 def expected_iou(labels: NDArray[np.uint8], confidence: NDArray[np.float32], tag: int) -> float:
