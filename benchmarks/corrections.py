@@ -104,7 +104,7 @@ def surest(home: Path) -> dict[str, Any]:
 
 def table() -> str:
     """Means over seeds, and how many."""
-    cells = [read_json(path) for path in sorted(RESULTS.glob("s*-*.json"))]
+    cells = [read_json(path) for path in sorted(RESULTS.glob("s[0-9]*-*.json"))]
     lines = ["| corrected of 300 | from the review list | at random | seeds |", "|---|---|---|---|"]
     for count in (0, *COUNTS):
         row, seeds = [], 0
