@@ -1,12 +1,18 @@
 """What holds for all tests: SIGINT and SIGHUP have their usual meaning, also where the tests were started by `nohup` or
 as a shell's background job, which ignore them; nothing is kept in the user's folder of caches. On Windows, tests that
-need POSIX are left out."""
+need POSIX are left out. Property tests try the same examples every time; with SEMPLES_FUZZ set, others each time."""
 
 from __future__ import annotations
 
 import os
 import signal
 import tempfile
+
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+if "SEMPLES_FUZZ" not in os.environ:
+    settings.load_profile("same")
 
 # Pipes, links, signals, limits: `test_portable` says when one is missing here.
 POSIX_ONLY = (

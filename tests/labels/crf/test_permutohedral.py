@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -11,8 +11,9 @@ from semples.labels.crf import permutohedral
 from semples.labels.crf.permutohedral import build_lattice, join_lattices
 
 
-def slow_filter(features: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The lattice with a dictionary, point by point in float64. features (d,N), values (N,C)."""
+def slow_filter(features: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The lattice with a dictionary, point by point in float64, and the least weight that a point gives to a corner.
+    features (d,N), values (N,C)."""
     d, n = features.shape
     table: dict[tuple[int, ...], np.ndarray] = {}
     corners: list[list[tuple[tuple[int, ...], float]]] = []
@@ -51,7 +52,8 @@ def slow_filter(features: np.ndarray, values: np.ndarray) -> np.ndarray:
             for key, value in table.items()
         }
     gain = 1 / (1 + 2.0**-d)
-    return np.stack([gain * sum(weight * table[key] for key, weight in enclosing) for enclosing in corners])
+    filtered = np.stack([gain * sum(weight * table[key] for key, weight in enclosing) for enclosing in corners])
+    return filtered, min(weight for enclosing in corners for _, weight in enclosing)
 
 
 @settings(max_examples=30, deadline=None)
@@ -60,8 +62,10 @@ def test_filter_equals_a_plain_program(seed: int, d: int, n: int, spread: float)
     rng = np.random.default_rng(seed)
     features = (rng.normal(size=(d, n)) * spread).astype(np.float32)
     values = rng.normal(size=(n, 3)).astype(np.float32)
+    expected, least = slow_filter(features, values)
+    assume(least > 1e-5)  # else float32 may see the point in the next cell, whose corners pass values on elsewhere
     filtered = build_lattice(torch.from_numpy(features)).filter(torch.from_numpy(values)).numpy()
-    np.testing.assert_allclose(filtered, slow_filter(features, values), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(filtered, expected, rtol=1e-3, atol=1e-3)
 
 
 def draw(seed: int, d: int, n: int) -> tuple[Tensor, Tensor]:
