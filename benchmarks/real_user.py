@@ -4,8 +4,8 @@
         [--split 0] [--segmenter] [--set KEY=VALUE]
 
 The recipe `folder-light` as a user runs it, on a split as benchmarks/real.py draws them; DIR's masks are looked at for
-the figures alone. F gets: `threshold` chosen and best, with the mIoU (0..1) of the label maps; `estimate`, the mIoU the
-program expects of them; `verdicts` of every stage; `review`: of the list of photos most worth a look, the rank
+the figures alone. F gets: the chosen `threshold` and the mIoU (0..1) of the label maps; `estimate`, the mIoU that the
+program expects of them, if any; `verdicts` of every stage; `review`: of the list of photos most worth a look, the rank
 correlation of certainty with wrong pixels, and which share of all wrong pixels lies in its first tenth, third and half
 (chance: the same shares of the photos; perfect: where the order is by wrong pixels); `wrong_per_doubt`, what one unit
 of doubt is in wrong pixels; `coverage`, wrong pixels of the surest photos, measured and as estimated.

@@ -2,7 +2,7 @@
 
 `precision`: the tags of drawn photos (`semples demo --out DEMOS/s0 --seed 0` leaves some) are made worse: a share of
 the tags that are there goes missing, or as many are added where they are wrong. Of the first 5 % of the list (of photos
-times classes) the share that was changed is given, beside chance. `miou`: the demo's whole run on such tags.
+times classes) the share that was changed is given, beside chance. `miou`: the demo's label maps by such tags.
 `negative`: the demo's run with N more photos of backgrounds without a thing, at p 0.9 and 0.99. Cells that have a
 result are skipped.
 
