@@ -8,7 +8,8 @@ too, where the figures say little; `--tiny` is for that and for the tests.
     python benchmarks/gpu.py --out benchmarks/results/gpu --table
 
 Cells: the own golden numbers at every precision; steps a second of every stage, by precision and batch; operations and
-waits of a step; how fast photos are fed; CAMs, CRF and predict a second; the demo in half precision and in float32.
+waits of a step; CAMs, CRF and predict a second; the recipe voc from photos to label maps; how fast photos are fed;
+`run.compile`; the demo in half precision and in float32.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from gpu_parts import (
     precisions,
     tf32,
 )
+from gpu_run import predict, run_voc
 from semples.cams.make import photo_cams
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
@@ -73,11 +75,11 @@ def golden(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     state = {name: torch.from_numpy(value) for name, value in material.clip_weights().items()}
     table = torch.zeros(FULL_VOCABULARY, material.W)
     table[material.ROWS] = state["token_embedding.weight"]
-    clip = FrozenClip.from_openai(state | {"token_embedding.weight": table})
     rows: dict[str, Any] = {}
     for precision in precisions(device):
         for name in STAGES:
             with tf32(precision):
+                clip = FrozenClip.from_openai(state | {"token_embedding.weight": table})
                 task = own.task(name, clip).to(device).train()
                 trained = list(task.trained())
                 task.requires_grad_(False)
@@ -121,6 +123,24 @@ def steps(name: str) -> Callable[[Sizes, torch.device], dict[str, Any]]:
         return rows
 
     return measure
+
+
+def compiled(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Steps a second of (a) with `run.compile`, at the recipe's batch, and seconds until the first is done."""
+    from semples.training.engine import COMPILER
+
+    rows: dict[str, Any] = {}
+    count = sizes.batches[0]
+    for precision in ("no",) if device.type == "cpu" else ("bf16",):
+        stage = make_stage("matching", sizes, device)
+        stage.compile(backend=COMPILER)
+        step = optimizer_step(stage, make_batch(sizes, stage, count), device, precision)
+        begin = time.perf_counter()
+        step()
+        first = time.perf_counter() - begin
+        speed = a_second(step, device, sizes.seconds)
+        rows[f"{precision} {count}"] = {"steps": speed, "photos": speed * count, "first": first}
+    return {"rows": rows}
 
 
 def launches(sizes: Sizes, device: torch.device) -> dict[str, Any]:
@@ -243,9 +263,12 @@ CELLS: dict[str, tuple[Cell, float]] = {  # with the minutes that it may take
     "golden": (golden, 0.5),
     **{f"steps-{name}": (steps(name), 1.5) for name in STAGES},
     "launches": (launches, 0.5),
-    "fed": (fed, 1.5),
     "cams": (cams, 1.0),
     "crf": (crf, 0.7),
+    "run-voc": (run_voc, 3.0),
+    "predict": (predict, 0.7),
+    "fed": (fed, 1.0),
+    "compiled": (compiled, 2.0),
     "demo-auto": (demo("auto"), 4.0),
     "demo-no": (demo("no"), 4.0),
 }

@@ -49,7 +49,7 @@ class Sizes:
     seconds: float
 
 
-REAL = Sizes(224, 20, 384, 12, 6, 16, {}, (16, 64, 256), (375, 500), 2_000, 4.0)
+REAL = Sizes(224, 20, 384, 12, 6, 16, {}, (64, 256), (375, 500), 1_000, 1.0)
 TINY = Sizes(
     32, 3, 32, 2, 2, 8, {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1}, (4,), (40, 60), 12, 0.05
 )
@@ -66,12 +66,19 @@ def make_generator(sizes: Sizes) -> Any:
     return build_generator(settings, classes=ClassList(tuple(f"thing{k}" for k in range(sizes.classes))), seed=0)
 
 
+def clip_config(sizes: Sizes) -> Any:
+    """Of the recipe's CLIP, ViT-B/32, unless `sizes` say otherwise."""
+    from transformers import CLIPConfig
+
+    vision = {"patch_size": 32, "image_size": sizes.side, **sizes.clip}
+    return CLIPConfig(vision_config=vision, text_config=dict(sizes.clip))
+
+
 def make_judge(sizes: Sizes, device: torch.device) -> Clip:
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPModel
 
     torch.manual_seed(0)
-    vision = {"patch_size": 16, "image_size": sizes.side, **sizes.clip}
-    config = CLIPConfig(vision_config=vision, text_config=dict(sizes.clip))
+    config = clip_config(sizes)
     config._attn_implementation = "sdpa"
     clip = FrozenClip(CLIPModel(config), ClipTokenizer.published()).to(device)
     with torch.no_grad():

@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
-from semples.data.demo.world import write_world
+from semples.data.demo.world import DemoWorld, write_world
 from semples.demo import score_segmenter
 from semples.evaluation.tagging import doubts, foretold
 from semples.inspect.tag_check import TagCheck
@@ -109,35 +110,28 @@ def miou(work: Path, *, seed: int, kind: str, share: float) -> dict[str, Any]:
 
 
 def negative(work: Path, *, seed: int, p: float, count: int) -> dict[str, Any]:
-    """The demo's world with `count` more photos of backgrounds alone, taken from another world of the same kind."""
+    """The demo's world with `count` more photos of backgrounds alone, of another world of the same kind."""
     folder = work / f"s{seed}-negative{count}-p{p:g}"
     world = folder / "world"
     if not (world / "world.json").is_file():
         write_world(world, photos={"train": PHOTOS, "val": 100}, seed=seed, p=p, class_count=8, resolution=96)
-        add_backgrounds(world, folder / "more", count=count, seed=seed + 1000, p=p)
+        add_backgrounds(world, count=count, seed=seed + 1000, p=p)
     recipe = load_recipe("demo", [f"run.seed={seed}"])
     figures = whole_run(Context(recipe, Source(world), folder / "run"), folder=folder)
     return {"seed": seed, "p": p, "negatives": count} | figures
 
 
-def add_backgrounds(world: Path, spare: Path, *, count: int, seed: int, p: float) -> None:
-    """Photos without a thing of another world join the list `train`."""
-    if not count:
-        return
-    write_world(spare, photos={"train": 40 * count, "val": 1}, seed=seed, p=p, class_count=8, resolution=96)
-    empty = [item for item in open_dataset(spare, split="train").items if not item.tags][:count]
-    if len(empty) < count:
-        raise SystemExit(f"{spare}: {len(empty)} photos without a thing, {count} are wanted")
-    lists = next(path for path in world.rglob("train.txt"))
-    with open(lists, "a", encoding="utf-8") as file:
-        for item in empty:
-            name = f"negative_{item.photo.stem}"
-            for source in spare.rglob(f"{item.photo.stem}.*"):
-                place = world / source.relative_to(spare)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, place.with_name(name + source.suffix))
+def add_backgrounds(world: Path, *, count: int, seed: int, p: float) -> None:
+    """Photos of another world without their things join the list `train`: the rails without the train."""
+    drawn = DemoWorld(seed=seed, family="train", p=p, class_count=8, resolution=96)
+    with open(next(world.rglob("train.txt")), "a", encoding="utf-8") as file:
+        for number in range(count):
+            name = f"negative_{number:04d}"
+            scene = drawn.render(replace(drawn.layout(number), things=()), number)
+            Image.fromarray(scene.photo).save(world / "JPEGImages" / f"{name}.jpg", quality=95, subsampling=0)
+            text = f"<annotation><filename>{name}.jpg</filename></annotation>\n"
+            (world / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
             file.write(f"{name}\n")
-    shutil.rmtree(spare)
 
 
 def table() -> str:

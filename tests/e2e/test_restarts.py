@@ -18,16 +18,17 @@ KILLED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 
-def watch(path):
+def watch(path, killed):
     while not path.is_file():
         time.sleep(0.005)
+    killed.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 started, steps = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), sys.argv.pop(1).split(",")
 if os.environ["RANK"] == "1" and started < len(steps):
     out = Path(sys.argv[sys.argv.index("--out") + 1])
-    threading.Thread(target=watch, args=(out / steps[started],), daemon=True).start()
-    (out.parent / f"watched {started}").touch()
+    killed = out.parent / f"killed {started}"
+    threading.Thread(target=watch, args=(out / steps[started], killed), daemon=True).start()
 from semples.cli import main
 main()
 """
@@ -65,8 +66,8 @@ def test_killed_in_every_step_and_restarted(
     ended = launched(script, steps, "run", material.recipe, "--data", material.photos, "--out", out, restarts=3)
     assert ended.returncode == 0, ended.stderr
     assert "another process has ended" in ended.stderr
-    assert all((tmp_path / f"watched {number}").is_file() for number in (0, 1))
-    assert ended.stderr.count("failed (exitcode: -9)") >= 2
+    # Not by what the launcher says: it names the process that it finds ended first, which may be the other one.
+    assert all((tmp_path / f"killed {number}").is_file() for number in (0, 1))
     results = tiny.results_of(out)
     assert results.keys() == whole.keys()
     assert [name for name, value in whole.items() if results[name] != value] == []

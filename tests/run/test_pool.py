@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from semples.core.cores import cores
+from semples.core.devices import OFF, best_device
 from semples.core.errors import UnusableFile, UserError
 from semples.run.pool import pooled
 from tests import tiny
@@ -26,6 +29,15 @@ def test_answers_come_in_order_from_several_processes() -> None:
     assert {process for _, process in alone} == {os.getpid()}
     assert len({process for _, process in shared} - {os.getpid()}) == min(2, os.cpu_count() or 1)
     assert list(pooled(square, [], workers=2)) == []
+
+
+def test_helpers_compute_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a process that uses a GPU cannot use it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv(OFF, raising=False)
+    assert best_device().type == "cuda"
+    assert {*pooled(lambda number: best_device().type, range(4), workers=2)} == {"cpu" if cores() > 1 else "cuda"}
+    assert best_device().type == "cuda"
 
 
 def test_a_mistake_is_raised_here() -> None:

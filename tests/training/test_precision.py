@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from semples.core.errors import UserError
 from semples.networks.pairs import Pairs
-from semples.networks.precision import at_precision, automatic
+from semples.networks.precision import at_precision, automatic, exact_products
 from semples.recipe import RunSettings, StageSettings
-from semples.training.engine import FIRST_SCALE, Engine
+from semples.training.engine import FIRST_SCALE, Engine, check_cards
 from semples.training.loop import train
 from tests.training import toy
 
@@ -155,3 +155,26 @@ def test_skipped_steps_are_counted_and_change_nothing(tmp_path: Path) -> None:
     assert scale == FIRST_SCALE / 2**3
     _, scale, _ = scaled(tmp_path / "next", toy.PairTask())
     assert scale == FIRST_SCALE  # the next stage knows nothing of it
+
+
+def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semples.training.engine.best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    check_cards()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(
+        UserError, match=r"2 processes on this machine, which has 1 GPU; start 1 .*ACCELERATE_USE_CPU=1"
+    ):
+        check_cards()
+
+
+def test_products_are_exact_within_and_as_before_after() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        with exact_products():
+            assert not torch.backends.cudnn.allow_tf32
+            assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        Engine.start(RunSettings())

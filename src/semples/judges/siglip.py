@@ -241,7 +241,7 @@ def load_siglip(source: str) -> Any:
     if kind != "siglip":
         raise UserError(f"{source}: a {kind} model, not SigLIP")
     vision, text = config.vision_config, config.text_config
-    if not isinstance(vision.image_size, int) or not vision.vision_use_head:
+    if not isinstance(vision.image_size, int) or not getattr(vision, "vision_use_head", True):  # older ones say nothing
         raise UserError(f"{source}: this SigLIP has no square input or no pooled image feature")
     if text.projection_size != vision.hidden_size:
         raise UserError(

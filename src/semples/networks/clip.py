@@ -64,10 +64,11 @@ class FrozenClip(nn.Module):
         """Features (n,E) of ordinary texts."""
         parts = []
         for start in range(0, len(texts), batch):
-            ids = self.tokenizer(list(texts[start : start + batch])).to(self.device)
+            table = self.model.text_model.embeddings.token_embedding
+            ids = self.tokenizer(list(texts[start : start + batch])).to(table.weight.device)
             end = ids.argmax(dim=-1)
             ids = ids[:, : int(end.max()) + 1]
-            parts.append(self._encode_embedded(self.model.text_model.embeddings.token_embedding(ids), end))
+            parts.append(self._encode_embedded(table(ids), end))
         return torch.cat(parts)
 
     def encode_words(self, words: Sequence[str], templates: Sequence[str]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,6 +41,17 @@ def use_tf32(wanted: bool) -> None:
     """Whether float32 products may be computed in TF32 on GPUs: of matrices and of convolutions alike."""
     torch.backends.cuda.matmul.allow_tf32 = wanted
     torch.backends.cudnn.allow_tf32 = wanted
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Within it float32 products are computed in float32, whatever PyTorch's own choice (TF32 in convolutions)."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    use_tf32(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def described(device: torch.device, **settings: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from semples.labels.crf.dense import DenseCrf
 from semples.labels.make import make_label_method
 from semples.labels.regions import Regions
 from semples.labels.scored import Thresholds
-from semples.networks.precision import at_precision, check
+from semples.networks.precision import at_precision, check, exact_products
 from semples.prediction.photos import Tags
 from semples.prediction.refine import CRF_SIDE, refined, refined_by_tiles, resized
 from semples.prediction.scores import (
@@ -155,7 +155,7 @@ class Model(ABC):
     def _network(self) -> Iterator[None]:
         """Compute as `precision` says, and count the time that the network takes."""
         begin = time.perf_counter()
-        with at_precision(self.device, self.settings.precision):
+        with exact_products(), at_precision(self.device, self.settings.precision):
             yield
         synchronize(self.device)
         self.network_seconds += time.perf_counter() - begin

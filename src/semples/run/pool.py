@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from semples.core.cores import cores
+from semples.core.devices import OFF
 from semples.core.errors import UserError
 
 In = TypeVar("In")
@@ -39,7 +41,7 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
         num_workers=count,
         collate_fn=_as_it_is,
         multiprocessing_context="fork" if copies else "spawn",
-        worker_init_fn=_leave_signals,
+        worker_init_fn=_helper,
     )
     answers = iter(loader)
     try:
@@ -85,8 +87,10 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
-def _leave_signals(number: int) -> None:
-    """What tells the program to end is its own affair: it ends its processes."""
+def _helper(number: int) -> None:
+    """A process that helps another one computes on the processor: a copy cannot use the GPU of its original. What tells
+    the program to end is the program's affair: it ends its processes."""
+    os.environ[OFF] = "1"
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -57,7 +57,7 @@ def train(
     course = Course.of(settings, photos=len(views.pairs))
     parts = settings.accumulate
     if isinstance(parts, str):
-        _mark_trained(task)
+        _mark_trained(task.to(engine.device))  # the judge is there already, the generator not
         parts = parts_of_step(task, views, batch=course.batch, processes=engine.processes)
     plan = Plan(
         pairs=views.pairs,

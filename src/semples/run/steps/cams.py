@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semples.cams.store import Cams, CamStore
+from semples.core.cores import cores
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.core.progress import counter
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from semples.generators.base import Generator
 
 BEST = "best"  # of all stages, by the look after the last
-WRITERS = 2  # threads that write CAM files while the network goes on
+THREADS = 2, 16  # at least and at most, by the cores there are: write CAM files while the network goes on
 
 
 def step(stage: str = LAST) -> Step:
@@ -178,13 +179,14 @@ def tagged(cams: Cams, item: Item, shape: tuple[int, int]) -> Cams:
 def _writing(store: CamStore) -> Iterator[Callable[[str, Cams, tuple[int, int]], None]]:
     """`store.write` in the background, a few photos behind; most of it is compression, which lets other threads run."""
     waiting: deque[Future[None]] = deque()
+    writers = min(max(cores(), THREADS[0]), THREADS[1])
 
     def write(id: str, cams: Cams, shape: tuple[int, int]) -> None:
         waiting.append(pool.submit(store.write, id, cams, shape))
-        while len(waiting) > 2 * WRITERS or (waiting and waiting[0].done()):
+        while len(waiting) > 2 * writers or (waiting and waiting[0].done()):
             waiting.popleft().result()
 
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(writers) as pool:
         yield write
         for future in waiting:
             future.result()
@@ -210,10 +212,12 @@ def _batches(
         yield batch, photos
 
 
-def _ahead(decode: Callable[[Item], np.ndarray], items: Sequence[Item], *, count: int = 2) -> Iterator[np.ndarray]:
-    with ThreadPoolExecutor(1) as pool:
+def _ahead(decode: Callable[[Item], np.ndarray], items: Sequence[Item]) -> Iterator[np.ndarray]:
+    """What `decode` makes of each, in order, by threads a few ahead: one where there are few cores, else a quarter."""
+    threads = max(1, min(cores(), THREADS[1]) // 4)
+    with ThreadPoolExecutor(threads) as pool:
         rest = iter(items)
-        waiting = [pool.submit(decode, item) for item in islice(rest, count)]
+        waiting = deque(pool.submit(decode, item) for item in islice(rest, 2 * threads))
         while waiting:
-            yield waiting.pop(0).result()
+            yield waiting.popleft().result()
             waiting += [pool.submit(decode, item) for item in islice(rest, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
 from semples.evaluation.selection import Choice, Grid, Signs, at, background_steadiness, choose, steadiness
-from semples.labels.base import Calibration
+from semples.labels.base import FEATURES, Calibration, LabelMethod
 from semples.labels.make import calibration_of
 from semples.run.context import Context
+from semples.run.label_maps import Inputs
 from semples.run.labelling import label_inputs, label_method
 from semples.run.models import RunParts
 from semples.run.names import JUDGE, SELECTION, SELECTION_FILE
+from semples.run.pool import pooled
 from semples.run.records import read_output
 from semples.run.step import Step
 from semples.run.work import Work
@@ -57,9 +60,10 @@ def _run(work: Work) -> dict[str, Any]:
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
         method.fit(inputs.shown(item, reduced(dataset.photo(item), max_side=max_side)) for item in dataset.items)
-    for item in track(todo, label="selection"):
-        photo = reduced(dataset.photo(item), max_side=max_side)
-        maps = method.sweep(inputs.shown(item, photo), grid.maps)
+    alone = method.learns or FEATURES in method.needs  # what lies on a GPU is not shared
+    sweep = _Sweep(inputs, method, grid.maps, max_side)
+    swept = pooled(sweep, todo, workers=0 if alone else work.workers)
+    for item, (photo, maps) in zip(todo, track(swept, label="selection", total=len(todo)), strict=True):
         with at_precision(work.device, precision) if recognition is not None else nullcontext():
             signs = photo_signs(recognition, photo, maps, item.tags, grid=grid)
         write_json(_path(work.folder, item), signs)
@@ -77,6 +81,20 @@ def _run(work: Work) -> dict[str, Any]:
         "threshold": described["threshold"],
         "estimated_miou": described["quality"]["miou"],
     }
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A photo, at most `max_side` pixels long, and its label maps at all thresholds; processes share the photos."""
+
+    inputs: Inputs
+    method: LabelMethod
+    thresholds: Sequence[float]
+    max_side: int
+
+    def __call__(self, item: Item) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+        photo = reduced(self.inputs.dataset.photo(item), max_side=self.max_side)
+        return photo, self.method.sweep(self.inputs.shown(item, photo), self.thresholds)
 
 
 class Later:
