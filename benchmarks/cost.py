@@ -1,6 +1,6 @@
 """What a photo costs: operations of every network step, counted on tensors without values, and bytes of its files.
 
-Published sizes: DeiT-S, CLIP ViT-B/16, 224 px, the recipe voc, 1.5 classes a photo. Nothing is timed here. GPU hours
+Published sizes: DeiT-S, CLIP ViT-B/32, 224 px, the recipe voc, 1.5 classes a photo. Nothing is timed here. GPU hours
 follow from how many operations a card really does in a second: an assumption, which stands beside the figures. Seconds
 of the file steps are those measured on one core before.
 
@@ -73,7 +73,7 @@ def stages() -> dict[str, Task[TaggedBatch]]:
     """The four stages with random weights."""
     from transformers import CLIPConfig, CLIPModel
 
-    config = CLIPConfig(vision_config={"patch_size": 16, "image_size": 224})
+    config = CLIPConfig(vision_config={"patch_size": 32, "image_size": 224})
     config._attn_implementation = "sdpa"
     judge = Clip(FrozenClip(CLIPModel(config), ClipTokenizer.published()), torch.zeros(CLASSES, 512), template="{name}")
     generator = WeakTr(VitConfig(), num_classes=CLASSES)

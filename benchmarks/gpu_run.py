@@ -26,6 +26,7 @@ from semples.training.events import TIMES, read_lines
 
 EPOCHS = 8  # of every stage: enough steps for several lines of the log
 FILE_STEPS = ("data", "cams", "selection", "labels")
+LONGEST = 170.0  # seconds of a run: a longer one is cut, and told as far as it came
 GRAIN = 6.0  # of drawn photos, so that a JPEG has as many bytes as a camera's of that size
 
 
@@ -55,11 +56,14 @@ def write_clip(folder: Path, sizes: Sizes) -> None:
     CLIPModel(config).save_pretrained(folder)
 
 
-def semples(*arguments: str | Path) -> float:
-    """Run the program; its seconds. Raises UserError with its last line where it fails."""
+def semples(*arguments: str | Path) -> float | None:
+    """Run the program; its seconds, None where it was cut. Raises UserError with its last lines where it fails."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "semples", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return None
     if ended.returncode:
         raise UserError(" / ".join(ended.stderr.strip().splitlines()[-6:]))
     return time.perf_counter() - begin
@@ -77,7 +81,8 @@ def steady(folder: Path, *, batch: int) -> dict[str, float]:
 
 
 def run_voc(sizes: Sizes, device: torch.device) -> dict[str, Any]:
-    """The recipe voc from photos to label maps: photos a second of every stage and step, and seconds of the whole."""
+    """The recipe voc from photos to label maps: photos a second of every stage and step, and seconds of the whole (null
+    where it was cut; the steps that it had finished are there)."""
     settings = [
         "generator.start=random", f"generator.image_size={sizes.side}", f"generator.patch_size={sizes.patch}",
         f"generator.width={sizes.width}", f"generator.depth={sizes.depth}", f"generator.heads={sizes.heads}",
@@ -98,7 +103,8 @@ def run_voc(sizes: Sizes, device: torch.device) -> dict[str, Any]:
         seconds = semples("run", "voc", "--data", folder / "photos", "--out", out, *sets)
         made: dict[str, Any] = {name: steady(out / name, batch=batches[name]) for name in STAGES}
         taken = {path.parent.name: read_json(path)["seconds"] for path in sorted(out.glob("*/manifest.json"))}
-        numerics = read_json(out / "matching" / "manifest.json").get("numerics")
+        trained = out / "matching" / "manifest.json"
+        numerics = read_json(trained).get("numerics") if trained.is_file() else None
     made |= {name: {"photos": count / max(taken[name], 1e-3)} for name in FILE_STEPS if name in taken}
     return {"rows": made, "photos": count, "epochs": epochs, "run": seconds, "steps": taken, "numerics": numerics}
 

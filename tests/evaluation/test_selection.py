@@ -116,6 +116,8 @@ def test_without_a_judge_a_mask_that_fills_the_photo_is_not_the_steadiest() -> N
     assert 0.5 < balanced.threshold < 0.9
     np.testing.assert_array_equal(alone.steadiness, balanced.steadiness)  # what is shown and estimated by
     np.testing.assert_allclose(balanced.per_class, [balanced.threshold])
+    single = choose(Signs(np.zeros(1, np.intp), steady, nan, np.full_like(steady, np.nan)), GRID.tried, num_classes=1)
+    assert single.threshold == alone.threshold  # of a photo of one class nothing is balanced
 
 
 def test_a_class_that_differs_gets_its_own_threshold_as_far_as_its_pairs_go() -> None:

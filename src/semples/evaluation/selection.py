@@ -64,8 +64,9 @@ class Signs:
     """Both signs of every pair at every tried threshold.
 
     classes: int (P,), class index of each pair. steadiness, recognition: float64 (P,T) in 0..1; NaN where a pair says
-    nothing (the class is in neither mask). background: the steadiness of the background of each pair's photo, alike;
-    given where no judge stands by, and balances the first then.
+    nothing (the class is in neither mask). background: the steadiness of the background of each pair's photo, alike,
+    NaN for photos of one class; given where no judge stands by, and balances the first then: among several classes a
+    mask that fills the photo is the steadiest.
     """
 
     classes: NDArray[np.intp]
@@ -82,7 +83,9 @@ class Signs:
     @property
     def balanced(self) -> Floats:
         """What counts as steady in the choice, float64 (P,T)."""
-        return self.steadiness if self.background is None else np.sqrt(self.steadiness * self.background)
+        if self.background is None:
+            return self.steadiness
+        return np.sqrt(self.steadiness * _filled(self.background, self.steadiness))
 
 
 @dataclass(frozen=True)

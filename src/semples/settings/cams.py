@@ -81,7 +81,9 @@ class CamSettings:
         source="published program: 1.0 1.2 VOC, 1.0 0.8 1.2 COCO",
     )
     mirror: bool = setting(True, "add the mirrored photo at every scale", source="published program")
-    batch: int = setting(1, "photos of equal size computed together", low=1, high=4096, neutral=True)
+    batch: int | Literal["auto"] = setting(
+        "auto", "photos of equal size computed together; auto: 16 on a GPU, else 1", low=1, high=4096, neutral=True
+    )
     max_side: int = setting(
         1024,
         "a photo with a longer side is reduced to this for its CAMs; its labels have the photo's own size",

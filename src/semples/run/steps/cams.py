@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semples.cams.make import PatchScores
     from semples.generators.base import Generator
 
+ON_GPU = 16  # photos of equal size together, by measurement (benchmarks/README.md)
 BEST = "best"  # of all stages, by the look after the last
 THREADS = 2, 16  # at least and at most, by the cores there are: write CAM files while the network goes on
 
@@ -122,7 +123,8 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
     scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]
     todo = [item for item in mine if not store.has(item.id)]
-    size, precision = work.speed("cams.batch"), work.setting("run.inference")
+    wanted, precision = work.speed("cams.batch"), work.setting("run.inference")
+    size = (ON_GPU if work.device.type == "cuda" else 1) if wanted == "auto" else wanted
     if size > 1:  # equal sizes side by side, so that batches fill
         sizes = photo_sizes(work.context.folder("data"))
         todo.sort(key=lambda item: sizes[item.id])

@@ -43,7 +43,7 @@ USED_ALONE = "photos and tags, no judge; no pixel mask was looked at"
 def step() -> Step:
     """Choose the threshold without masks, and estimate how good the label maps are."""
     about = "threshold from photos and tags alone"
-    return Step(SELECTION, about, ("data", "cams", "regions", JUDGE), _run, version=4)
+    return Step(SELECTION, about, ("data", "cams", "regions", JUDGE), _run, version=5)
 
 
 def _run(work: Work) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def photo_signs(
     grid: Grid,
 ) -> dict[str, Any]:
     """The signs of one photo as plain data: per present class a list over the tried thresholds; null: unknown. The
-    background's steadiness, one list, stands there where there is no judge."""
+    background's steadiness, one list, stands there where there is no judge, null for a photo of one class."""
     steady = steadiness(maps, tags, reach=grid.reach)
     tried = maps[grid.reach : -grid.reach]
     masks = [labels == index + 1 for index in tags for labels in tried]
@@ -139,7 +139,8 @@ def photo_signs(
         "recognition": [_known(row) for row in known.reshape(len(tags), -1)],
     }
     if recognition is None:
-        signs["background"] = _known(background_steadiness(maps, reach=grid.reach))
+        several = background_steadiness(maps, reach=grid.reach) if len(tags) > 1 else np.full(len(grid.tried), np.nan)
+        signs["background"] = _known(several)
     return signs
 
 
