@@ -305,11 +305,7 @@ def projected(out: Path, photos: int) -> dict[str, float]:
     """Minutes of every step for so many photos on one such card, from the fastest measured steps."""
     minutes = {}
     for name in STAGES:
-        path = out / f"steps-{name}.json"
-        rows = read_json(path) if path.is_file() else {}
-        fastest = max(
-            (row["photos"] for row in rows.values() if isinstance(row, dict) and "photos" in row), default=None
-        )
+        fastest = fastest_of(out / f"steps-{name}.json")
         epochs = getattr(RECIPE, name).epochs
         if fastest and isinstance(epochs, int):
             minutes[name] = photos * epochs / fastest / 60

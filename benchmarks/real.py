@@ -129,10 +129,7 @@ def make_cams(split: Split) -> dict[str, Any]:
         classes += item.tags
         maps = [label_map(cams, truth.shape, threshold=threshold) for threshold in GRID.maps]
         steady.append(steadiness(maps, item.tags, reach=GRID.reach))
-        several = (
-            background_steadiness(maps, reach=GRID.reach) if len(item.tags) > 1 else np.full(len(GRID.tried), np.nan)
-        )
-        around += [several] * len(item.tags)
+        around += [background_steadiness(maps, item.tags, reach=GRID.reach)] * len(item.tags)
     signs = np.concatenate(steady)
     chosen = choose(
         Signs(np.array(classes), signs, np.full_like(signs, np.nan), np.stack(around)),

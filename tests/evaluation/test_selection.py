@@ -107,7 +107,7 @@ def test_without_a_judge_a_mask_that_fills_the_photo_is_not_the_steadiest() -> N
     value[5:12, 5:12] = 0.9
     maps = maps_of(value)
     steady = steadiness(maps, [0], reach=GRID.reach)
-    around = background_steadiness(maps, reach=GRID.reach)
+    around = background_steadiness(maps, [0, 1], reach=GRID.reach)
     assert around[0] == 0  # no background at the lowest thresholds
     nan = np.full_like(steady, np.nan)
     alone = choose(Signs(np.zeros(1, np.intp), steady, nan), GRID.tried, num_classes=1)
@@ -117,6 +117,7 @@ def test_without_a_judge_a_mask_that_fills_the_photo_is_not_the_steadiest() -> N
     np.testing.assert_array_equal(alone.steadiness, balanced.steadiness)  # what is shown and estimated by
     np.testing.assert_allclose(balanced.per_class, [balanced.threshold])
     single = choose(Signs(np.zeros(1, np.intp), steady, nan, np.full_like(steady, np.nan)), GRID.tried, num_classes=1)
+    assert np.isnan(background_steadiness(maps, [0], reach=GRID.reach)).all()
     assert single.threshold == alone.threshold  # of a photo of one class nothing is balanced
 
 

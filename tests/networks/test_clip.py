@@ -238,3 +238,12 @@ def test_the_tokenizer_of_the_folder_is_used(folder: Path, tmp_path: Path) -> No
     clip = FrozenClip.load(str(target))
     assert clip.tokenizer.pieces("dog") == [vocabulary["dog</w>"]]
     assert clip.encode_texts(["a dog."]).shape == (1, 32)
+
+
+def test_texts_are_looked_up_where_the_text_tower_is(folder: Path) -> None:
+    """The image tower may lie on a GPU by itself: a stage's judge shares it without the text tower."""
+    clip = FrozenClip.load(str(folder))
+    before = clip.encode_texts(["a photo of a train."])
+    clip.images_only().to("meta")
+    assert clip.device.type == "meta"
+    assert torch.equal(clip.encode_texts(["a photo of a train."]), before)

@@ -327,3 +327,15 @@ def test_a_huge_photo_needs_little_memory(packages: dict[str, Path], tmp_path: P
     assert ended.returncode == 0, ended.stderr
     print(ended.stdout)
     assert float(ended.stdout) < 0.9  # GiB
+
+
+def test_float32_is_float32(packages: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not TF32, which PyTorch takes for convolutions on a GPU unless it is told."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    model = semples.load(packages["semples_vit"])
+    assert isinstance(model, SegmenterModel)
+    seen: list[bool] = []
+    model.segmenter.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    model.predict(np.zeros((64, 64, 3), np.uint8))
+    assert set(seen) == {False}
+    assert torch.backends.cudnn.allow_tf32

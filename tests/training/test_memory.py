@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,3 +68,21 @@ def test_parts_change_nothing_but_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert cut == [1, 4]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=0)
+
+
+def test_memory_is_measured_on_the_device_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge is on the GPU when a stage is built, the generator not yet."""
+    seen: set[str] = set()
+
+    def measured(task: toy.PairTask, *_: object, **__: object) -> int:
+        seen.update(parameter.device.type for parameter in task.parameters())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semples.training.loop.parts_of_step", measured)
+    engine = SimpleNamespace(device=torch.device("meta"), processes=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            toy.PairTask(), toy.views(), engine=engine, settings=StageSettings(accumulate="auto"), run=RunSettings(),  # type: ignore[arg-type]
+            workers=0, folder=tmp_path, fingerprint="f", label="toy",
+        )  # fmt: skip
+    assert seen == {"meta"}

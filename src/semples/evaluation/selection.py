@@ -118,8 +118,11 @@ def steadiness(maps: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, rea
     return overlap
 
 
-def background_steadiness(maps: Sequence[NDArray[np.uint8]], *, reach: int) -> Floats:
-    """The same of one photo's background: float64 (len(maps) - 2 * reach,), 0 where there is none."""
+def background_steadiness(maps: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, reach: int) -> Floats:
+    """The same of one photo's background: float64 (len(maps) - 2 * reach,), 0 where there is none; NaN for a photo of
+    one class, whose background moves as its mask does."""
+    if len(classes) < 2:
+        return np.full(len(maps) - 2 * reach, np.nan)
     (row,) = steadiness([(labels == 0).astype(np.uint8) for labels in maps], [0], reach=reach)
     return np.nan_to_num(row, nan=0.0)
 

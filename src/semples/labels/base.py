@@ -107,6 +107,11 @@ class LabelMethod(ABC):
         return type(self).fit is not LabelMethod.fit
 
     @property
+    def shareable(self) -> bool:
+        """Whether processes can share the photos: not where what it learned or looks at may lie on a GPU."""
+        return not self.learns and FEATURES not in self.needs
+
+    @property
     def selecting(self) -> LabelMethod:
         """The method whose label maps a threshold is chosen for without masks: this one, or the one it learns from."""
         return self

@@ -17,7 +17,7 @@ from semples.core.palette import write_confidence_png, write_label_png
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
-from semples.labels.base import FEATURES, LabelInput, LabelMethod, check_thresholds
+from semples.labels.base import LabelInput, LabelMethod, check_thresholds
 from semples.labels.proposals.base import make_proposer
 from semples.labels.regions import Regions
 from semples.labels.scored import IGNORE, MAX_CLASS, Labelled, Thresholds
@@ -211,8 +211,7 @@ def write_labels(
             method.save(kept)
 
     write = _Write(folder, told, method, thresholds, tolerant=broken is not None)
-    alone = method.learns or FEATURES in method.needs  # what lies on a GPU is not shared
-    written = pooled(write, items, workers=0 if alone else workers)
+    written = pooled(write, items, workers=workers if method.shareable else 0)
     for lines in track(written, label="labels", total=len(items)):
         if broken is not None:
             broken += lines

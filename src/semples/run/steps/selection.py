@@ -17,7 +17,7 @@ from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
 from semples.evaluation.selection import Choice, Grid, Signs, at, background_steadiness, choose, steadiness
-from semples.labels.base import FEATURES, Calibration, LabelMethod
+from semples.labels.base import Calibration, LabelMethod
 from semples.labels.make import calibration_of
 from semples.run.context import Context
 from semples.run.label_maps import Inputs
@@ -60,9 +60,8 @@ def _run(work: Work) -> dict[str, Any]:
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
         method.fit(inputs.shown(item, reduced(dataset.photo(item), max_side=max_side)) for item in dataset.items)
-    alone = method.learns or FEATURES in method.needs  # what lies on a GPU is not shared
     sweep = _Sweep(inputs, method, grid.maps, max_side)
-    swept = pooled(sweep, todo, workers=0 if alone else work.workers)
+    swept = pooled(sweep, todo, workers=work.workers if method.shareable else 0)
     for item, (photo, maps) in zip(todo, track(swept, label="selection", total=len(todo)), strict=True):
         with at_precision(work.device, precision) if recognition is not None else nullcontext():
             signs = photo_signs(recognition, photo, maps, item.tags, grid=grid)
@@ -139,8 +138,7 @@ def photo_signs(
         "recognition": [_known(row) for row in known.reshape(len(tags), -1)],
     }
     if recognition is None:
-        several = background_steadiness(maps, reach=grid.reach) if len(tags) > 1 else np.full(len(grid.tried), np.nan)
-        signs["background"] = _known(several)
+        signs["background"] = _known(background_steadiness(maps, tags, reach=grid.reach))
     return signs
 
 
