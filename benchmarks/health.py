@@ -2,7 +2,7 @@
 
 A world of 64 photos of 5 classes (p 0.9) is trained by the recipe demo (a healthy chain: warm-up, (a), (b), (c), CAMs,
 label maps, segmenter); then one stage at a time is broken on purpose and trained again from the same earlier state: a
-rate of 0, 100 times the rate (seeds from 102 on: 10,000 times), tags dealt to photos at random, wrong words for the
+rate of 0, 100 times the rate (seed 102: 10,000 times), tags dealt to photos at random, wrong words for the
 classes, and a CLIP of noise. Every cell holds all verdicts with their figures
 and, beside them, the truth that no verdict sees: mIoU of the CAMs at their best threshold, the segmenter's mIoU on
 unseen photos, and for how many classes the own background's word comes first.
@@ -46,6 +46,7 @@ from semples.run.names import CURVE_FILE, SEGMENTER, curve_name
 
 RESULTS = Path(__file__).parent / "results" / "health"
 DEVELOPMENT = (0, 1, 2)  # seeds that thresholds and the mark of stages were chosen on
+FAR_TOO_HIGH = (102,)  # seeds on which rates are 10,000 times too high, not 100
 QUICK = (
     "cams.scales=[1.0]", "run.log_every=50", "labels.method=threshold", "labels.select=fixed", "labels.threshold=0.35",
 )  # fmt: skip
@@ -241,7 +242,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
             place = (options.work or Path(temporary)) / f"s{seed}"
-            for name, cell in cells(10_000.0 if seed >= 102 else 100.0).items():
+            for name, cell in cells(10_000.0 if seed in FAR_TOO_HIGH else 100.0).items():
                 path = RESULTS / f"{seed}-{name}.json"
                 if path.is_file() or name not in (options.cells or [name]):
                     continue

@@ -26,7 +26,10 @@ def test_healthy_figures_are_good() -> None:
     assert verdicts.of_warmup(MASKS).grade == "good"
     assert verdicts.of_masks(AFTER, MASKS, DATA) == Verdict("good", verdicts.of_masks(AFTER, MASKS, DATA).why)
     assert verdicts.of_cams(MASKS).grade == "good"
+    assert verdicts.of_masks(AFTER | {"moved": 0.03}, MASKS, DATA).grade == "good"
     assert verdicts.of_segmenter({"agreement": 0.8}).grade == "good"
+    assert verdicts.of_segmenter({"agreement": 0.8, "moved": None}).grade == "good"
+    assert verdicts.of_segmenter({"agreement": 0.8, "moved": 0.05}).grade == "good"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,10 @@ def test_healthy_figures_are_good() -> None:
         (verdicts.of_masks(AFTER | {"kept": 0.3}, MASKS, DATA), "failed", "worse than before"),
         (verdicts.of_masks(AFTER, MASKS, {"judge": 0.01}), "failed", "does not know the classes"),
         (verdicts.of_cams({"lit": 0.99, "empty": 0.0, "full": 0.7}), "failed", "70% light the whole photo"),
+        (verdicts.of_masks(AFTER | {"moved": 1.2}, MASKS, DATA), "doubtful", "1.2 times their own length"),
         (verdicts.of_segmenter({"agreement": 0.1}), "failed", "mIoU 10"),
+        (verdicts.of_segmenter({"agreement": 0.1, "moved": 2.0}), "failed", "mIoU 10"),
+        (verdicts.of_segmenter({"agreement": 0.8, "moved": 2.0}), "doubtful", "2.0 times their own length"),
     ],
 )  # fmt: skip
 def test_broken_figures_are_named(verdict: Verdict, grade: str, says: str) -> None:

@@ -32,6 +32,7 @@ ALIKE = 0.97  # mean cosine of the backgrounds with one another
 AGREES, HARDLY_AGREES = 0.5, 0.3  # mIoU of the segmenter with the label maps that it learned from
 EDGE_WEIGHT = 0.5  # of the photo's steepness on outlines beside steadiness
 CLOSE = 0.03  # marks of masks that do not differ
+FAR = 1.0  # lengths of their own that weights have moved (`networks.travel`): of what they started with nothing is left
 
 CHECK_TAGS = "check that the tags belong to these photos (semples data check RUN lists those most worth a look)"
 CHECK_WORDS = "write words that the judge knows into classes.txt (name,describing word)"
@@ -112,11 +113,20 @@ def _masks(figures: Figures) -> list[Verdict]:
     return [Verdict("failed" if unusable > MANY_UNUSABLE else "doubtful", words, RATE)]
 
 
+def _far_gone(figures: Figures) -> list[Verdict]:
+    """Doubtful where training has moved the weights so far that nothing of their start need be left."""
+    moved = figures.get("moved")
+    if moved is None or moved <= FAR:
+        return []
+    words = f"the weights have moved {moved:.1f} times their own length, so that what they started with is lost"
+    return [Verdict("doubtful", words, RATE)]
+
+
 def of_masks(figures: Figures, before: Figures, data: Figures) -> Verdict:
     """Stages (a) and (c): what masks keep and leave, against the masks that the stage started from."""
     if not figures or not before:
         return Verdict("good", "no photo carries a tag to look at")
-    doubts = [*_masks(figures)]
+    doubts = [*_masks(figures), *_far_gone(figures)]
     kept, left = figures["kept"] - before["kept"], figures["left"] - before["left"]
     said = (
         f"the judge recognises what masks keep with {figures['kept']:.2f} (before: {before['kept']:.2f}) and what they "
@@ -185,14 +195,15 @@ def of_cams(figures: Figures) -> Verdict:
 
 
 def of_segmenter(figures: Figures) -> Verdict:
-    """Whether the segmenter, without tags, says what the label maps say."""
+    """Whether the segmenter, without tags, says what the label maps say, and still knows what it started with."""
     agreement = figures["agreement"]
     where = "held out" if figures.get("held_out") else "that it learned from"
     said = f"without tags it agrees with the label maps of photos {where} with mIoU {100 * agreement:.0f}"
     advice = "raise segmenter.iterations, or look at its loss and rate"
-    if agreement < HARDLY_AGREES:
-        return Verdict("failed", said, advice)
-    return Verdict("doubtful", said, advice) if agreement < AGREES else Verdict("good", said)
+    doubts = [*_far_gone(figures)]
+    if agreement < AGREES:
+        doubts.append(Verdict("failed" if agreement < HARDLY_AGREES else "doubtful", said, advice))
+    return worst(doubts, good=said)
 
 
 def best_stage(stages: Mapping[str, tuple[Grade, Figures]]) -> str:

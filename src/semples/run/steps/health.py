@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     import torch
 
     from semples.generators.base import Generator
+    from semples.segmenter.build import Segmenter
 
 Figures = dict[str, Any]
 DATA, CAMS = "data", "cams"
 BATCH = 16
 LARGEST_SIDE = 512  # of photos whose CAMs or label maps are looked at, pixels
 WORDS = 3  # nearest words of a prompt
+SCRATCH = "scratch"  # the kind of segmenter whose weights all start at random
 
 
 def step(of: str) -> Step:
@@ -58,6 +60,7 @@ def step(of: str) -> Step:
         run,
         wanted=lambda recipe: is_wanted(recipe) and wanted(recipe),
         said=said,
+        version=2,
     )
 
 
@@ -208,15 +211,25 @@ def _look_at_warmup(work: Work) -> tuple[Figures, Verdict]:
 
 def _look_at_matching(work: Work) -> tuple[Figures, Verdict]:
     figures, before = _glance(work, "matching", _sample(work)), _known(work, "warmup")
+    figures |= _moved(work, "matching")
     return figures, _verdict(work, "matching", figures, before, _known(work, DATA))
 
 
 def _look_at_refinement(work: Work) -> tuple[Figures, Verdict]:
     figures, before = _glance(work, LAST, _sample(work)), _known(work, "warmup")
+    figures |= _moved(work, LAST)
     verdict = _verdict(work, LAST, figures, before, _known(work, DATA))
     stages = {of: (_grade(work, of), _known(work, of)) for of in ("warmup", "matching")}
     best = verdicts.best_stage(stages | {LAST: (verdict.grade, figures)})
     return figures | {"best": best}, verdict
+
+
+def _moved(work: Work, stage: str) -> Figures:
+    """How far a stage has moved the generator from the warm-up's weights, where (a) and (c) start."""
+    from semples.networks.travel import travelled
+
+    parts = RunParts(work)
+    return {"moved": travelled(parts.generator_after("warmup"), parts.generator_after(stage))}
 
 
 def _look_at_prompting(work: Work) -> tuple[Figures, Verdict]:
@@ -316,8 +329,29 @@ def _look_at_segmenter(work: Work) -> tuple[Figures, Verdict]:
         "held_out": len(held),
         "agreement": scores_from_confusion(counted).miou / 100,
         "agreement_of_background": scores_from_confusion(empty).miou / 100,
+        "moved": _segmenter_moved(work, trained),
     }
     return figures, verdicts.of_segmenter(figures)
+
+
+def _segmenter_moved(work: Work, trained: Segmenter) -> float | None:
+    """How far training has moved the part of the segmenter that came with weights; None where none did."""
+    from semples.networks.travel import travelled
+    from semples.segmenter.base import kind_of
+    from semples.segmenter.build import build_segmenter
+
+    settings = work.settings("segmenter")
+    if kind_of(settings.model, settings.kind)[0] == SCRATCH:
+        return None
+    start = build_segmenter(
+        settings.model,
+        config=trained.config,
+        seed=work.setting("run.seed"),
+        view=trained.fixed_size,
+        kind=settings.kind,
+    )
+    before, after = start.backbone(), trained.backbone()
+    return None if before is None or after is None else travelled(before, after)
 
 
 def has_judge(recipe: Recipe) -> bool:
