@@ -335,7 +335,7 @@ def _look_at_segmenter(work: Work) -> tuple[Figures, Verdict]:
 
 
 def _segmenter_moved(work: Work, trained: Segmenter) -> float | None:
-    """How far training has moved the part of the segmenter that came with weights; None where none did."""
+    """How far training has moved the segmenter; None where all of it started at random."""
     from semples.networks.travel import travelled
     from semples.segmenter.base import kind_of
     from semples.segmenter.build import build_segmenter
@@ -350,8 +350,7 @@ def _segmenter_moved(work: Work, trained: Segmenter) -> float | None:
         view=trained.fixed_size,
         kind=settings.kind,
     )
-    before, after = start.backbone(), trained.backbone()
-    return None if before is None or after is None else travelled(before, after)
+    return travelled(start, trained)
 
 
 def has_judge(recipe: Recipe) -> bool:
