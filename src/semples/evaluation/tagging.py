@@ -133,6 +133,11 @@ def doubts(told_nK: Floats, tag_nK: Bools, known_nK: Bools | None = None) -> lis
     return [(int(row), int(column), float(far_nK[row, column])) for row, column in places[order]]
 
 
+def turned(told_nK: Floats, tag_nK: Bools, known_nK: Bools, *, least: float) -> Bools:
+    """Where (n,K) a known tag, or its absence, is contradicted with a probability of at least `least`."""
+    return known_nK & (np.abs(tag_nK.astype(np.float64) - told_nK) >= least)
+
+
 @dataclass(frozen=True)
 class Curve:
     """Scores as probabilities: 1 / (1 + exp(-(start + slope · (score - mean) / spread)))."""

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import write_text
-from semples.data.dataset import Item, TaggedDataset
+from semples.data.dataset import Item
 from semples.data.fetch.coco import csv_text
 from semples.data.listing import list_photos
 from semples.data.open_tags import MARK
+from semples.data.tag_tables import tag_tables
 from semples.evaluation.tagging import Foretold, doubts, foretold
 from semples.run.context import Context
 from semples.run.photo_features import photo_features
@@ -67,7 +68,7 @@ class TagCheck:
         if len(items) < FEW:
             raise UserError(f"{context.source.root}: {len(items)} tagged photos; a check of tags needs at least {FEW}")
         self.items, self.feature_nD = self._features(items)
-        self.tag_nK, self.known_nK = tag_tables(self.dataset, self.items)
+        self.tag_nK, self.known_nK = tag_tables(self.items, len(self.dataset.classes))
 
     @cached_property
     def foretold(self) -> Foretold:
@@ -114,16 +115,6 @@ class TagCheck:
         recipe = self.context.recipe
         kept, features = photo_features(self._judge, self.dataset, items, recipe=recipe, bits=recipe.data.bits)
         return tuple(kept), features.astype(np.float64)
-
-
-def tag_tables(dataset: TaggedDataset, items: Sequence[Item]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tags of photos, and which of them are known, each bool (n,K)."""
-    tags = np.zeros((len(items), len(dataset.classes)), np.bool_)
-    known = np.ones_like(tags)
-    for row, certain, item in zip(tags, known, items, strict=True):
-        row[list(item.tags)] = True
-        certain[list(item.open)] = False
-    return tags, known
 
 
 def write_proposals(path: Path, proposals: Sequence[Proposal]) -> None:

@@ -17,6 +17,14 @@ class DataSettings:
     bits: int = setting(
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16
     )
+    turn_tags: float = setting(
+        0.0,
+        "a tag, or its absence, that the other photos' tags contradict with at least this probability is turned over "
+        "before anything learns; 0: tags are believed; 0.8 where some are known to be wrong",
+        low=0,
+        high=1,
+        source="own choice; benchmarks/README.md",
+    )
     workers: int | Literal["auto"] = setting(
         "auto",
         "processes that decode and augment photos, and make regions and label maps; 0: the program itself; auto: 2, on "

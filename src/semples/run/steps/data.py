@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from semples.core.errors import UserError
 from semples.data.verify import verify_photos
 from semples.run.photos import store_dataset
 from semples.run.step import Step
+from semples.run.turned_tags import turned_over, write_turned
 from semples.run.work import Work
 
 
@@ -25,8 +27,14 @@ def _run(work: Work) -> dict[str, Any]:
     if not verified.kept:
         problems = (*dataset.problems, *verified.problems)
         raise UserError(f"{dataset.root}: no photo can be read; the first: {problems[0].where}: {problems[0].what}")
+    turned = {}
+    least = work.setting("data.turn_tags")
+    if least > 0:
+        items, listed = turned_over(work, dataset, verified.kept, least=least)
+        verified, turned = replace(verified, kept=items), {"turned_tags": len(listed)}
+        write_turned(work.folder, listed)
     problems = store_dataset(work.folder, dataset, verified, source=work.source)
-    return {
+    return turned | {
         "photos": len(verified.kept),
         "classes": len(dataset.classes),
         "untagged": sum(not item.tags for item in verified.kept),

@@ -12,6 +12,7 @@ from semples.core.files import read_json, write_json
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
+from semples.data.tag_tables import class_table, tag_tables
 from semples.evaluation import verdicts
 from semples.evaluation.verdict import Grade, Verdict
 from semples.recipe import Recipe
@@ -95,8 +96,7 @@ def _look_at_tags(work: Work) -> tuple[Figures, Verdict]:
     judge = RunParts(work).judge()
     mean, std = work.setting("generator.mean"), work.setting("generator.std")
     features = _judged(work, items, mean=mean, std=std)
-    tags = tag_matrix(items, len(dataset.classes))
-    known = ~class_table([item.open for item in items], len(dataset.classes))
+    tags, known = tag_tables(items, len(dataset.classes))
     predicted = foretold(features, tags, known).left_out_nK
     with_judge = features @ judge.targets.cpu().double().numpy().T
     precision, share = mean_precision(predicted, tags)
@@ -143,19 +143,6 @@ def _judged(work: Work, items: list[Item], *, mean: Any, std: Any) -> np.ndarray
     return np.concatenate(parts)
 
 
-def tag_matrix(items: list[Item], classes: int) -> np.ndarray:
-    """(n,K) bool, True where a photo carries a class."""
-    return class_table([item.tags for item in items], classes)
-
-
-def class_table(listed: Sequence[Sequence[int]], classes: int) -> np.ndarray:
-    """(n,K) bool, True for the classes that are listed for a photo."""
-    table = np.zeros((len(listed), classes), bool)
-    for row, indices in zip(table, listed, strict=True):
-        row[list(indices)] = True
-    return table
-
-
 # ------------------------------------------------------------------------------------------------------------- stages
 
 
@@ -190,7 +177,7 @@ def _glance(work: Work, stage: str, items: list[Item]) -> Figures:
     parts = RunParts(work)
     generator = parts.generator_after(stage).to(work.device)
     judge = None if work.setting("judge.kind") == NO_JUDGE else parts.judge().lean()
-    tags = tag_matrix(items, len(work.dataset.classes))
+    tags = class_table([item.tags for item in items], len(work.dataset.classes))
     seen = glance(
         generator,
         judge,
@@ -241,7 +228,7 @@ def _look_at_prompting(work: Work) -> tuple[Figures, Verdict]:
 
     parts, items = RunParts(work), _sample(work)
     generator, judge = parts.generator_after("matching").to(work.device), parts.judge()
-    tags = torch.from_numpy(tag_matrix(items, len(work.dataset.classes))).to(work.device)
+    tags = torch.from_numpy(class_table([item.tags for item in items], len(work.dataset.classes))).to(work.device)
     seen = glance(generator, judge.lean(), _images(work, items, generator).to(work.device), tags)
     with torch.no_grad():
         learned, start = (
@@ -263,7 +250,7 @@ def _alone(work: Work, items: list[Item], learned: np.ndarray, names: Sequence[s
     """By class how many of the photos carry it, and how many do not but are nearest to its background, as wholes."""
     mean, std = work.setting("generator.mean"), work.setting("generator.std")
     nearest = (_judged(work, items, mean=mean, std=std) @ learned.T).argmax(axis=1)
-    tags = tag_matrix(items, len(names))
+    tags = class_table([item.tags for item in items], len(names))
     return {
         name: {"with": int(tags[:, k].sum()), "without": int(((nearest == k) & ~tags[:, k]).sum())}
         for k, name in enumerate(names)
