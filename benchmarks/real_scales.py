@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/real_scales.py --data DIR --work WORK --json F [--photos 100] [--half develop]
 
-The recipe `folder-light` on a split as benchmarks/real.py draws them, its label maps by `regions+crf`, the threshold the
-best of the CAMs by masks, so that scales alone differ; then one setting at a time is changed, and whatever depends on it
-made anew. F gets the mIoU (0..1) of the label maps by setting. Settings that are in F already are not computed again.
+The recipe `folder-light` on a split as benchmarks/real.py draws them, its label maps by `regions+crf`, the threshold
+the best of the CAMs by masks, so that scales alone differ; then one setting at a time is changed, and whatever depends
+on it made anew. F gets the mIoU (0..1) of the label maps by setting. Settings that are in F already are not computed
+again.
 """
 
 from __future__ import annotations
