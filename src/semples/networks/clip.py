@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semples.core.errors import UserError
 from semples.networks.clip_files import ClipFile, from_openai, read_clip
-from semples.networks.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer
+from semples.networks.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer, PiecesTokenizer
 from semples.networks.weights import load_strictly
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -66,7 +66,7 @@ class FrozenClip(nn.Module):
         for start in range(0, len(texts), batch):
             table = self.model.text_model.embeddings.token_embedding
             ids = self.tokenizer(list(texts[start : start + batch])).to(table.weight.device)
-            end = ids.argmax(dim=-1)
+            end = self.tokenizer.ends(ids)
             ids = ids[:, : int(end.max()) + 1]
             parts.append(self._encode_embedded(table(ids), end))
         return torch.cat(parts)
@@ -102,7 +102,7 @@ class FrozenClip(nn.Module):
         key = (context, full_stop, device)
         if key not in self._fixed:
             before = [self.tokenizer.start, *self.tokenizer.pieces(context)]
-            after = [self.tokenizer.token("." if full_stop == "in-word" else ".</w>"), self.tokenizer.end]
+            after = [self.tokenizer.stop(in_word=full_stop == "in-word"), self.tokenizer.end]
             self._fixed[key] = len(before), torch.tensor(before + after, device=device)
         return self._fixed[key]
 
@@ -147,6 +147,8 @@ class FrozenClip(nn.Module):
 
         model = _without_init(CLIPModel, file.config)
         load_strictly(model, file.state, where=file.where)
+        if file.in_pieces and file.folder is not None:
+            return cls(model, PiecesTokenizer.of(file.folder, file.config.text_config))
         if file.folder is not None and any((file.folder / name).is_file() for name in FILES):
             context = file.config.text_config.max_position_embeddings
             return cls(model, ClipTokenizer.from_folder(file.folder, context=context))

@@ -1,6 +1,7 @@
 """CLIP files as they are published, as transformers' configuration and tensors.
 
 transformers    config.json + model.safetensors or pytorch_model.bin, in shards or whole: all is in the config
+                (MetaCLIP 2: with its own tokenizer.json)
 open_clip       open_clip_config.json + open_clip_model.safetensors or open_clip_pytorch_model.bin, or a single file
 OpenAI          a single file with the state dict of the released archives (or of the loaded model)
 
@@ -34,18 +35,20 @@ HEAD_WIDTH = {"h": 80, "g": 88, "bigg": 104, "e": 112}  # of open_clip's image t
 TEXT_HEAD_WIDTH = 64
 QUICK_TAGS = ("quickgelu", "openai", "metaclip", "dfn2b", "dfn5b")  # trainings with QuickGELU
 GELU_TAGS = ("laion", "datacomp", "commonpool")
+CLIP, IN_PIECES = "clip", "metaclip_2"  # model_type of config.json
 OTHER_MODELS = ("clipa", "worldwide", "roberta", "coca", "mt5", "nllb", "siglip", "eva")
 
 
 @dataclass(frozen=True)
 class ClipFile:
     """CLIP as transformers has it: a CLIPConfig, tensors by name (float32), what it is called in messages, and the
-    folder that may hold its tokenizer."""
+    folder that may hold its tokenizer. in_pieces: its texts are cut into word pieces by that tokenizer."""
 
     config: Any
     state: dict[str, Tensor]
     where: str
     folder: Path | None = None
+    in_pieces: bool = False
 
 
 def read_clip(source: str) -> ClipFile:
@@ -86,7 +89,8 @@ def _hub_folder(repo: str) -> Path:
     except NotInRepository:
         config = None
     if config is not None and _is_clip(config):
-        special_words = _read_config(config).text_config.vocab_size != FULL_VOCABULARY
+        described, in_pieces = _read_config(config)
+        special_words = in_pieces or described.text_config.vocab_size != FULL_VOCABULARY
         try:
             return snapshot(repo, required=(CONFIG,), optional=(*FILES, "merges.txt") if special_words else ())
         except NotInRepository as error:
@@ -104,34 +108,48 @@ def _hub_folder(repo: str) -> Path:
 
 
 def _from_transformers(folder: Path, weights: Path | None) -> ClipFile:
-    config = _read_config(folder / CONFIG)
+    config, in_pieces = _read_config(folder / CONFIG)
     state = {name: value.float() for name, value in read_tensors(weights or weight_file(folder)).items()}
     # Older files carry index buffers that are no weights.
     state = {name: value for name, value in state.items() if not name.endswith("embeddings.position_ids")}
-    return ClipFile(config, state, str(folder), folder)
+    return ClipFile(config, state, str(folder), folder, in_pieces)
 
 
 def _is_clip(config: Path) -> bool:
     described = read_json(config) if config.is_file() else None
-    return isinstance(described, dict) and described.get("model_type") == "clip"
+    return isinstance(described, dict) and described.get("model_type") in (CLIP, IN_PIECES)
 
 
-def _read_config(path: Path) -> Any:
-    """CLIP's config.json. Raises UserError naming the file where it describes something else."""
+def _read_config(path: Path) -> tuple[Any, bool]:
+    """CLIP's config.json as a CLIPConfig, and whether its texts are cut into word pieces. MetaCLIP 2's networks are
+    CLIP's, tensor by tensor; only its tokenizer is another, and so the place where a text's feature is read.
+
+    Raises UserError naming the file where it describes something else.
+    """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import CLIPConfig
 
     described = read_json(path)
-    kind = described.get("model_type", "clip") if isinstance(described, dict) else None
-    if kind != "clip":
+    kind = described.get("model_type", CLIP) if isinstance(described, dict) else None
+    if kind not in (CLIP, IN_PIECES):
         told = f" but of {kind!r}" if isinstance(kind, str) else ""
         raise UserError(f"{path}: not the configuration of a CLIP model{told}")
     try:
-        return CLIPConfig.from_dict(described)
+        return CLIPConfig.from_dict(_as_clip(described) if kind == IN_PIECES else described), kind == IN_PIECES
     except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: not the configuration of a CLIP model ({' '.join(str(error).split())[:150]})"
         ) from None
+
+
+def _as_clip(described: dict[str, Any]) -> dict[str, Any]:
+    """The same description without what calls the model and its towers by another name."""
+    towers = {
+        name: {key: value for key, value in described[name].items() if key != "model_type"}
+        for name in ("text_config", "vision_config")
+        if isinstance(described.get(name), dict)
+    }
+    return described | towers | {"model_type": CLIP}
 
 
 # -------------------------------------------------------------------------------------------------------- open_clip
