@@ -13,7 +13,7 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.recipe import NoiseSettings, SegmentAugmentSettings, SegmenterSettings
 from semples.run.paired import paired_dataset
-from semples.segmenter.views import LabelFolder, MaskedViews, labelled, segment_view
+from semples.segmenter.views import LabelFolder, MaskedViews, labelled, pasted, segment_view
 from tests import tiny
 
 PLAIN = SegmentAugmentSettings(scale=(1.0, 1.0), flip=0.0, colour_jitter=0.0)
@@ -77,6 +77,38 @@ def test_views_depend_on_their_key_alone(folder: Path) -> None:
     assert batch.labels.dtype == torch.uint8
     assert batch.image.shape == (2, 3, 32, 32)
     assert batch.to(torch.device("cpu")).weight.shape == (2, 32, 32)
+
+
+def test_things_of_another_photo_stand_in_front_with_their_labels_and_weights() -> None:
+    rng = np.random.default_rng(1)
+    photos = rng.integers(0, 256, (2, 9, 9, 3), np.uint8)
+    labels = rng.choice(np.array([0, 1, 2, 255], np.uint8), (2, 9, 9))
+    weights = rng.integers(0, 256, (2, 9, 9), np.uint8)
+    photo, made, weight = pasted((photos[0], labels[0], weights[0]), (photos[1], labels[1], weights[1]))
+    for row in range(9):
+        for column in range(9):
+            source = 0 if labels[0, row, column] in (1, 2) else 1
+            assert (photo[row, column] == photos[source, row, column]).all()
+            assert made[row, column] == labels[source, row, column]
+            assert weight[row, column] == weights[source, row, column]
+
+
+def test_pasting_follows_its_probability_and_the_key_alone(folder: Path) -> None:
+    plain = views(folder)
+    never = views(folder, replace(SETTINGS, augment=replace(PLAIN, paste=0.0)))
+    often = views(folder, replace(SETTINGS, augment=replace(PLAIN, paste=0.5)))
+    keys = [(epoch, index) for epoch in range(10) for index in range(len(plain.dataset.items))]
+    changed = 0
+    for key in keys:
+        assert torch.equal(plain[key][2], never[key][2])
+        assert torch.equal(plain[key][0], never[key][0])
+        first, again = often[key], often[key]
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+        grown = (first[2] != 0) & (first[2] != 255)
+        here = (plain[key][2] != 0) & (plain[key][2] != 255)
+        assert (grown | ~here).all()  # what the photo itself shows may be covered, by a thing
+        changed += not torch.equal(first[0], plain[key][0])
+    assert 0.1 * len(keys) < changed < 0.6 * len(keys)  # some photos hold no thing
 
 
 def test_confidences_leave_out_or_weigh(folder: Path, tmp_path: Path) -> None:

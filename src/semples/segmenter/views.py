@@ -23,7 +23,8 @@ from semples.recipe import SegmentAugmentSettings, SegmenterSettings
 from semples.training.feed import Key, Row, keyed_noise
 from semples.training.task import Batch
 
-IGNORE = 255
+BACKGROUND, IGNORE = 0, 255
+View = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 CONFIDENCE = "confidence"  # folder below the label maps, where they have confidences
 
 
@@ -58,26 +59,35 @@ class MaskedViews(Dataset[Row]):
 
     def __getitem__(self, key: Key) -> Row:
         epoch, index = key
+        settings = self.settings
+        rng = key_rng(seed=self.seed, epoch=epoch, index=index)
+        view, labels, weight = self._view(index, rng)
+        if settings.augment.paste > 0 and rng.random() < settings.augment.paste:
+            other = int(rng.integers(len(self.dataset.items)))
+            view, labels, weight = pasted(self._view(other, rng), (view, labels, weight))
+        return (
+            image_to_tensor(view, settings.mean, settings.std),
+            keyed_noise(1, seed=self.seed, key=key),
+            torch.from_numpy(labels),
+            torch.from_numpy(weight),
+        )
+
+    def _view(self, index: int, rng: np.random.Generator) -> View:
+        """Photo (S,S,3), labels (S,S) and weight (S,S), uint8, of one photo, augmented."""
         item, settings = self.dataset.items[index], self.settings
         labels, confidence = self.labels.read(item)
         noise = settings.noise
         if confidence is not None and noise.ignore_below > 0:
             labels = np.where(confidence < noise.ignore_below * 255, np.uint8(IGNORE), labels)
         weight = confidence if confidence is not None and noise.weigh else np.full_like(labels, 255)
-        view, labels, weight = segment_view(
+        return segment_view(
             self.dataset.photo(item),
             labels,
             weight,
             settings=settings.augment,
             size=view_side(settings),
             fill=_bytes(settings.mean),
-            rng=key_rng(seed=self.seed, epoch=epoch, index=index),
-        )
-        return (
-            image_to_tensor(view, settings.mean, settings.std),
-            keyed_noise(1, seed=self.seed, key=key),
-            torch.from_numpy(labels),
-            torch.from_numpy(weight),
+            rng=rng,
         )
 
     def collate(self, rows: list[Row]) -> MaskedBatch:
@@ -152,7 +162,7 @@ def segment_view(
     size: int,
     fill: tuple[int, int, int],
     rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+) -> View:
     """A square of `size` pixels: photo (S,S,3), labels (S,S) and weight (S,S), cut and mirrored alike.
 
     Where the enlarged or reduced photo does not fill the square, `fill` stands, with label 255 and weight 0.
@@ -181,6 +191,14 @@ def segment_view(
         view[place[1] : place[1] + cut[1], place[0] : place[0] + cut[0]] = np.asarray(part)
         views.append(np.ascontiguousarray(view[:, ::-1]) if mirror else view)
     return views[0], views[1], views[2]
+
+
+def pasted(upper: View, lower: View) -> View:
+    """The lower view with the things of the upper one, all that its labels call a class, in front (copy and paste
+    without blending, Ghiasi et al. 2021)."""
+    thing = (upper[1] != BACKGROUND) & (upper[1] != IGNORE)
+    photo = np.where(thing[..., None], upper[0], lower[0])
+    return photo, np.where(thing, upper[1], lower[1]), np.where(thing, upper[2], lower[2])
 
 
 def _bytes(mean: tuple[float, float, float]) -> tuple[int, int, int]:

@@ -24,6 +24,14 @@ class SegmentAugmentSettings:
     colour_jitter: float = setting(
         0.5, "brightness, contrast and saturation factor 1 +- this", low=0, high=1, source="Mask2Former: 0.5"
     )
+    paste: float = setting(
+        0.0,
+        "probability that the things of another photo, as its label map has them, are pasted onto a view, which shows "
+        "them on other ground",
+        low=0,
+        high=1,
+        source="Ghiasi et al. 2021, Simple Copy-Paste",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
