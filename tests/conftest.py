@@ -1,6 +1,8 @@
 """What holds for all tests: SIGINT and SIGHUP have their usual meaning, also where the tests were started by `nohup` or
 as a shell's background job, which ignore them; nothing is kept in the user's folder of caches. On Windows, tests that
-need POSIX are left out. Property tests try the same examples every time; with SEMPLES_FUZZ set, others each time."""
+need POSIX are left out. Where there is a GPU tests do without it, since they promise the same bits (SEMPLES_TEST_GPU:
+they use it; what a GPU does is checked by benchmarks/gpu.py). Property tests try the same examples every time; with
+SEMPLES_FUZZ set, others each time."""
 
 from __future__ import annotations
 
@@ -34,6 +36,9 @@ collect_ignore = [] if os.name == "posix" else list(POSIX_ONLY)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "SEMPLES_TEST_GPU" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 _CACHE = tempfile.TemporaryDirectory(prefix="semples-test-cache-")
 os.environ["SEMPLES_CACHE"] = _CACHE.name
