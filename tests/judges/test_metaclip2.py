@@ -102,7 +102,10 @@ def test_case_is_kept_and_words_are_cut(folder: Path) -> None:
     ("harm", "says"),
     [
         (lambda folder: (folder / "tokenizer.json").unlink(), "holds no tokenizer.json"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "cannot be read as a tokenizer"),
+        (
+            lambda folder: (folder / "tokenizer.json").write_text("{}", encoding="utf-8"),
+            "cannot be read as a tokenizer",
+        ),
         (lambda folder: _change(folder, eos_token_id=99), "text_config.eos_token_id 99 is no token"),
     ],
 )
