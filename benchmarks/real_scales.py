@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from real_split import drawn, share
-from real_user import write_tags
+from real_split import share
+from real_user import drawn_run
 from semples.core.files import read_json, write_json
-from semples.data.dataset import open_dataset
 from semples.recipe import load_recipe
 from semples.run import pipeline
-from semples.run.context import Context, Source
+from semples.run.context import Context
 
 COMMON = ("labels.method=regions+crf", "labels.select=ground-truth", "health.photos=0")
 VARIANTS = (
@@ -39,17 +38,13 @@ def main() -> None:
     parser.add_argument("--half", choices=("develop", "report"), default="develop")
     parser.add_argument("--split", type=int, default=0)
     chosen = parser.parse_args()
-    split = drawn(
-        open_dataset(chosen.data), half=chosen.half, split=chosen.split, count=chosen.photos, folder=chosen.work
-    )
-    tags = write_tags(split.photos, split.folder / "tags.csv")
-    source = Source(chosen.data, tags=tags, classes=chosen.data / "classes.txt")
+    source, folder = drawn_run(chosen)
     made = read_json(chosen.json) if chosen.json.is_file() else {}
     for variant in VARIANTS:
         if variant in made:
             continue
         changes = [f"run.seed={chosen.split}", *COMMON, *([variant] if "=" in variant else [])]
-        context = Context(load_recipe("folder-light", changes), source, split.folder / "run")
+        context = Context(load_recipe("folder-light", changes), source, folder)
         pipeline.run(context, steps=[step.name for step in pipeline.run_steps(context.recipe)])
         made[variant] = share(read_json(context.folder("scores") / "scores.json")["labels"]["miou"])
         write_json(chosen.json, made)

@@ -47,6 +47,15 @@ def write_tags(photos: TaggedDataset, path: Path) -> Path:
     return path
 
 
+def drawn_run(chosen: argparse.Namespace) -> tuple[Source, Path]:
+    """The split that the command line names, as a run's source, and the folder of that run."""
+    split = drawn(
+        open_dataset(chosen.data), half=chosen.half, split=chosen.split, count=chosen.photos, folder=chosen.work
+    )
+    tags = write_tags(split.photos, split.folder / "tags.csv")
+    return Source(chosen.data, tags=tags, classes=chosen.data / "classes.txt"), split.folder / "run"
+
+
 def share_found(seen: Sequence[Looked]) -> dict[str, Any]:
     """How much of what is wrong stands first in the review list, beside chance and the best order there is."""
     wrong = np.array([one.wrong for one in seen], np.float64)
@@ -97,13 +106,8 @@ def main() -> None:
     parser.add_argument("--segmenter", action="store_true")
     parser.add_argument("--set", action="append", default=[])
     chosen = parser.parse_args()
-    split = drawn(
-        open_dataset(chosen.data), half=chosen.half, split=chosen.split, count=chosen.photos, folder=chosen.work
-    )
-    tags = write_tags(split.photos, split.folder / "tags.csv")
     recipe = load_recipe("folder-light", [f"run.seed={chosen.split}", *chosen.set])
-    source = Source(chosen.data, tags=tags, classes=chosen.data / "classes.txt")
-    figures = measure(Context(recipe, source, split.folder / "run"), segmenter=chosen.segmenter)
+    figures = measure(Context(recipe, *drawn_run(chosen)), segmenter=chosen.segmenter)
     write_json(chosen.json, {"half": chosen.half, "split": chosen.split, "settings": chosen.set, **figures})
     print(read_json(chosen.json))
 

@@ -26,11 +26,11 @@ from semples.data.tag_tables import tag_tables
 from semples.evaluation.tagging import Foretold, doubts, foretold
 from semples.run.context import Context
 from semples.run.photo_features import photo_features
+from semples.run.turned_tags import FEW
 
 if TYPE_CHECKING:
     from semples.judges.base import Judge
 
-FEW = 10  # photos; with less nothing can be learned of tags
 SURE, MAYBE = 0.5, 0.2  # of a proposal: from here on a tag, from here on left open
 
 
