@@ -11,6 +11,7 @@ import operator
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 WINDOWS = os.name == "nt"
@@ -77,6 +78,68 @@ def _lock_bytes(handle: int, *, shared: bool) -> bool:
         os.lseek(handle, 0, os.SEEK_SET)
         return True
     return False
+
+
+def try_lock_byte(handle: int, place: int) -> bool:
+    """Lock a byte of an open file for this process, which may lie behind the file's end; False where another has it.
+
+    A process that ends lets go of it. True as well on a disk that knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _windows_byte(handle, place, lock=True)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError as error:
+        return error.errno not in _BUSY
+    return True
+
+
+def unlock_byte(handle: int, place: int) -> None:
+    """Let go of a byte that `try_lock_byte` has locked."""
+    try:
+        import fcntl
+    except ImportError:
+        _windows_byte(handle, place, lock=False)
+        return
+    with suppress(OSError):
+        fcntl.lockf(handle, fcntl.LOCK_UN, 1, place)
+
+
+def _windows_byte(handle: int, place: int, *, lock: bool) -> bool:
+    import msvcrt
+
+    os.lseek(handle, place, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK if lock else msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError as error:
+        return error.errno not in _BUSY
+    return True
+
+
+def read_at(handle: int, buffer: memoryview, place: int) -> bool:
+    """Fill `buffer` (bytes) from a place of an open file; whether there was as much. Raises OSError.
+
+    Where the system cannot read at a place without going there, one thread at a time.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(handle, [buffer], place) == len(buffer)
+    os.lseek(handle, place, os.SEEK_SET)
+    data = os.read(handle, len(buffer))
+    buffer[: len(data)] = data
+    return len(data) == len(buffer)
+
+
+def write_at(handle: int, data: memoryview, place: int) -> None:
+    """Write bytes at a place of an open file. Raises OSError."""
+    while data:
+        if hasattr(os, "pwrite"):
+            count = os.pwrite(handle, data, place)
+        else:
+            os.lseek(handle, place, os.SEEK_SET)
+            count = os.write(handle, data)
+        data, place = data[count:], place + count
 
 
 def is_alive(process: int) -> bool:

@@ -33,7 +33,7 @@ _NAME = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<start>\
 def temporary_beside(target: Path) -> Path:
     """A free temporary name in the folder of `target`, with its suffix, since libraries choose a format by it."""
     process = os.getpid()
-    owner = f"{_machine()}-{process}-{start_of(process)}"
+    owner = f"{machine_sign()}-{process}-{start_of(process)}"
     suffix = target.suffix if len(target.suffix) <= SUFFIX else ""
     return target.with_name(f".{target.stem[:STEM]}.{owner}.{secrets.token_hex(4)}{MARK}{suffix}")
 
@@ -95,7 +95,7 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
     match = _NAME.fullmatch(entry.name)
     if match is None:
         return False
-    if match["machine"] != _machine():
+    if match["machine"] != machine_sign():
         try:
             return time.time() - entry.stat(follow_symlinks=False).st_mtime > OTHERS_SECONDS
         except OSError:
@@ -105,7 +105,7 @@ def _is_dead(entry: os.DirEntry[str]) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _machine() -> str:
+def machine_sign() -> str:
     """Eight signs that stand for this machine and, of containers, this one."""
     try:
         space = os.stat("/proc/self/ns/pid").st_ino

@@ -159,10 +159,16 @@ def resize_photo(photo: NDArray[np.uint8], width: int, height: int) -> NDArray[n
 def reduced(photo: NDArray[np.uint8], *, max_side: int) -> NDArray[np.uint8]:
     """The photo (H, W, 3) uint8, made smaller where a side is longer than `max_side` pixels."""
     height, width = photo.shape[:2]
+    smaller = reduced_size(width, height, max_side=max_side)
+    return photo if smaller == (width, height) else resize_photo(photo, *smaller)
+
+
+def reduced_size(width: int, height: int, *, max_side: int) -> tuple[int, int]:
+    """(width, height) of a photo that is made smaller where a side is longer than `max_side` pixels."""
     factor = max_side / max(height, width)
     if factor >= 1:
-        return photo
-    return resize_photo(photo, max(1, round(width * factor)), max(1, round(height * factor)))
+        return width, height
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _bytes(path: Path | str, values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from semples.core.cores import cores
 from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import TaggedDataset
+from semples.data.decoded import PhotosOnce
 from semples.recipe import Recipe
 from semples.run import photos
 from semples.run.photos import Source
+from semples.run.photos_once import photos_once
 
 if TYPE_CHECKING:
     from semples.training.engine import Engine
@@ -30,6 +33,7 @@ class Context:
     recipe: Recipe
     source: Source
     out: Path
+    _once: PhotosOnce | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def processes(self) -> int:
@@ -100,6 +104,18 @@ class Context:
         """Read what the data step left anew when it is next asked for."""
         for name in ("dataset", "scored_dataset"):
             self.__dict__.pop(name, None)
+
+    def photos_once(self, dataset: TaggedDataset, sizes: Mapping[str, tuple[int, int]]) -> PhotosOnce:
+        """The photos, each decoded once where there is room (`data.cache`), from now until `forget_decoded`. All
+        processes have to ask. sizes: (width, height) of every photo by id."""
+        if self._once is None or self._once.items != dataset.items:
+            self._once = None  # what was kept goes first
+            self._once = photos_once(dataset, sizes, self.recipe.data, folder=self.out, ranks=self.ranks)
+        return self._once
+
+    def forget_decoded(self) -> None:
+        """Give back the room that decoded photos have taken."""
+        self._once = None
 
     def folder(self, step: str) -> Path:
         """The folder of a step."""

@@ -80,6 +80,8 @@ def bring_all(
             before()
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, update=update, tell=tell))
+            if not any(later.weights for later in steps[place + 1 :]):  # nothing is trained any more
+                context.forget_decoded()
             if context.is_main:
                 after(outcomes[-1])
     return outcomes

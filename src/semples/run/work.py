@@ -144,6 +144,12 @@ class Work:
         """The usable photos that training may see, without masks."""
         return without(self.dataset, self.held_out)
 
+    def photos_once(self, dataset: TaggedDataset, sizes: Mapping[str, tuple[int, int]]) -> TaggedDataset:
+        """The photos as training views are cut from them, each decoded once where there is room. All processes have to
+        ask. sizes: (width, height) of every photo by id."""
+        self.setting("data.train_side")
+        return self.context.photos_once(dataset, sizes)
+
     @property
     def scored_dataset(self) -> TaggedDataset:
         """The usable photos with the masks that their folder holds now."""

@@ -165,7 +165,8 @@ def segment_view(
 ) -> View:
     """A square of `size` pixels: photo (S,S,3), labels (S,S) and weight (S,S), cut and mirrored alike.
 
-    Where the enlarged or reduced photo does not fill the square, `fill` stands, with label 255 and weight 0.
+    The photo may be a smaller copy: sizes and places are those of the label map. Where the enlarged or reduced photo
+    does not fill the square, `fill` stands, with label 255 and weight 0.
     """
     height, width = labels.shape
     factor = size * rng.uniform(*settings.scale) / min(height, width)
@@ -180,7 +181,10 @@ def segment_view(
         (start[1] + cut[1]) * height / whole[1],
     )
     mirror = rng.random() < settings.flip
-    picture = Image.fromarray(photo).resize((cut[0], cut[1]), Image.Resampling.BICUBIC, box=box)
+    across, down = photo.shape[1] / width, photo.shape[0] / height
+    ends = min(box[2] * across, photo.shape[1]), min(box[3] * down, photo.shape[0])
+    seen = (box[0] * across, box[1] * down, *ends)
+    picture = Image.fromarray(photo).resize((cut[0], cut[1]), Image.Resampling.BICUBIC, box=seen)
     if settings.colour_jitter > 0:
         picture = colour_jitter(picture, settings.colour_jitter, rng)
     nearest = Image.Resampling.NEAREST

@@ -33,3 +33,28 @@ class DataSettings:
         high=256,
         neutral=True,
     )
+    cache: Literal["auto", "memory", "disk", "no"] = setting(
+        "auto",
+        "where decoded photos are kept while stages and segmenter are trained, shared by all processes of a machine; "
+        "auto: in memory, where all of them take no more than a quarter of what is free, else nowhere; memory, disk "
+        "(the run's folder): as many as have room. The result is the same",
+        neutral=True,
+    )
+    cache_gb: float | Literal["auto"] = setting(
+        "auto",
+        "most that kept photos take; auto: half of the free memory, or a fifth of the free disk",
+        unit="GB",
+        low=0,
+        high=1_000_000,
+        neutral=True,
+        unless=(("cache", ("no",)),),
+    )
+    train_side: int = setting(
+        0,
+        "longer side of the photos that training views are cut from, at most; a larger photo is reduced first, so that "
+        "more have room in the cache; 0: as they are",
+        unit="pixels",
+        low=0,
+        high=100_000,
+        source="own choice; benchmarks/README.md",
+    )

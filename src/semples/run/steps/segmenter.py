@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from semples.data.photos import probe
 from semples.recipe import RunSettings, SegmenterSettings
 from semples.run.names import MODEL, SEGMENTER, TRAINED
 from semples.run.paired import Folders, readable
+from semples.run.photos import photo_sizes
 from semples.run.records import read_manifest, result_of
 from semples.run.step import Step, checkpoint_share
 from semples.run.work import Work
@@ -41,7 +43,8 @@ def step() -> Step:
     """Train on the label maps of the run."""
 
     def run(work: Work) -> dict[str, Any]:
-        return _train(work, work.training_dataset, work.step("labels"), of_run=True)
+        sizes = photo_sizes(work.step("data"))
+        return _train(work, work.training_dataset, sizes, work.step("labels"), of_run=True)
 
     return Step(SEGMENTER, ABOUT, ("data", "labels"), run, partial=checkpoint_share, notes=NOTES)
 
@@ -55,7 +58,8 @@ def folder_step(folders: Folders) -> Step:
         if work.is_main:
             problems = [{"where": problem.where, "what": problem.what} for problem in dataset.problems]
             write_json(work.folder / SET_ASIDE, problems)
-        made = _train(work, dataset, folders.labels, of_run=False)
+        sizes = {item.id: probe(item.photo, max_megapixels=ANY_MEGAPIXELS) for item in dataset.items}
+        made = _train(work, dataset, sizes, folders.labels, of_run=False)
         return made | {"set_aside": len(dataset.problems), "unlabelled": folders.unlabelled}
 
     facts = {"files": lambda context: folders.digest()}
@@ -75,7 +79,9 @@ def trained_on(folder: Path) -> str:
     return f"learned from {result['photos']} photos" + (f"; {without} without a label map" if without else "")
 
 
-def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) -> dict[str, Any]:
+def _train(
+    work: Work, dataset: TaggedDataset, sizes: Mapping[str, tuple[int, int]], labels: Path, *, of_run: bool
+) -> dict[str, Any]:
     from semples.segmenter.build import Segmenter
     from semples.segmenter.package import is_complete, write_package
     from semples.segmenter.views import LabelFolder, labelled
@@ -83,7 +89,7 @@ def _train(work: Work, dataset: TaggedDataset, labels: Path, *, of_run: bool) ->
 
     written, run, crf = work.settings("segmenter"), work.settings("run"), work.settings("crf")
     maps = LabelFolder(labels)
-    dataset = labelled(dataset, maps)
+    dataset = labelled(work.photos_once(dataset, sizes), maps)
     settings = settled(written, dataset)
     model = work.folder / MODEL
     trained = Segmenter.load(model) if is_complete(model) else _learn(work, dataset, maps, settings, run)

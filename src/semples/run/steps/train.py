@@ -10,6 +10,7 @@ from semples.recipe import Recipe, StageSettings
 from semples.run.epochs import Epochs
 from semples.run.models import GENERATOR, PROMPTS, RunParts
 from semples.run.names import FIRST, JUDGE, last_stage
+from semples.run.photos import photo_sizes
 from semples.run.step import Step, checkpoint_share
 from semples.run.updating import CHECKPOINT, shortened, start_from_before
 from semples.run.work import Work
@@ -58,10 +59,11 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
     if epochs.count > 0 and not epochs.complete:
+        dataset = work.photos_once(work.training_dataset, photo_sizes(work.step("data")))
         plain = Views(
-            dataset=work.training_dataset,
-            tags=tag_matrix(work.training_dataset),
-            open=open_matrix(work.training_dataset),
+            dataset=dataset,
+            tags=tag_matrix(dataset),
+            open=open_matrix(dataset),
             augment=settings.augment,
             size=generator.view_side(work.setting("generator.image_size")),
             mean=generator.mean,
