@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from semples.core.cores import cores
 from semples.core.devices import OFF
 from semples.core.errors import UserError
+from semples.core.parcel import Parcel, copies_itself
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -29,14 +28,14 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
     Raises UserError as `work` does, whichever process has met it, and where one of them was ended from outside.
     """
     count = min(workers, cores(), len(things))
-    copies = sys.platform.startswith("linux") and multiprocessing.get_start_method(allow_none=True) != "spawn"
+    copies = copies_itself()
     if count <= 1 or not (copies or _can_be_sent(work)):
         yield from map(work, things)
         return
     from torch.utils.data import DataLoader
 
     loader: DataLoader[Any] = DataLoader(
-        _Work(work, things),  # type: ignore[arg-type]
+        _Work(work, things) if copies else _Sent(_Work(work, things)),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=count,
         collate_fn=_as_it_is,
@@ -81,6 +80,19 @@ class _Work(Generic[In, Out]):
             return self.work(self.things[place])
         except UserError as error:
             return error
+
+
+class _Sent:
+    """What new processes get of a `_Work`, and use as if it were one."""
+
+    def __init__(self, work: _Work[Any, Any]) -> None:
+        self._parcel = Parcel(work)
+
+    def __len__(self) -> int:
+        return len(self._parcel.content)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._parcel.content[place]
 
 
 def _as_it_is(answer: Any) -> Any:

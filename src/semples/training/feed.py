@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from semples.core.cores import cores
 from semples.core.errors import UserError
+from semples.core.parcel import Parcel, copies_itself
 from semples.data.dataset import TaggedDataset
 from semples.data.transforms import Crop, train_crop, train_view
 from semples.recipe import AugmentSettings
@@ -236,6 +237,19 @@ class _Told(Dataset[Any]):
         return self.views.collate(whole)
 
 
+class _Sent(Dataset[Any]):
+    """What new processes get of a `_Told`, and use as if it were one."""
+
+    def __init__(self, told: _Told) -> None:
+        self._parcel = Parcel(told)
+
+    def __getitem__(self, key: Key) -> Any:
+        return self._parcel.content[key]
+
+    def collate(self, rows: list[Any]) -> Batch | CropBatch | UserError:
+        return self._parcel.content.collate(rows)
+
+
 def feed(
     plan: Plan, views: TrainingViews, *, rank: int, first_step: int, workers: int, crops: bool = False
 ) -> Iterator[Batch | CropBatch]:
@@ -245,11 +259,13 @@ def feed(
     crops: views that can (`Crops`) come as bytes and are normalised by the device that they are brought to: for GPUs.
     Raises UserError for a photo that has become unreadable, whichever process has met it.
     """
-    told = _Told(views, crops)
+    count, copies = min(workers, cores()), copies_itself()
+    told = _Told(views, crops) if count == 0 or copies else _Sent(_Told(views, crops))
     loader: DataLoader[Any] = DataLoader(
         told,
         batch_sampler=_Pieces(plan, rank, first_step),
-        num_workers=min(workers, cores()),
+        num_workers=count,
+        multiprocessing_context="fork" if count and copies else None,
         collate_fn=told.collate,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
