@@ -155,6 +155,17 @@ def test_a_damaged_photo_is_set_aside_and_the_others_teach(
     assert "no photo can be read" in tiny.refused(*command, "--out", tmp_path / "none")
 
 
+def test_photos_kept_decoded_change_nothing(trained: Path, photos: Path, options: list[str], tmp_path: Path) -> None:
+    command = ["segment", "train", "--photos", photos, "--labels", photos / LABELS, *options]
+    tiny.invoke(*command, "--set=data.cache=no", "--out", tmp_path / "without")
+    tiny.invoke(*command, "--set=data.train_side=30", "--out", tmp_path / "small")
+    model = Path("segmenter", "model", "model.safetensors")
+    kept, without, small = (
+        (folder / model).read_bytes() for folder in (trained, tmp_path / "without", tmp_path / "small")
+    )
+    assert kept == without != small
+
+
 def test_licences_are_named() -> None:
     shown = tiny.invoke("recipes", "show", "voc").out
     assert "NVIDIA Source Code License" in shown

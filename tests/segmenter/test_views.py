@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from semples.core.errors import UserError
+from semples.data.photos import reduced
 from semples.recipe import NoiseSettings, SegmentAugmentSettings, SegmenterSettings
 from semples.run.paired import paired_dataset
 from semples.segmenter.views import LabelFolder, MaskedViews, labelled, pasted, segment_view
@@ -53,6 +54,27 @@ def test_photo_and_labels_are_cut_alike() -> None:
         mirrored += (steps < 0).any()
     assert 5 < padded < 30
     assert 5 < mirrored < 25
+
+
+def test_a_smaller_copy_of_the_photo_is_cut_like_its_labels() -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+    photo, labels = (
+        np.array(coarse.resize((240, 180), Image.Resampling.BICUBIC)),
+        rng.integers(0, 3, (180, 240), np.uint8),
+    )
+    augment = SegmentAugmentSettings(scale=(0.6, 2.0), flip=0.5, colour_jitter=0.0)
+    for seed in range(30):
+        whole, half, other = (
+            segment_view(
+                shown, labels, labels, settings=augment, size=64, fill=(0, 0, 0), rng=np.random.default_rng(seed)
+            )
+            for shown in (photo, reduced(photo, max_side=121), reduced(photo, max_side=121)[:, ::-1])
+        )
+        assert np.array_equal(whole[1], half[1])
+        assert np.array_equal(whole[2], half[2])
+        difference = abs(whole[0].astype(int) - half[0].astype(int)).mean()
+        assert difference < 3 < abs(whole[0].astype(int) - other[0].astype(int)).mean()
 
 
 def test_without_changes_a_square_photo_is_itself(tmp_path: Path) -> None:

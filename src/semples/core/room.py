@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-GROUPS = Path("/sys/fs/cgroup")
+MEMBER, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # A limit, what is used of it, and the name, in memory.stat, of what the system gives back by itself when asked.
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -32,7 +32,7 @@ def free_disk(folder: Path) -> int:
 def _left_in_groups() -> Iterator[int]:
     """What each limit leaves that Linux has put on this process (cgroups)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = MEMBER.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return
     for line in lines:

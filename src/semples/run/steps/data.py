@@ -19,7 +19,7 @@ def step() -> Step:
 
 
 def _run(work: Work) -> dict[str, Any]:
-    work.settings("data")
+    work.settings("data", leave_out=("train_side",))
     dataset = work.listing
     verified = verify_photos(dataset, workers=max(1, work.workers), ranks=work.ranks)
     if not work.is_main:
