@@ -7,18 +7,18 @@ PyTorch first: with a list of many photos one process after the other begins. A 
 from __future__ import annotations
 
 import pickle
-import sys
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 def copies_itself() -> bool:
-    """Whether helping processes are copies of this one (fork), which have all that it has: on Linux, unless
-    `multiprocessing.set_start_method` says otherwise."""
+    """Whether helping processes are by themselves copies of this one (fork), which have all that it has: on Linux, up
+    to Python 3.13, unless `multiprocessing.set_start_method` says otherwise."""
     import multiprocessing
 
-    return sys.platform.startswith("linux") and multiprocessing.get_start_method(allow_none=True) in (None, "fork")
+    usual = multiprocessing.get_all_start_methods()[0]
+    return (multiprocessing.get_start_method(allow_none=True) or usual) == "fork"
 
 
 class Parcel(Generic[T]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -12,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from semples.core.cores import cores
 from semples.core.devices import OFF
 from semples.core.errors import UserError
-from semples.core.parcel import Parcel, copies_itself
+from semples.core.parcel import Parcel
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -28,7 +30,7 @@ def pooled(work: Callable[[In], Out], things: Sequence[In], *, workers: int) -> 
     Raises UserError as `work` does, whichever process has met it, and where one of them was ended from outside.
     """
     count = min(workers, cores(), len(things))
-    copies = copies_itself()
+    copies = sys.platform.startswith("linux") and multiprocessing.get_start_method(allow_none=True) != "spawn"
     if count <= 1 or not (copies or _can_be_sent(work)):
         yield from map(work, things)
         return

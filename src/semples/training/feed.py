@@ -259,14 +259,13 @@ def feed(
     crops: views that can (`Crops`) come as bytes and are normalised by the device that they are brought to: for GPUs.
     Raises UserError for a photo that has become unreadable, whichever process has met it.
     """
-    count, copies = min(workers, cores()), copies_itself()
-    told = _Told(views, crops) if count == 0 or copies else _Sent(_Told(views, crops))
+    told, count = _Told(views, crops), min(workers, cores())
+    source = told if count == 0 or copies_itself() else _Sent(told)
     loader: DataLoader[Any] = DataLoader(
-        told,
+        source,
         batch_sampler=_Pieces(plan, rank, first_step),
         num_workers=count,
-        multiprocessing_context="fork" if count and copies else None,
-        collate_fn=told.collate,
+        collate_fn=source.collate,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
