@@ -24,6 +24,7 @@ POSIX_ONLY = (
     "core/test_files.py",
     "core/test_lock.py",
     "core/test_signals.py",
+    "data/test_decoded_processes.py",
     "data/test_hostile.py",
     "e2e/test_ending.py",
     "e2e/test_interrupted.py",

@@ -7,75 +7,41 @@ import gc
 import math
 import os
 import pickle
-import signal
-import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from semples.core import systems, temporary, unnamed
-from semples.core.unnamed import Unnamed
+from semples.core import unnamed
 from semples.data import decoded
-from semples.data.dataset import FileDataset, Item, PhotoError, open_dataset, with_items
-from semples.data.decoded import DecodedPhotos, Layout, PhotosOnce, decoded_bytes, sizes_kept
+from semples.data.dataset import FileDataset, Item, PhotoError, with_items
+from semples.data.decoded import Layout, decoded_bytes
 from semples.data.demo.world import DemoWorld
-from semples.data.photos import probe, read_photo
+from semples.data.photos import read_photo
 from semples.data.transforms import train_crop
 from semples.recipe import AugmentSettings
-from tests import tiny
-
-ROOM = 10**9
-
-
-@dataclass
-class Counted:
-    """A dataset that notes which photos were decoded."""
-
-    whole: FileDataset
-    decoded: list[str] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> object:
-        if name == "whole" or name.startswith("__"):  # asked while it is unpacked
-            raise AttributeError(name)
-        return getattr(self.whole, name)
-
-    def photo(self, item: Item) -> np.ndarray:
-        self.decoded.append(item.id)
-        return self.whole.photo(item)
+from tests.data.kept import Counted, draw_counted, once, sizes_of
 
 
 @pytest.fixture
 def counted(tmp_path: Path) -> Counted:
-    whole = open_dataset(tiny.draw_photos(tmp_path / "photos", count=5))
-    assert isinstance(whole, FileDataset)
-    return Counted(whole)
-
-
-def sizes_of(counted: Counted) -> dict[str, tuple[int, int]]:
-    return {item.id: probe(item.photo) for item in counted.whole.items}
-
-
-def once(counted: Counted, *, most: int = ROOM, max_side: int = 0, folder: Path | None = None) -> PhotosOnce:
-    layout = Layout.of(sizes_kept(sizes_of(counted), max_side=max_side), most=most)
-    return PhotosOnce(counted, DecodedPhotos.make(layout, folder=folder), max_side)
+    return draw_counted(tmp_path / "photos")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_every_photo_is_decoded_once(counted: Counted, tmp_path: Path, on_disk: bool) -> None:
-    photos = once(counted, folder=tmp_path if on_disk else None)
     before = sorted(tmp_path.iterdir())
+    photos = once(counted, folder=tmp_path if on_disk else None)
     some = with_items(photos, photos.items[1:4])
     for _ in range(3):
         for item in photos.items:
             assert np.array_equal(photos.photo(item), read_photo(item.photo))
         assert np.array_equal(some.photo(0), read_photo(photos.items[1].photo))
     assert counted.decoded == [item.id for item in photos.items]
-    assert sorted(tmp_path.iterdir()) == before  # nothing that a killed run could leave
+    if sys.platform.startswith("linux"):  # nothing that a killed run could leave
+        assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_has_no_room_is_read_from_its_file(counted: Counted) -> None:
@@ -119,23 +85,6 @@ def test_damaged_and_missing_photos_are_what_they_are_without(counted: Counted) 
         photos.photo(item)
 
 
-def test_other_processes_read_and_fill_it(counted: Counted) -> None:
-    """Copies of this one, and new ones that are sent it."""
-    photos = once(counted)
-    first, second = photos.items[:2]
-    child = os.fork()
-    if child == 0:
-        photos.photo(first)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    sent = pickle.loads(pickle.dumps(photos))
-    assert np.array_equal(sent.photo(first), read_photo(first.photo))
-    sent.photo(second)
-    photos.photo(second)
-    assert counted.decoded == []
-    assert sent.whole.decoded == [second.id]
-
-
 def test_sent_to_where_it_cannot_be_opened(counted: Counted) -> None:
     packed = pickle.dumps(photos := once(counted))
     del photos
@@ -143,48 +92,6 @@ def test_sent_to_where_it_cannot_be_opened(counted: Counted) -> None:
     sent = pickle.loads(packed)
     assert sent.kept is None
     assert np.array_equal(sent.photo(sent.items[0]), read_photo(sent.items[0].photo))
-
-
-def test_a_process_killed_while_it_writes_leaves_no_half_photo(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photos = once(counted)
-    item = photos.items[0]
-
-    def half(handle: int, data: memoryview, place: int) -> None:
-        os.pwrite(handle, bytes(len(data) // 2), place)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    child = os.fork()
-    if child == 0:
-        monkeypatch.setattr(decoded, "write_at", half)
-        photos.photo(item)
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    for _ in range(2):
-        assert np.array_equal(photos.photo(item), read_photo(item.photo))
-    assert counted.decoded == [item.id]
-
-
-def test_only_one_process_writes_a_photo(counted: Counted) -> None:
-    """Of two that met it at once, before and after it changed, none would mix the other's pixels with its own."""
-    photos = once(counted)
-    assert photos.kept is not None
-    item, (read, write) = photos.items[0], os.pipe()
-    child = os.fork()
-    if child == 0:
-        assert systems.try_lock_byte(photos.kept.file.handle, decoded.LOCKS)
-        os.write(write, b"1")
-        time.sleep(60)
-        os._exit(0)
-    os.read(read, 1)
-    photos.photo(item)
-    photos.photo(item)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    photos.photo(item)
-    photos.photo(item)
-    assert counted.decoded == [item.id] * 3
 
 
 @pytest.mark.parametrize("room", ["full", "scarce"])
@@ -213,7 +120,7 @@ def test_no_room_at_all(counted: Counted, tmp_path: Path) -> None:
 def without_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on macOS and Windows."""
     monkeypatch.setattr(unnamed, "HANDLES", tmp_path / "none")
-    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.delattr(os, "memfd_create", raising=False)
 
 
 @pytest.mark.parametrize("lacking", [(), ("preadv", "pwrite")])
@@ -222,7 +129,7 @@ def test_systems_whose_open_files_have_names(
 ) -> None:
     without_names(monkeypatch, tmp_path)
     for name in lacking:
-        monkeypatch.delattr(os, name)
+        monkeypatch.delattr(os, name, raising=False)
     room = tmp_path / "room"
     room.mkdir()
     photos = once(counted, folder=room)
@@ -238,26 +145,6 @@ def test_systems_whose_open_files_have_names(
     assert len(list(room.iterdir())) == 1
     del photos
     gc.collect()
-    assert not list(room.iterdir())
-
-
-KILLED = """
-import os, sys
-from pathlib import Path
-from semples.core import unnamed
-unnamed.HANDLES = Path("/none")
-unnamed.Unnamed.make(Path(sys.argv[1]), size=1000)
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = tmp_path / "room"
-    room.mkdir()
-    subprocess.run([sys.executable, "-c", KILLED, str(room)], check=False)
-    assert len(list(room.iterdir())) == 1
-    temporary.sweep.cache_clear()
-    os.close(Unnamed.make(room, size=1000).handle)
     assert not list(room.iterdir())
 
 
