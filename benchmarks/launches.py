@@ -22,12 +22,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import speed
-from semples.networks import attention
 
 try:
-    from semples.generators import class_tokens as kept
-except ImportError:  # an earlier commit
-    from semples.generators import weaktr as kept  # type: ignore[no-redef]
+    from semples.generators import class_tokens
+    from semples.networks import attention
+except ImportError:  # an earlier commit, which streamed maps everywhere
+    class_tokens = None  # type: ignore[assignment]
 
 PHOTOS = 4  # of `speed.py`, each of which is taken several times
 
@@ -88,8 +88,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=16)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if options.memory and hasattr(attention, "map_bytes"):
-        kept.MAP_BYTES = int(options.memory * 2**30 * attention.MAP_SHARE)
+    if options.memory and class_tokens is not None:
+        class_tokens.MAP_BYTES = int(options.memory * 2**30 * attention.MAP_SHARE)
     speed.build_batch = many_photos(speed.build_batch, options.photos // PHOTOS)
     torch.optim.AdamW = NoOptimizer  # type: ignore[assignment, misc]
     cells = {}
