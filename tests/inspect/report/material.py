@@ -89,6 +89,8 @@ def draw_cams(context: Context, stage: str, drawn: dict[str, np.ndarray]) -> Non
     events = [{"step": n, "epoch": n / 2, "lr": 0.1, "loss": 2 / n, "foreground": 1 / n} for n in range(1, 5)]
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (context.folder(stage) / "events.jsonl").write_text(lines, encoding="utf-8")
+    times = "".join(json.dumps({"step": n, "seconds": 10.0, "waited": 2.5}) + "\n" for n in range(1, 5))
+    (context.folder(stage) / "times.jsonl").write_text(times, encoding="utf-8")
     finish(context, stage)
 
 

@@ -112,7 +112,7 @@ def test_figures_are_those_of_the_run(page: Page, whole_run: Context) -> None:
         assert f"{row['iou']:.1f}" in page.text
     svgs = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
     assert len(svgs) == 4  # mIoU and three trained stages with events
-    assert page.text.count("of it waiting for photos") >= 3
+    assert page.text.count("(40 s, 25% of it waiting for photos)") == 3
 
 
 def test_counts_of_classes_that_come_together(page: Page, whole_run: Context) -> None:
