@@ -138,6 +138,7 @@ def _learn(
         folder=work.folder,
         fingerprint=work.fingerprint,
         label=SEGMENTER,
+        tracking=work.tracking,
     )
     return task.finish()
 
