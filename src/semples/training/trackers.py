@@ -283,7 +283,7 @@ class Mlflow(_Service):
         import mlflow
         from accelerate.tracking import MLflowTracker
 
-        if not mlflow.is_tracking_uri_set():
+        if not mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]
             mlflow.set_tracking_uri((self.tracking.folder.resolve() / "mlflow").as_uri())
             self._set = True
         tracker = MLflowTracker(PROJECT, run_id=known or None, run_name=self.tracking.folder.resolve().name)
@@ -297,7 +297,7 @@ class Mlflow(_Service):
         if self._set:
             import mlflow
 
-            mlflow.set_tracking_uri(None)
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
             self._set = False
 
     def log(self, stage: str, event: Event) -> None:
