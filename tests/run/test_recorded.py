@@ -33,7 +33,7 @@ VARIANTS = {
 
 NEUTRAL = {
     "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "run.wait_hours",
-    "data.workers", "cams.batch", "regions.points_batch",
+    "run.trackers", "data.workers", "cams.batch", "regions.points_batch",
 }  # fmt: skip
 """Settings that change how fast a run is or what it says, not what it makes; the schema must agree."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -48,8 +49,9 @@ def number(
     ids = sorted(ids)
     most = MOST if most is None else most
     fullest = max(Counter(str(PurePosixPath(id).parent) for id in ids).values(), default=0)
-    if fullest <= most or _first_ids(folder):
-        return
+    with suppress(UserError):  # a damaged list is made again
+        if fullest <= most or _first_ids(folder):
+            return
     first = ids[::most]
     files = (path.relative_to(folder) for path in folder.rglob(f"*{suffix}") if not is_unfinished(path))
     below = next((path for path in files if path.parts[0] not in leave_out), None)
@@ -80,5 +82,5 @@ def _read(path: Path, *state: int) -> tuple[str, ...]:
     stored = read_json(path)
     first = stored.get("first") if isinstance(stored, dict) else None
     if not isinstance(first, list) or not first or not all(isinstance(id, str) for id in first):
-        raise UserError(f"{path}: damaged; it has to list the first photo of every numbered folder")
+        raise UserError(f"{path}: damaged; the command that writes this folder makes it again")
     return tuple(first)
