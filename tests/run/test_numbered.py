@@ -18,6 +18,7 @@ import pytest
 from semples.api.run import Run
 from semples.cams.store import CamStore
 from semples.core import places
+from semples.core.palette import write_label_png
 from semples.core.places import NUMBERED, ids_in
 from tests import tiny
 from tests.segmenter import material
@@ -213,6 +214,19 @@ def test_predictions(numbered: Path, photos: Path, tmp_path: Path) -> None:
     assert sizes(out / "labels", ".png") == [3, 3, 1]
     tiny.invoke("export", "coco", out, "--out", tmp_path / "coco")
     assert sorted(ids_in(out / "labels", ".png")) == [path.stem for path in some]
+
+
+def test_label_maps_that_were_painted_over(numbered: Path, tmp_path: Path) -> None:
+    """A copy of the run's folder of label maps, as somebody has mended them, comes back as corrections."""
+    out, mended = tmp_path / "run", tmp_path / "mended"
+    shutil.copytree(numbered, out)
+    shutil.copytree(numbered / "labels", mended)
+    path = mended / "00001" / "p04.png"
+    before = tiny.pixels(path)
+    write_label_png(path, np.where(before == 0, 1, 0).astype(np.uint8))
+    tiny.invoke("correct", out, mended)
+    assert np.array_equal(tiny.pixels(out / "labels" / "00001" / "p04.png"), tiny.pixels(path))
+    assert json.loads((out / "labels" / "corrected.json").read_text(encoding="utf-8")) == ["p04"]
 
 
 def test_label_maps_from_elsewhere_may_lie_flat(photos: Path, tmp_path: Path) -> None:

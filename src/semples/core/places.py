@@ -29,12 +29,16 @@ def place_of(folder: Path, id: str, suffix: str) -> Path:
 
 def ids_in(folder: Path, suffix: str) -> Iterator[str]:
     """Ids of the files of this suffix in `folder`, in no order. Files still being written are left out."""
-    numbered = bool(_first_ids(folder))
     for path in folder.rglob(f"*{suffix}"):
         if not is_unfinished(path):
-            parts = path.relative_to(folder).parts[numbered:]
-            if parts:
-                yield PurePosixPath(*parts).as_posix().removesuffix(suffix)
+            name = without_number(folder, path.relative_to(folder).as_posix())
+            if name:
+                yield name.removesuffix(suffix)
+
+
+def without_number(folder: Path, name: str) -> str:
+    """The path `name` below `folder` as it would be if that were not numbered; empty for a file beside its folders."""
+    return name.partition("/")[2] if _first_ids(folder) else name
 
 
 def number(
