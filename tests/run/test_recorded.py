@@ -86,6 +86,8 @@ def changed(recipe: Recipe, key: str) -> Any:
     value, hint = getattr(owner, name), get_type_hints(type(owner))[name]
     if name == "class_template":
         return "a drawing of {name}."
+    if name == "trackers":
+        return "none"
     if get_origin(hint) is Literal:
         return next(option for option in get_args(hint) if option != value)
     if isinstance(value, bool):
