@@ -188,11 +188,11 @@ def show(results: Results) -> str:
         ]
         tables = {arm: _by_pair(mine, cell) for arm, cell in chosen.items()}
         lines += [_row(chosen[arm], pairs, tables["matching"]) for arm, pairs in tables.items() if pairs]
-        own, others = tables.get("prompts", {}), [tables.get(arm, {}) for arm in ROLLS]
+        prompts, others = tables.get("prompts", {}), [tables.get(arm, {}) for arm in ROLLS]
         for name, figure in FIGURES.items():
             differences = [
-                figure(own[pair]) - statistics.mean(figure(other[pair]) for other in others if pair in other)
-                for pair in own
+                figure(prompts[pair]) - statistics.mean(figure(other[pair]) for other in others if pair in other)
+                for pair in prompts
                 if any(pair in other for other in others)
             ]
             lines.append(f"\nOwn prompts - other classes' prompts, {name}: {shown(differences)}")

@@ -84,8 +84,8 @@ class Pushing(Matching):
 
 
 class TightPrompting(Prompting):
-    """Prompting against masks M of several powers: background views (1 - M^g)·X, g in `POWERS`, averaged. The higher
-    the power, the tighter the mask, so that what lies around a thing is in the view even where (a)'s mask holds it."""
+    """Prompting against background views (1 - M^g)·X, g in `POWERS`, averaged: the higher the power, the tighter the
+    mask, so that more of what lies around a thing is in the view, even where (a)'s mask holds it."""
 
     def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
         pairs = Pairs.of(batch.tags)
@@ -293,19 +293,15 @@ class Bench:
         shutil.rmtree(folder)
 
     def prompts_learned(self, arm: str) -> dict[str, Any]:
-        """What (b), or the arm instead of it, found: for each class the rank of its own background's word among those
-        of all backgrounds and classes, nearest first; mean cosines of the learned prompt with that word and with the
-        class's own text."""
-        context = self.prompted
-        judge = judge_of(context)
-        learned_KE, classes_KE = self.learned_by(arm), judge.targets
-        words_WE = ground_texts(judge)
-        grounds = self._own_grounds()
+        """What (b), or the arm in its place, found: each class's rank of its own background's word among all words,
+        nearest first; mean cosines of the learned prompt with that word and with the class's text."""
+        judge, grounds, classes = judge_of(self.prompted), self._own_grounds(), self.prompted.dataset.classes
+        learned_KE, classes_KE, words_WE = self.learned_by(arm), judge.targets, ground_texts(judge)
         near_KW = learned_KE @ torch.cat([words_WE, classes_KE]).T
         to_own = near_KW.gather(1, torch.tensor(grounds)[:, None])
         ranks = (near_KW > to_own).sum(dim=1) + 1
         return {
-            "ranks": dict(zip(context.dataset.classes.names, ranks.tolist(), strict=True)),
+            "ranks": dict(zip(classes.names, ranks.tolist(), strict=True)),
             "cosine_own_ground": round(float(to_own.mean()), 4),
             "cosine_class": round(float(cosine(learned_KE, classes_KE).mean()), 4),
         }

@@ -15,6 +15,7 @@ from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
 from semples.core.palette import colour, read_label_png
+from semples.core.places import place_of
 from semples.data.dataset import open_dataset
 from semples.data.demo.world import GROUND_KINDS, write_world
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
@@ -174,7 +175,7 @@ def draw_rows(context: Context, path: Path, *, count: int = 14) -> None:
         for store in stores:
             _, value = winner_map(store.read(item.id), photo.shape[:2])
             heats.append(overlay(photo, value))
-        labels = read_label_png(context.folder("labels") / f"{item.id}.png")
+        labels = read_label_png(place_of(context.folder("labels"), item.id, ".png"))
         columns.append(stack([photo, *heats, colour(labels), colour(truth)], axis=0))
     save_picture(stack(columns, axis=1), path)
 

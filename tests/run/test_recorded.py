@@ -33,7 +33,7 @@ VARIANTS = {
 
 NEUTRAL = {
     "name", "about", "base", "run.careful_minutes", "run.checkpoint_seconds", "run.log_every", "run.wait_hours",
-    "data.workers", "data.cache", "data.cache_gb", "cams.batch", "regions.points_batch",
+    "run.trackers", "data.workers", "data.cache", "data.cache_gb", "cams.batch", "regions.points_batch",
 }  # fmt: skip
 """Settings that change how fast a run is or what it says, not what it makes; the schema must agree."""
 
@@ -86,6 +86,8 @@ def changed(recipe: Recipe, key: str) -> Any:
     value, hint = getattr(owner, name), get_type_hints(type(owner))[name]
     if name == "class_template":
         return "a drawing of {name}."
+    if name == "trackers":
+        return "none"
     if get_origin(hint) is Literal:
         return next(option for option in get_args(hint) if option != value)
     if isinstance(value, bool):

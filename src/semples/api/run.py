@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semples.cams.store import CamStore
 from semples.core.errors import NoSuchPhoto, UserError
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.data.dataset import Item, TaggedDataset
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
@@ -155,7 +156,7 @@ class Run:
     def labels(self) -> Mapping[str, NDArray[np.uint8]]:
         """Label maps by photo: uint8 (H,W), 0 background, class k as k + 1, 255 left open."""
         folder = self.context.folder("labels")
-        return _ByPhoto(self.folder, self._ids, lambda id: read_label_png(folder / f"{id}.png"))
+        return _ByPhoto(self.folder, self._ids, lambda id: read_label_png(place_of(folder, id, ".png")))
 
     def scores(self, *, stage: str = LAST) -> Table:
         """Scores of CAMs and label maps against masks. Raises UserError where no photo has one."""

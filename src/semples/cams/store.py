@@ -24,7 +24,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UnusableFile, UserError
 from semples.core.files import atomic_path, open_regular, read_file, read_json, write_bytes, write_json
+from semples.core.places import ids_in, number, place_of
 from semples.core.safeload import load_npy
 
 Cams = dict[int, NDArray[np.float32]]
@@ -105,22 +106,20 @@ class CamStore:
 
     def ids(self) -> list[str]:
         """Ids of all files in the folder, sorted. Files still being written are left out."""
-        stored = set()
-        for format in self._readable:
-            suffix = SUFFIX[format]
-            for path in self.folder.rglob(f"*{suffix}"):
-                if not (path.name.startswith(".") and path.name.endswith(f".tmp{suffix}")):
-                    stored.add(path.relative_to(self.folder).as_posix().removesuffix(suffix))
-        return sorted(stored)
+        return sorted({id for format in self._readable for id in ids_in(self.folder, SUFFIX[format])})
+
+    def number(self, ids: Iterable[str]) -> None:
+        """Make ready for the CAMs of these photos, all of the data set (`core.places.number`)."""
+        number(self.folder, ids, suffix=SUFFIX[self.format])
 
     def _path(self, id: str, format: Format) -> Path:
         pure = PurePosixPath(id)
         if not id or pure.is_absolute() or ".." in pure.parts or "\\" in id or "\0" in id:
             raise UserError(f"photo id {id!r}: must be a relative path inside the folder; rename the photo")
-        return self.folder / f"{id}{SUFFIX[format]}"
+        return place_of(self.folder, id, SUFFIX[format])
 
     def _size_path(self, id: str) -> Path:
-        return self.folder / f"{id}{SIZE_SUFFIX}"
+        return place_of(self.folder, id, SIZE_SUFFIX)
 
     def _read_npy(self, path: Path, id: str) -> tuple[Cams, tuple[int, int] | None]:
         stored = load_npy(path)

@@ -277,7 +277,8 @@ def _describe(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_describe, arguments))
     if origin is tuple:
-        return "a list of numbers"
+        words = typing.get_args(arguments[0]) if typing.get_origin(arguments[0]) is Literal else ()
+        return f"a list of {', '.join(words)}" if words else "a list of numbers"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}[hint]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.data.dataset import IGNORE, ClassList, FileDataset, Item, TaggedDataset
 from semples.data.photos import probe
 from semples.data.text import nfc
@@ -46,7 +47,7 @@ class ExportSource:
 
     def label_map(self, item: Item) -> NDArray[np.uint8]:
         """(H, W) uint8 labels of the photo's size: 0 background, class k is k + 1, 255 ignore. Raises UserError."""
-        path = self.labels / f"{item.id}.png"
+        path = place_of(self.labels, item.id, ".png")
         by_hand = self.corrected.get(item.id)
         if by_hand is None and not path.is_file():
             raise UserError(f"{path}: no such label map; make the labels of all photos first (`semples label RUN`)")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.core.files import read_json
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.core.schema import leaves
 from semples.data.dataset import Item
@@ -283,14 +284,14 @@ def _unlike(contexts: Sequence[Context], *, count: int) -> tuple[tuple[Unlike, .
     shared = [
         item
         for item in contexts[0].dataset.items
-        if all((context.folder("labels") / f"{item.id}.png").is_file() for context in contexts)
+        if all(place_of(context.folder("labels"), item.id, ".png").is_file() for context in contexts)
     ]
     if not shared:
         return (), "no photo has a label map of every run"
     masks = {item.id: item for item in _with_masks(contexts[0]) if item.mask is not None}
     compared = []
     for item in track(shared, label="comparing"):
-        maps = [read_label_png(context.folder("labels") / f"{item.id}.png") for context in contexts]
+        maps = [read_label_png(place_of(context.folder("labels"), item.id, ".png")) for context in contexts]
         if any(labels.shape != maps[0].shape for labels in maps):
             continue
         share = max(float((labels != maps[0]).mean()) for labels in maps[1:])

@@ -14,6 +14,7 @@ from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import write_text
 from semples.core.palette import colour, read_label_png
+from semples.core.places import place_of
 from semples.data.photos import resize_photo
 from semples.inspect.comparison import Comparison, Unlike
 from semples.inspect.report.page import STYLE, asset, environment
@@ -63,7 +64,7 @@ def _shown(comparison: Comparison, one: Unlike) -> dict[str, Any]:
     photo = context.dataset.photo(one.item)
     width, height = fit((photo.shape[1], photo.shape[0]), SIDE)
     small = photo if (width, height) == (photo.shape[1], photo.shape[0]) else resize_photo(photo, width, height)
-    maps = [read_label_png(run.folder("labels") / f"{one.item.id}.png") for run in comparison.contexts]
+    maps = [read_label_png(place_of(run.folder("labels"), one.item.id, ".png")) for run in comparison.contexts]
     pictures = [_uri(small), *(_uri(_laid(small, labels)) for labels in maps)]
     truth = None
     if one.iou is not None:

@@ -19,6 +19,8 @@ Finding = tuple[str, str, bool]  # what, what was found, whether that is fine
 REQUIRED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pillow", "huggingface-hub")
 OPTIONAL = {
     "tensorboard": "curves of training: pip install 'semples[tensorboard]'",
+    "wandb": "curves of training in Weights & Biases: pip install 'semples[wandb]'",
+    "mlflow-skinny": "curves of training in MLflow: pip install 'semples[mlflow]'",
     "numba": "faster dense CRF: pip install 'semples[crf]'",
     "onnxruntime": "segmenters as ONNX files: pip install 'semples[onnx]'",
     "gradio": "the page of `semples app MODEL`: pip install 'semples[app]'",

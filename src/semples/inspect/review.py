@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.palette import read_confidence_png, read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import IGNORE, Item, PhotoError, TaggedDataset
 from semples.run.context import Context
@@ -146,7 +147,8 @@ def _wrong(dataset: TaggedDataset, item: Item, labels: NDArray[np.uint8]) -> flo
 
 def read_photo_labels(folder: Path, item: Item) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Labels and confidences (H,W) of a photo from a folder of label maps."""
-    return read_label_png(folder / f"{item.id}.png"), read_confidence_png(folder / CONFIDENCE / f"{item.id}.png")
+    labels = read_label_png(place_of(folder, item.id, ".png"))
+    return labels, read_confidence_png(place_of(folder / CONFIDENCE, item.id, ".png"))
 
 
 def certainty(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import read_file, write_bytes
+from semples.core.places import place_of
 from semples.labels.scored import Thresholds
 
 TINY = 1e-8  # added to max - min of a class's scores
@@ -259,12 +260,12 @@ def decode_regions(data: bytes) -> Regions:
 
 def write_regions(folder: Path, id: str, regions: Regions) -> None:
     """Write one photo's regions to `folder`/ID.npz."""
-    write_bytes(folder / f"{id}{SUFFIX}", encode_regions(regions))
+    write_bytes(place_of(folder, id, SUFFIX), encode_regions(regions))
 
 
 def read_regions(folder: Path, id: str) -> Regions:
     """One photo's regions. Raises UserError naming a missing or broken file."""
-    path = folder / f"{id}{SUFFIX}"
+    path = place_of(folder, id, SUFFIX)
     try:
         return decode_regions(read_file(path))
     except FileNotFoundError:

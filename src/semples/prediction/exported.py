@@ -10,9 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
+from semples.core.places import ids_in, place_of
 from semples.data.classes import class_list
 from semples.data.dataset import FileDataset, Item, Problem
-from semples.data.listing import files_below
 from semples.data.pictures import is_whole
 from semples.export.source import ExportSource
 from semples.prediction.journal import CLASSES, JOURNAL, LABELS, MANIFEST, read_journal
@@ -39,7 +39,7 @@ def source_of_predictions(
     place = labels or folder / LABELS
     items, sizes, problems = [], {}, []
     for entry in sorted(entries, key=lambda entry: str(entry["name"])):
-        label_map = place / f"{entry['id']}.png"
+        label_map = place_of(place, entry["id"], ".png")
         if labels is None and not is_whole(label_map):
             lost = "damaged" if label_map.exists() else "missing"
             problems.append(Problem(str(label_map), f"this label map is {lost}; left out: predict the photo again"))
@@ -57,9 +57,9 @@ def source_of_predictions(
 
 def _unlisted(folder: Path, known: Set[str]) -> list[Problem]:
     """The label maps of photos whose lines in the journal are damaged, so that nobody knows what photos they are of."""
-    maps = files_below(folder / LABELS, frozenset({".png"}))
+    maps = ids_in(folder / LABELS, ".png")
     what = f"its photo's line in {JOURNAL} is damaged; left out: predict the photo again"
-    names = [str(folder / LABELS / path) for path in maps if path.removesuffix(".png") not in known]
+    names = [str(place_of(folder / LABELS, id, ".png")) for id in maps if id not in known]
     return [Problem(name, what) for name in sorted(names)] or [
         Problem(str(folder / JOURNAL), "holds a damaged line; every label map has its photo all the same")
     ]

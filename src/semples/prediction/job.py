@@ -32,6 +32,7 @@ from semples.core.errors import UserError
 from semples.core.files import write_bytes, write_text
 from semples.core.lock import exclusive
 from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.places import place_of
 from semples.core.progress import counter
 from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import Problem
@@ -139,6 +140,7 @@ def _predict(
     chosen = journal.named(chosen)
     known = known_tags(tags, chosen, model.classes)
     journal.check(chosen)
+    journal.number(chosen)
     stamps = {photo.id: stamp_of(photo, known.by_id[photo.id]) for photo in chosen if photo.id in known.by_id}
     todo = [photo for photo in chosen if photo.id in stamps and not journal.has(photo.id, stamps[photo.id])]
     before = len(stamps) - len(todo)
@@ -317,10 +319,10 @@ def _write(out: Path, photo: Photo, prepared: Prepared, segmented: Segmented, mo
     buffer = io.BytesIO()
     picture = overlay(prepared.picture, segmented.labels, max_side=PICTURE_SIDE, opacity=model.settings.opacity)
     Image.fromarray(picture).save(buffer, format="JPEG", quality=90)
-    write_bytes(out / OVERLAYS / f"{photo.id}.jpg", buffer.getvalue())
+    write_bytes(place_of(out / OVERLAYS, photo.id, ".jpg"), buffer.getvalue())
     if model.settings.confidence and segmented.confidence is not None:
-        write_confidence_png(out / CONFIDENCE / f"{photo.id}.png", segmented.confidence)
-    write_label_png(out / LABELS / f"{photo.id}.png", segmented.labels)
+        write_confidence_png(place_of(out / CONFIDENCE, photo.id, ".png"), segmented.confidence)
+    write_label_png(place_of(out / LABELS, photo.id, ".png"), segmented.labels)
     counts = count_labels(segmented.labels, len(model.classes) + 1)
     return [*counts, segmented.labels.size - sum(counts)] if model.settings.min_confidence > 0 else counts
 

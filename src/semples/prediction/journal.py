@@ -16,6 +16,7 @@ from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import append_to, check_regular, read_file, read_json, write_json, write_text
 from semples.core.lock import LOCK
+from semples.core.places import number, place_of
 from semples.core.temporary import sweep
 from semples.data.dataset import safe_relative
 from semples.data.pictures import is_whole
@@ -156,7 +157,7 @@ class Journal:
             raise UserError(f"{self._out}: holds something else; choose another --out")
         for entry in entries:
             for folder, suffix in ((LABELS, ".png"), (OVERLAYS, ".jpg"), (CONFIDENCE, ".png")):
-                (self._out / folder / f"{entry['id']}{suffix}").unlink(missing_ok=True)
+                place_of(self._out / folder, entry["id"], suffix).unlink(missing_ok=True)
         for path in (self._out / JOURNAL, *_parts(self._out)):
             path.unlink(missing_ok=True)
 
@@ -181,12 +182,17 @@ class Journal:
         return entry is not None and entry["stamp"] == stamp and self._has_files(id)
 
     def _has_files(self, id: str) -> bool:
-        files = [self._out / folder / f"{id}{suffix}" for folder, suffix in self._folders]
+        files = [place_of(self._out / folder, id, suffix) for folder, suffix in self._folders]
         noted = self._done[id].get("overlay")  # a JPEG has no checksum of its own
         return all(map(is_whole, files)) and noted in (None, self._overlay(id))
 
     def _overlay(self, id: str) -> int:
-        return zlib.crc32(read_file(self._out / OVERLAYS / f"{id}.jpg"))
+        return zlib.crc32(read_file(place_of(self._out / OVERLAYS, id, ".jpg")))
+
+    def number(self, photos: Sequence[Photo]) -> None:
+        """Make ready for the files of these photos (`core.places.number`); to be called before anything is asked."""
+        for folder, suffix in self._folders:
+            number(self._out / folder, {*self._done, *(photo.id for photo in photos)}, suffix=suffix)
 
     def named(self, photos: Sequence[Photo]) -> list[Photo]:
         """The photos by the ids that earlier calls gave them; a new one whose id another photo has (`a.jpg` beside an

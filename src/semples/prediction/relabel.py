@@ -18,6 +18,7 @@ from typing import Any
 from semples.core.errors import UserError
 from semples.core.files import write_json
 from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.evaluation.confusion import Scores
 from semples.prediction.load import find_segmenter, load
@@ -58,8 +59,8 @@ def relabel_run(
             continue
         segmented = segmenter.segment(photo, tags=[names[tag] for tag in item.tags])
         assert segmented.confidence is not None
-        write_confidence_png(out / CONFIDENCE / f"{item.id}.png", segmented.confidence)
-        write_label_png(out / f"{item.id}.png", segmented.labels)
+        write_confidence_png(place_of(out / CONFIDENCE, item.id, ".png"), segmented.confidence)
+        write_label_png(place_of(out, item.id, ".png"), segmented.labels)
     scores = score_labels(dataset, out, unusable=problems, broken=problems)
     if scores is not None:
         write_json(out / SCORES, {"labels": scores.as_json(names)})

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from semples.core.errors import UserError
 from semples.core.files import atomic_path
+from semples.core.places import place_of
 from semples.data.classes import VOC_CLASSES
 from semples.data.listfile import named_lists
 from semples.data.suffixes import PHOTO_SUFFIXES
@@ -48,7 +49,7 @@ def pack(labels: Path, ids: Sequence[str], out: Path, *, classes: Sequence[str])
         raise UserError("two photos have the same name, but the server knows photos by name alone; give one folder")
     for name, id in names.items():
         with atomic_path(out / FOLDER / f"{name}.png") as temporary:
-            shutil.copyfile(labels / f"{id}.png", temporary)
+            shutil.copyfile(place_of(labels, id, ".png"), temporary)
     archive = out / ARCHIVE
     with (
         atomic_path(archive) as temporary,

@@ -14,6 +14,7 @@ import numpy as np
 
 from semples.core.errors import UserError
 from semples.core.files import atomic_path, read_json, write_json
+from semples.core.places import number, place_of
 from semples.core.progress import counter
 from semples.data.photos import reduced
 from semples.networks.weights import source_digest
@@ -47,10 +48,11 @@ def write_attention(context: Context, folder: Path, *, stage: str, weights: Path
         digest = source_digest(str(weights or context.folder(stage) / GENERATOR))
         _claim(folder, {"weights": digest, "patch_size": patch, "grids": grids})
     context.wait()
+    number(folder, sizes, suffix=".npy")
     items = context.dataset.items[context.rank :: context.processes]
     with counter(label="attention", total=len(items)) as advance:
         for item in items:
-            path = folder / f"{item.id}.npy"
+            path = place_of(folder, item.id, ".npy")
             if not path.is_file():
                 _check_memory(model, grids[item.id], where=item.id)
                 photo = reduced(context.dataset.photo(item), max_side=settings.cams.max_side)

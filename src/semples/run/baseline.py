@@ -20,6 +20,7 @@ from semples.baselines.base import Baseline, make_baseline
 from semples.core.errors import UserError
 from semples.core.files import is_unfinished, read_json, write_json
 from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.places import NUMBERED, place_of
 from semples.core.progress import track
 from semples.core.schema import merge, parse_override, to_dict
 from semples.data.dataset import Item, TaggedDataset
@@ -27,7 +28,7 @@ from semples.data.pictures import is_whole
 from semples.evaluation.confusion import Scores
 from semples.networks.weights import source_digest
 from semples.run.context import Context
-from semples.run.label_maps import CONFIDENCE, attempt, check_names
+from semples.run.label_maps import CONFIDENCE, attempt, check_names, number_maps
 from semples.run.scoring import score_labels
 from semples.run.work import weight_sources
 from semples.settings.baselines import BaselineSettings
@@ -66,6 +67,7 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
         ours = folder == folder_of(context.out, settings)
         prepare(folder, described(settings, dataset), dataset.items, ours=ours)
     context.wait()
+    number_maps(folder, dataset.items)
     todo = missing(folder, dataset.items)[context.rank :: context.processes]
     problems: list[str] = []
     if todo:
@@ -74,7 +76,7 @@ def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tup
     context.wait()
     if not context.is_main:
         return problems, None
-    if not any((folder / f"{item.id}.png").is_file() for item in dataset.items):
+    if not any(place_of(folder, item.id, ".png").is_file() for item in dataset.items):
         raise UserError(f"no photo can be labelled ({len(problems)} failed); the first: {problems[0]}")
     scores = score_labels(dataset, folder, unusable=problems, broken=problems)
     if scores is not None:
@@ -93,8 +95,8 @@ def write_maps(dataset: TaggedDataset, items: Sequence[Item], baseline: Baseline
         if photo is None:
             continue
         labelled = baseline.labels(photo, dataset.classes.names, item.tags)
-        write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
-        write_label_png(folder / f"{item.id}.png", labelled.labels)
+        write_confidence_png(place_of(folder / CONFIDENCE, item.id, ".png"), labelled.confidence)
+        write_label_png(place_of(folder, item.id, ".png"), labelled.labels)
     return problems
 
 
@@ -140,7 +142,10 @@ def prepare(
             path.unlink()
     (folder / SCORES).unlink(missing_ok=True)
     if known != description:
+        for place in (folder, folder / CONFIDENCE):
+            (place / NUMBERED).unlink(missing_ok=True)
         write_json(file, description)
+    number_maps(folder, items)
 
 
 def _described_as(file: Path) -> Any:
@@ -154,5 +159,7 @@ def _described_as(file: Path) -> Any:
 def missing(folder: Path, items: Sequence[Item]) -> list[Item]:
     """The items whose label map or confidence in `folder` is not there, from its first byte to its last."""
     return [
-        item for item in items if not all(is_whole(place / f"{item.id}.png") for place in (folder, folder / CONFIDENCE))
+        item
+        for item in items
+        if not all(is_whole(place_of(place, item.id, ".png")) for place in (folder, folder / CONFIDENCE))
     ]

@@ -17,6 +17,7 @@ import numpy as np
 from semples.core.errors import UserError
 from semples.core.files import write_json
 from semples.core.palette import read_label_png, write_confidence_png, write_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import Item
 from semples.evaluation.confusion import Scores
@@ -80,9 +81,9 @@ def combine_run(
         sources = _sources(folders, item, problems, classes=len(dataset.classes))
         if sources:
             labelled = combined(sources, by=by, weights=weights, agree=agree)
-            write_confidence_png(out / CONFIDENCE / f"{item.id}.png", labelled.confidence)
-            write_label_png(out / f"{item.id}.png", labelled.labels)
-    if not any((out / f"{item.id}.png").is_file() for item in dataset.items):
+            write_confidence_png(place_of(out / CONFIDENCE, item.id, ".png"), labelled.confidence)
+            write_label_png(place_of(out, item.id, ".png"), labelled.labels)
+    if not any(place_of(out, item.id, ".png").is_file() for item in dataset.items):
         raise UserError(f"no photo has label maps in all folders; the first: {problems[0]}")
     scores = score_labels(dataset, out, unusable=problems, broken=problems)
     if scores is not None:
@@ -94,7 +95,7 @@ def _sources(folders: Sequence[Path], item: Item, problems: list[str], *, classe
     """The label maps of a photo, one a folder; none, and a line for `problems`, where one is missing or odd."""
     read: list[Labelled] = []
     for folder in folders:
-        path, sure = folder / f"{item.id}.png", folder / CONFIDENCE / f"{item.id}.png"
+        path, sure = place_of(folder, item.id, ".png"), place_of(folder / CONFIDENCE, item.id, ".png")
         if not path.is_file():
             problems.append(f"{path}: no such label map")
             return []

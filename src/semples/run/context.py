@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semples.core.cores import cores
 from semples.core.ranks import ALONE, Ranks
+from semples.core.schema import leaves
 from semples.data.dataset import TaggedDataset
 from semples.data.decoded import PhotosOnce
 from semples.recipe import Recipe
@@ -20,6 +21,7 @@ from semples.run.photos_once import photos_once
 
 if TYPE_CHECKING:
     from semples.training.engine import Engine
+    from semples.training.trackers import Tracking
 
 __all__ = ["Context", "Source"]
 
@@ -78,6 +80,19 @@ class Context:
         if "engine" not in self.__dict__:
             return {}
         return {"numerics": self.engine.described(self.recipe.run)}
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Where curves of training are shown beside the folder; for the main process."""
+        from semples.training.trackers import Tracking
+
+        return Tracking(self.out, self.recipe.run.trackers, config=dict(leaves(self.recipe)))
+
+    def close_tracking(self) -> None:
+        """End what `tracking` has opened."""
+        opened = self.__dict__.pop("tracking", None)
+        if opened is not None:
+            opened.close()
 
     def wait(self) -> None:
         """Until all processes are here."""

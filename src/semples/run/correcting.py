@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from semples.core.errors import UserError
 from semples.core.palette import read_confidence_png, read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import Item
 from semples.data.importers.mending import Mended, read_mended
@@ -167,7 +168,7 @@ class _Present:
 
     def is_as_before(self, item: Item, mended: Mended) -> bool:
         """Whether nobody has changed a photo's map. Along the edges polygons say nothing exact."""
-        path = self._folder / f"{item.id}.png"
+        path = place_of(self._folder, item.id, ".png")
         if item.id in self._before:
             digest = self._before[item.id].sha256
             path = self._stored.map_of(digest)
@@ -183,7 +184,7 @@ class _Present:
 
     def made(self, item: Item) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
         """A photo's label map and its confidences as the program made them; None where a person has changed them."""
-        path, sure = self._folder / f"{item.id}.png", self._folder / CONFIDENCE / f"{item.id}.png"
+        path, sure = (place_of(place, item.id, ".png") for place in (self._folder, self._folder / CONFIDENCE))
         if item.id in self._before or path in self._edited or not (path.is_file() and sure.is_file()):
             return None
         return read_label_png(path), read_confidence_png(sure)

@@ -81,11 +81,15 @@ def open_run(out: Path) -> Context:
 
 @contextmanager
 def lock(context: Context) -> Iterator[None]:
-    """Keep a second run out of the folder while this one writes; the lock goes with the process."""
+    """Keep a second run out of the folder while this one writes; the lock goes with the process. At the end trackers
+    that the work has opened are closed."""
     if not context.is_main:
         yield
         return
     if not is_utf8(str(context.out.absolute())):
         raise UserError(f"{context.out}: the name of this folder is not UTF-8; choose another --out")
     with exclusive(context.out, what="another run"):
-        yield
+        try:
+            yield
+        finally:
+            context.close_tracking()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semples.cams.store import Cams, CamStore
 from semples.core.errors import UnusableFile, UserError
 from semples.core.palette import write_confidence_png, write_label_png
+from semples.core.places import number, place_of
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.data.photos import reduced
@@ -159,9 +160,16 @@ class FreshFeatures:
         return self._network(self.dataset.photo(item))
 
 
+def number_maps(folder: Path, items: Sequence[Item]) -> None:
+    """Make ready for label maps and confidences of `items`, all photos of the data set (`core.places.number`)."""
+    ids = [item.id for item in items]
+    number(folder, ids, suffix=".png", leave_out=(CONFIDENCE,))
+    number(folder / CONFIDENCE, ids, suffix=".png")
+
+
 def has_labels(folder: Path, item: Item) -> bool:
     """Whether `write_labels` has written both files of a photo."""
-    return all((place / f"{item.id}.png").is_file() for place in (folder, folder / CONFIDENCE))
+    return all(place_of(place, item.id, ".png").is_file() for place in (folder, folder / CONFIDENCE))
 
 
 def left_open(labelled: Labelled, item: Item) -> Labelled:
@@ -175,8 +183,8 @@ def left_open(labelled: Labelled, item: Item) -> Labelled:
 
 def write_corrected(folder: Path, item: Item, labels: NDArray[np.uint8]) -> None:
     """A photo's labels (H,W) as a person has corrected them, in place of those that are made; sure of every pixel."""
-    write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", np.ones(labels.shape, np.float32))
-    write_label_png(folder / f"{item.id}.png", labels)
+    write_confidence_png(place_of(folder / CONFIDENCE, item.id, ".png"), np.ones(labels.shape, np.float32))
+    write_label_png(place_of(folder, item.id, ".png"), labels)
 
 
 def write_labels(
@@ -200,6 +208,7 @@ def write_labels(
     """
     check_names(items)
     check_thresholds(thresholds, num_classes=len(inputs.dataset.classes))
+    number_maps(folder, inputs.dataset.items)
 
     told = _Told(inputs, size)
     kept = folder / method.kept_as if method.kept_as else None
@@ -247,8 +256,8 @@ class _Write:
         labelled = attempt(lambda: self.method.label(self.told(item), self.thresholds), lines)
         if labelled is not None:
             labelled = left_open(labelled, item)
-            write_confidence_png(self.folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
-            write_label_png(self.folder / f"{item.id}.png", labelled.labels)
+            write_confidence_png(place_of(self.folder / CONFIDENCE, item.id, ".png"), labelled.confidence)
+            write_label_png(place_of(self.folder, item.id, ".png"), labelled.labels)
         return lines or []
 
 

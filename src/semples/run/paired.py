@@ -11,6 +11,7 @@ from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.core.files import sha256_file
+from semples.core.places import place_of
 from semples.data.dataset import ClassList, FileDataset, Item, class_list
 from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.text import nfc
@@ -72,7 +73,7 @@ def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileData
     items = []
     for path in photo_files(photos):
         name = nfc(path.relative_to(photos).with_suffix("").as_posix())
-        if (labels / f"{name}.png").is_file() and (labels / f"{name}.png") != path:
+        if place_of(labels, name, ".png").is_file() and place_of(labels, name, ".png") != path:
             items.append(Item(name, path, ()))
     if not items:
         raise UserError(f"{labels}: no label map NAME.png for any photo NAME below {photos}")
@@ -97,5 +98,5 @@ def _unlabelled(dataset: FileDataset, labels: Path) -> int:
 def _label_files(labels: Path, item: Item) -> list[Path]:
     from semples.segmenter.views import CONFIDENCE
 
-    paths = (labels / f"{item.id}.png", labels / CONFIDENCE / f"{item.id}.png")
+    paths = (place_of(labels, item.id, ".png"), place_of(labels / CONFIDENCE, item.id, ".png"))
     return [path for path in paths if path.is_file()]

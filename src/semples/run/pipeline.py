@@ -35,6 +35,7 @@ from semples.run.steps import corrected, data, health, judge, regions, segmenter
 from semples.run.steps import labels as label_steps
 from semples.run.summary import write_summary
 from semples.run.threshold import check_selection
+from semples.training.trackers import tracker_names
 
 __all__ = [
     "MANIFEST",
@@ -125,6 +126,7 @@ def run(
     for name in chosen:
         if name in TRAINED:
             check_epochs(context, name)
+    tracker_names(context.recipe.run.trackers)
     known = known_steps()
     if update and start is not None:
         raise UserError("--update goes on from the weights that are there, --from starts anew; leave one out")
@@ -164,6 +166,7 @@ def plan(
     download, before it begins. Raises UserError for what would stop a step."""
     from semples.run.planning.make import make_plan
 
+    tracker_names(context.recipe.run.trackers)
     chosen = _slice([step.name for step in run_steps(context.recipe)], start, until)
     return make_plan(context, chosen, forced=_forced(chosen, start), tell=tell)
 
@@ -234,6 +237,7 @@ def segmenter_of_folders(
     context: Context, photos: Path, labels: Path, classes: Path | None, *, tell: Tell = lambda line: None
 ) -> None:
     """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
+    tracker_names(context.recipe.run.trackers)
     with lock(context):
         graph.bring(context, segmenter.folder_step(Folders(photos, labels, classes)), tell=tell)
 

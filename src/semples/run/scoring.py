@@ -11,6 +11,7 @@ import numpy as np
 from semples.cams.store import CamStore
 from semples.core.errors import UnusableFile
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.core.ranks import ALONE, Ranks
 from semples.data.dataset import Item, PhotoError, TaggedDataset
@@ -98,7 +99,7 @@ def score_labels(
         return confusion_matrix(truth, labels, num_classes=classes, where=str(path))
 
     for item, truth in truths(dataset, unusable, ranks=ranks):
-        counts = attempt(partial(compare, folder / f"{item.id}.png", truth), broken)
+        counts = attempt(partial(compare, place_of(folder, item.id, ".png"), truth), broken)
         if counts is not None:
             confusion += counts
     confusion = ranks.added(confusion)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from semples.training.engine import Engine
+    from semples.training.trackers import Tracking
 
 Fact = Callable[[Context], Any]
 UPDATE = "update"
@@ -214,6 +215,11 @@ class Work:
     def workers(self) -> int:
         """Processes that may work for this one."""
         return self.context.workers
+
+    @property
+    def tracking(self) -> Tracking | None:
+        """Where curves of training are shown; None in other processes than the main one."""
+        return self.context.tracking if self.is_main else None
 
     def wait(self) -> None:
         """Until all processes are here."""

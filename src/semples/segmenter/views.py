@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from semples.core.errors import UserError
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset, with_items
 from semples.data.photos import probe
@@ -108,10 +109,10 @@ class LabelFolder:
 
     def read(self, item: Item) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Labels (H,W) and confidences (H,W) or None. Raises UserError where one is unreadable."""
-        labels = read_label_png(self.folder / f"{item.id}.png")
+        labels = read_label_png(place_of(self.folder, item.id, ".png"))
         if not self.has_confidence:
             return labels, None
-        return labels, read_label_png(self.folder / CONFIDENCE / f"{item.id}.png")
+        return labels, read_label_png(place_of(self.folder / CONFIDENCE, item.id, ".png"))
 
 
 def labelled(dataset: TaggedDataset, labels: LabelFolder) -> TaggedDataset:
@@ -122,7 +123,7 @@ def labelled(dataset: TaggedDataset, labels: LabelFolder) -> TaggedDataset:
     """
     kept, with_maps = [], 0
     for item in track(dataset.items, label="label maps"):
-        path = labels.folder / f"{item.id}.png"
+        path = place_of(labels.folder, item.id, ".png")
         if not path.is_file():
             continue
         with_maps += 1

@@ -7,6 +7,8 @@ from typing import Literal
 
 from semples.core.schema import setting
 
+Trackers = Literal["auto", "none"] | tuple[Literal["tensorboard", "wandb", "mlflow"], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -44,5 +46,10 @@ class RunSettings:
         unit="hours",
         low=1e-4,
         high=8760,
+        neutral=True,
+    )
+    trackers: Trackers = setting(
+        "auto",
+        "where curves of training are shown: some of tensorboard, wandb, mlflow; auto: tensorboard where installed",
         neutral=True,
     )

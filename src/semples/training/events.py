@@ -1,55 +1,58 @@
-"""What happened during training, one JSON object a line; TensorBoard gets the same numbers where it is installed."""
+"""What happened during training, one JSON object a line; trackers (`run.trackers`) get the same numbers."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from semples.core.files import append_to, read_file, write_text
+from semples.training.trackers import Event, Sink
 
 TIMES = "times.jsonl"
 
 
 class EventLog:
-    """Appends to `events.jsonl` in `folder`; lines after `first_step` (of a run that was cut) go first."""
+    """Appends to `events.jsonl` in `folder`; lines after `first_step` (of a run that was cut) go first.
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
+    sinks: makes, of the events that stay, what takes each further one as well.
+    """
+
+    def __init__(
+        self, folder: Path, *, first_step: int, sinks: Callable[[Sequence[Event]], Sequence[Sink]] = lambda kept: ()
+    ) -> None:
         self.path = folder / "events.jsonl"
         kept = [line for line in read_lines(self.path) if line["step"] <= first_step]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.times = folder / TIMES
-        kept = [line for line in read_lines(self.times) if line["step"] <= first_step]
-        write_text(self.times, "".join(json.dumps(line) + "\n" for line in kept))
+        timed = [line for line in read_lines(self.times) if line["step"] <= first_step]
+        write_text(self.times, "".join(json.dumps(line) + "\n" for line in timed))
         self._last = time.monotonic()
-        self._board = _tensorboard(folder / "tensorboard", first_step)
+        self._waited: dict[str, float] = {}
+        self._sinks = sinks(kept)
 
     def write(self, event: dict[str, Any]) -> None:
         """`event` has `step` and numbers; written and flushed at once."""
         with append_to(self.path) as file:
             file.write(json.dumps(event) + "\n")
-        if self._board is not None:
-            for name, value in event.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, event["step"])
+        for sink in self._sinks:
+            sink.write(event | self._waited)
 
     def write_time(self, step: int, *, waited: float) -> None:
         """Seconds since this was last called, and how many of them went by waiting for photos: beside the events, which
-        are the same whenever and wherever they are made."""
+        are the same whenever and wherever they are made; trackers get it with the next event."""
         now = time.monotonic()
         line = {"step": step, "seconds": round(now - self._last, 3), "waited": round(waited, 3)}
         self._last = now
         with append_to(self.times) as file:
             file.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            self._board.add_scalar("time/waited", line["waited"], step)
+        self._waited = {"time/waited": line["waited"]}
 
     def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 def times(folder: Path) -> tuple[float, float]:
@@ -72,11 +75,3 @@ def read_lines(path: Path, *, numbers: Sequence[str] = ("step",)) -> list[dict[s
             break
         events.append(event)
     return events
-
-
-def _tensorboard(folder: Path, first_step: int) -> Any:
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=first_step)

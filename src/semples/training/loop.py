@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from semples.training.feed import Plan, TrainingViews, feed
 from semples.training.memory import parts_of_step
 from semples.training.schedule import Course
 from semples.training.task import Batch, Task, Total
+from semples.training.trackers import Tracking
 
 CHECKPOINT = "checkpoint.safetensors"
 SKIPPED = "skipped"  # steps that the scaler of fp16 left out since the last line of the log
@@ -44,13 +46,15 @@ def train(
     fingerprint: str,
     label: str,
     after_epoch: Callable[[int], None] | None = None,
+    tracking: Tracking | None = None,
 ) -> None:
     """Train `task` as long as the settings say, resuming from the checkpoint in `folder` of the same fingerprint.
 
     A stage that is cut at any moment and started again ends with the same bits on a CPU: order, augmentation and
     stochastic depth depend on (seed, epoch, photo) alone. The final weights are in `task`; the caller saves them.
     after_epoch: called on every process with the number of finished epochs (from 1), before any checkpoint of them; a
-    last one that is cut short counts. `steps: auto` is settled before (`schedule.settled`).
+    last one that is cut short counts. `steps: auto` is settled before (`schedule.settled`). tracking: the trackers of
+    the run, for process 0, which the caller closes; without, `run.trackers` are opened for this training alone.
     Raises Stopped after a signal, UserError where losses or gradients are not finite: such a step changes nothing, and
     neither a checkpoint nor the caller gets anything that follows it.
     """
@@ -73,7 +77,6 @@ def train(
     work = _Work.prepare(task, engine, settings, course, compiled=run.compile)
     progress = work.resume(folder / CHECKPOINT, fingerprint)
     progress.steps = plan.steps
-    events = EventLog(folder, first_step=progress.step) if engine.is_main else None
     on_gpu = engine.device.type == "cuda"
     pieces = feed(plan, views, rank=engine.rank, first_step=progress.step, workers=workers, crops=on_gpu)
     saved = time.monotonic()
@@ -85,7 +88,9 @@ def train(
         if engine.is_main:
             work.save(folder / CHECKPOINT, progress)
 
-    with talking(), _stop_signals() as stopping, _bar(engine, label, plan.steps, progress.step) as advance:
+    following = _events(tracking, run, engine, folder, label, fingerprint, progress.step)
+    bar = _bar(engine, label, plan.steps, progress.step)
+    with talking(), following as events, _stop_signals() as stopping, bar as advance:
         while progress.step < plan.steps:
             rate = course.rate(progress.step, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch)
             work.step(pieces, plan, progress.step, rate)
@@ -108,8 +113,6 @@ def train(
             if due and (engine.processes == 1 or logged is not None):
                 save()
                 saved = time.monotonic()
-    if events is not None:
-        events.close()
     engine.release(work.module)
     engine.wait()
 
@@ -311,6 +314,33 @@ def _log(
         events.write({"step": progress.step, "epoch": progress.step / plan.steps_per_epoch, "lr": rate, **means})
     progress.sums, progress.summed = {}, 0
     return means
+
+
+@contextlib.contextmanager
+def _events(
+    tracking: Tracking | None,
+    run: RunSettings,
+    engine: Engine,
+    folder: Path,
+    label: str,
+    fingerprint: str,
+    first_step: int,
+) -> Iterator[EventLog | None]:
+    """The log of this training, in process 0, and what follows it elsewhere."""
+    if not engine.is_main:
+        yield None
+        return
+    used = Tracking(folder, run.trackers, config={}) if tracking is None else tracking
+    log = None
+    try:
+        sinks = partial(used.sinks, label, folder, fingerprint=fingerprint, first_step=first_step)
+        log = EventLog(folder, first_step=first_step, sinks=sinks)
+        yield log
+    finally:
+        if log is not None:
+            log.close()
+        if tracking is None:
+            used.close()
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semples.core.errors import UserError
 from semples.core.files import check_regular
 from semples.core.palette import voc_palette
+from semples.core.places import without_number
 from semples.data.classes import ClassList
 from semples.data.importers.annotations import NAMES, some
 from semples.data.importers.archive import is_archive, unpacked
@@ -161,7 +162,7 @@ def _pictures(path: Path, photos: Mapping[str, Path], classes: ClassList, proble
     for name in below:
         if name.startswith(CONFIDENCE):
             continue
-        told = names.get(stem(name).rpartition("/")[2], stem(name))
+        told = names.get(stem(name).rpartition("/")[2], stem(without_number(root, name)))
         match = finder.match(told)
         if match.path is None:
             problems.append(Problem(name, match.why_not(told, hint="write more of its path")))

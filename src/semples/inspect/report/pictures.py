@@ -16,6 +16,7 @@ from PIL import Image, features
 from semples.cams.store import Cams, CamStore
 from semples.core.errors import UserError
 from semples.core.palette import read_label_png
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import Item, TaggedDataset
 from semples.evaluation.confusion import IGNORE, confusion_matrix, scores_from_confusion
@@ -310,7 +311,7 @@ def _truth(dataset: TaggedDataset, item: Item) -> NDArray[np.uint8] | None:
 def _labels(sources: Sources, item: Item) -> NDArray[np.uint8] | None:
     if item.id in sources.corrected:
         return sources.corrected[item.id]
-    path = None if sources.labels is None else sources.labels / f"{item.id}.png"
+    path = None if sources.labels is None else place_of(sources.labels, item.id, ".png")
     return None if path is None or not path.is_file() else read_label_png(path)
 
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from semples.cams.store import CamStore
+from semples.core.places import place_of
 from semples.data.dataset import Item, TaggedDataset, with_items
 from semples.data.photos import PhotoError, probe, reduced
 from semples.labels.base import FEATURES, REGIONS, LabelInput
@@ -286,8 +287,8 @@ class Sample:
 
         def work(item: Item) -> None:
             labelled = self._method.label(self._told(item, self.dataset.photo(item)), 0.5)
-            write_confidence_png(folder / CONFIDENCE / f"{item.id}.png", labelled.confidence)
-            write_label_png(folder / f"{item.id}.png", labelled.labels)
+            write_confidence_png(place_of(folder / CONFIDENCE, item.id, ".png"), labelled.confidence)
+            write_label_png(place_of(folder, item.id, ".png"), labelled.labels)
 
         self._ready()
         cost, seen = self.timed(work)
@@ -332,7 +333,7 @@ class Sample:
         masked = [item for item in self.dataset.items if item.mask is not None]
         store = CamStore(self.folder / "cams", format=self.recipe.cams.format)
         seen = [item for item in self.items if item.mask is not None and store.has(item.id)]
-        seen = [item for item in seen if (self.folder / "labels" / f"{item.id}.png").is_file()]
+        seen = [item for item in seen if place_of(self.folder / "labels", item.id, ".png").is_file()]
         if not seen:
             return Cost()
         subset = with_items(self.dataset, seen)

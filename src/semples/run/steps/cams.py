@@ -119,6 +119,7 @@ def write_cams(work: Work, model: Generator) -> dict[str, Any]:
 
     settings, dataset = work.settings("cams", leave_out=("stage",)), work.dataset
     store = CamStore(work.folder, format=settings.format)
+    store.number(item.id for item in dataset.items)
     model = model.to(work.device).eval()
     scores = patch_scores(work, model)
     mine = dataset.items[work.rank :: work.processes]

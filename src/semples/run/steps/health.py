@@ -9,6 +9,7 @@ import numpy as np
 
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
+from semples.core.places import place_of
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
@@ -306,7 +307,7 @@ def _look_at_segmenter(work: Work) -> tuple[Figures, Verdict]:
     counted = np.zeros((classes + 1, classes + 2), np.int64)
     empty = np.zeros_like(counted)
     for item in items:
-        taught = read_label_png(labels / f"{item.id}.png")
+        taught = read_label_png(place_of(labels, item.id, ".png"))
         photo = reduced(work.dataset.photo(item), max_side=LARGEST_SIDE)
         named = quick_labels(trained, photo, side=side, shape=(taught.shape[0], taught.shape[1]))
         counted += confusion_matrix(taught, named, num_classes=classes)

@@ -10,7 +10,7 @@ from typing import Any
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
 from semples.data.dataset import Item, TaggedDataset, with_items
-from semples.run.label_maps import has_labels, write_corrected, write_labels
+from semples.run.label_maps import has_labels, number_maps, write_corrected, write_labels
 from semples.run.labelling import label_inputs, label_method
 from semples.run.names import CURVE_FILE, LAST, cams_name, curve_name
 from semples.run.photos import photo_sizes
@@ -65,6 +65,7 @@ def _run_labels(work: Work) -> dict[str, Any]:
     sizes = photo_sizes(work.step("data"))
     mine = dataset.items[work.rank :: work.processes]
     given = work.corrected
+    number_maps(work.folder, dataset.items)
     before = corrected_in(work.folder)
     work.wait()
     _note_corrected(work, before | set(given))  # cut from here on, what is not corrected any more is made again

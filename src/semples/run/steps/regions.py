@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.core.files import read_object, write_json
+from semples.core.places import ids_in, number, place_of
 from semples.core.progress import counter
 from semples.data.dataset import Item
 from semples.labels.base import REGIONS
@@ -39,7 +40,7 @@ def step() -> Step:
 
 def _partial(context: Context, folder: Path) -> float | None:
     items = context.dataset.items
-    return photos_there(context, lambda: sum((folder / f"{item.id}{SUFFIX}").is_file() for item in items))
+    return photos_there(context, lambda: sum(place_of(folder, item.id, SUFFIX).is_file() for item in items))
 
 
 def _drop_stale(work: Work) -> None:
@@ -49,10 +50,9 @@ def _drop_stale(work: Work) -> None:
     if work.is_main:
         before = read_object(path)
         now = {item.id: digests.of(item.photo) for item in items}
-        for made in list(work.folder.rglob(f"*{SUFFIX}")):
-            id = made.relative_to(work.folder).as_posix().removesuffix(SUFFIX)
+        for id in list(ids_in(work.folder, SUFFIX)):
             if id not in now or before.get(id) != now[id]:
-                made.unlink()
+                place_of(work.folder, id, SUFFIX).unlink(missing_ok=True)
         write_json(path, now)
     work.wait()
 
@@ -65,8 +65,9 @@ def _run(work: Work) -> dict[str, Any]:
     settings, dataset = work.settings("regions", leave_out=SCORING), work.dataset
     regions = FreshRegions(dataset, settings, lambda: work.device)
     mine = dataset.items[work.rank :: work.processes]
+    number(work.folder, (item.id for item in dataset.items), suffix=SUFFIX)
     _drop_stale(work)
-    todo = [item for item in mine if not (work.folder / f"{item.id}{SUFFIX}").is_file()]
+    todo = [item for item in mine if not place_of(work.folder, item.id, SUFFIX).is_file()]
 
     workers = 0 if PROPOSALS.load(settings.proposals).has_network else work.workers
     with counter(label="regions", total=len(mine), done=len(mine) - len(todo)) as advance:

@@ -144,6 +144,7 @@ def _learn(
         folder=work.folder,
         fingerprint=work.fingerprint,
         label=SEGMENTER,
+        tracking=work.tracking,
     )
     return task.finish()
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from semples.core.errors import UserError
 from semples.core.files import read_json, write_json
+from semples.core.places import number, place_of
 from semples.core.progress import track
 from semples.data.dataset import Item, drawn
 from semples.data.photos import reduced
@@ -57,6 +58,7 @@ def _run(work: Work) -> dict[str, Any]:
     recognition = Later(work) if work.setting("judge.kind") != NO_JUDGE else None
     precision = work.setting("run.inference")
     inputs = label_inputs(work, method.needs)
+    number(work.folder / SIGNS, (item.id for item in dataset.items), suffix=".json")
     todo = [item for item in items[work.rank :: work.processes] if not _path(work.folder, item).is_file()]
     if todo and method.learns:
         method.fit(inputs.shown(item, reduced(dataset.photo(item), max_side=max_side)) for item in dataset.items)
@@ -225,4 +227,4 @@ def quality(context: Context, place: float) -> dict[str, Any] | None:
 
 
 def _path(folder: Path, item: Item) -> Path:
-    return folder / SIGNS / f"{item.id}.json"
+    return place_of(folder / SIGNS, item.id, ".json")

@@ -81,6 +81,7 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
             folder=work.folder,
             fingerprint=work.fingerprint,
             label=stage,
+            tracking=work.tracking,
             after_epoch=epochs.hook,
         )
         task.finish()
