@@ -44,6 +44,7 @@ def ask_words(
         classes=classes,
         max_megapixels=chosen.data.max_megapixels,
         bits=chosen.data.bits,
+        column=chosen.data.column,
     )
     if photos < 1:
         raise UserError(f"--photos {photos}: give a number from 1")

@@ -12,9 +12,9 @@ from typing import Any
 
 from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
+from semples.core.members import resolved, size_and_time
 from semples.core.progress import track
 from semples.core.ranks import Ranks
-from semples.core.tars import size_and_time
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
 from semples.data.verify import Verified
 from semples.recipe import DataSettings
@@ -42,6 +42,7 @@ def listed(source: Source, settings: DataSettings) -> TaggedDataset:
         classes=source.classes,
         max_megapixels=settings.max_megapixels,
         bits=settings.bits,
+        column=settings.column,
     )
 
 
@@ -107,7 +108,7 @@ def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, s
             "items": [
                 {
                     "id": item.id,
-                    "photo": str(item.photo.resolve()),
+                    "photo": str(resolved(item.photo)),
                     "tags": item.tags,
                     "size": verified.sizes[item.id],
                 }
@@ -219,7 +220,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """Digest of the file, or the reason why it cannot be read."""
         try:
-            key, mark = str(path.resolve()), list(size_and_time(path))
+            key, mark = str(resolved(path)), list(size_and_time(path))
             known = self._known.get(key)
             if known is not None and known[:2] == mark:
                 return str(known[2])
@@ -238,14 +239,14 @@ class Digests:
             mark = list(size_and_time(path))
         except OSError:
             return True
-        known = self._known.get(str(path.resolve()))
+        known = self._known.get(str(resolved(path)))
         return known is not None and known[:2] == mark
 
     def note(self, path: Path, digest: str) -> None:
         """Remember what another process has read; nothing where it could not."""
         with suppress(OSError):
             if len(digest) == DIGITS:
-                self._known[str(path.resolve())] = [*size_and_time(path), digest]
+                self._known[str(resolved(path))] = [*size_and_time(path), digest]
                 self._changed = True
 
     def close(self) -> None:
