@@ -94,20 +94,19 @@ def _rows(part: Part, file: Columnar, *, card: Any, column: str, numbered: Mappi
     )
 
 
-def photo_rows(path: Path) -> tuple[str, list[tuple[int, str | None]]]:
-    """The column of photos in a file, and the rows that hold one, each with the path written there. Raises UserError."""
+def photo_rows(path: Path) -> tuple[str, list[str | None], list[bool]]:
+    """The column of photos in a file; of each row the path it names, and whether it holds bytes. Raises UserError."""
     file = open_columnar(path)
     kinds = kinds_of(path, file.schema, None)
     if kinds.bytes is None:
         raise no_photos(path, file.schema.names)
     try:
-        names: Sequence[str | None] = [None] * file.starts[-1]
+        names: list[str | None] = [None] * file.starts[-1]
         if kinds.path is not None:
             names = [_text(row[0], kinds.path) for row in _cells(file, [kinds.path])]
-        filled = _filled(file, kinds.bytes)
+        return kinds.photo, names, _filled(file, kinds.bytes)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; make or download it again") from None
-    return kinds.photo, [(row, name) for row, name in enumerate(names) if filled[row]]
 
 
 # ------------------------------------------------------------------------------------------------------------ columns
@@ -206,7 +205,7 @@ def _heavy(part: Part, file: Columnar, field: Field | None) -> tuple[Problem, ..
     if weight <= HEAVY:
         return ()
     what = (
-        f"row groups of up to {weight / 2**20:.0f} MB are read whole for a photo; training is faster on files written with "
-        "groups of 100 rows (row_group_size of pyarrow, batch_size of datasets)"
+        f"row groups of up to {weight / 2**20:.0f} MB are read whole for a photo; training is faster on files written "
+        "with groups of 100 rows (row_group_size of pyarrow, batch_size of datasets)"
     )
     return (Problem(part.path.name, what),)

@@ -51,18 +51,28 @@ def parts_of(root: Path, split: str | None) -> tuple[list[Part], str, bool]:
     UserError, NoSuchList where there is no such split.
     """
     config, _, name = (split or "").rpartition("/")
-    parts = [Part(root, root.stem, "")] if root.is_file() else _saved(root) or _on_hub(root, config) or by_name(root)
-    if not parts:
-        raise UserError(f"{root}: no Parquet file in it (NAME.parquet)")
+    parts, several = all_parts(root, config)
     splits = sorted({part.split for part in parts if part.split})
-    if split is None:
-        name = DEFAULT if DEFAULT in splits else ""
-        return ([part for part in parts if not name or part.split == name], name, len(splits) > 1)
     wanted = SPLITS.get(name, name)
-    chosen = [part for part in parts if part.split == wanted]
+    if split is None:
+        wanted = DEFAULT if DEFAULT in splits else ""
+    chosen = [part for part in parts if part.split == wanted or (split is None and not wanted)]
     if not chosen:
         raise NoSuchList(f"{root}: no split {split!r}; there are: {', '.join(splits) or 'none'}")
-    return chosen, wanted, len(splits) > 1
+    return chosen, wanted, several
+
+
+def all_parts(root: Path, config: str | None = None) -> tuple[list[Part], bool]:
+    """The files of all splits, and whether these are several. Raises UserError.
+
+    config: one that README.md names, "" for its default; None: README.md is not asked.
+    """
+    if root.is_file():
+        return [Part(root, root.stem, "")], False
+    parts = _saved(root) or (_on_hub(root, config) if config is not None else []) or by_name(root)
+    if not parts:
+        raise UserError(f"{root}: no Parquet file in it (NAME.parquet)")
+    return parts, len({part.split for part in parts}) > 1
 
 
 def missing_shards(parts: Sequence[Part]) -> list[str]:
