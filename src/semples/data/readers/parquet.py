@@ -16,7 +16,8 @@ else alphabetical.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from semples.data import open_tags
 from semples.data.card import card
 from semples.data.columnar.ids import ids_of, suffix_of
 from semples.data.columnar.rows import Rows, read_rows
-from semples.data.columnar.sources import holds_columns, missing_shards, parts_of
+from semples.data.columnar.sources import Part, all_parts, holds_columns, missing_shards, parts_of
 from semples.data.dataset import MAX_CLASSES, ClassList, FileDataset, Item, Problem, class_list
 from semples.data.listing import list_photos
 from semples.data.names import PhotoFinder, unique_ids
@@ -81,7 +82,7 @@ class OfColumn:
         if not filled:
             raise UserError(f"{root}: its files hold no rows")
         if classes is None:
-            classes = _classes(root, filled)
+            classes = _classes(root, filled, lambda: self._others(root, split, parts, head))
         found = _Found(classes)
         ids = iter(ids_of([row for table in filled for row in _rows_of(table, several=several)]))
         for table in filled:
@@ -94,6 +95,17 @@ class OfColumn:
         title = (root.resolve().name if root.is_dir() else root.stem) + (f"/{name}" if name else "")
         items, problems = tuple(found.items), tuple(found.problems)
         return FileDataset(title, root, classes, items, problems, max_megapixels, notes=tuple(dict.fromkeys(notes)))
+
+    def _others(self, root: Path, split: str | None, parts: Sequence[Part], head: Any) -> list[Rows]:
+        """The rows of the other splits, whose tags are classes too; those without tags are left out."""
+        config = (split or "").rpartition("/")[0]
+        rows: list[Rows] = []
+        for part in all_parts(root, config)[0]:
+            if part not in parts:
+                with suppress(UserError):
+                    read = read_rows(part, card=head, column=self.column, numbered=None)
+                    rows += [] if read is None else [read]
+        return rows
 
 
 class _Found:
@@ -171,14 +183,17 @@ def _numbered(classes: ClassList | None) -> Mapping[int, str] | None:
     return dict(enumerate(classes.names))
 
 
-def _classes(root: Path, tables: Sequence[Rows]) -> ClassList:
-    """The classes that features or columns name, in their order, else those of the tags."""
-    used = {open_tags.bare(tag): None for table in tables for row in table.tags.rows for tag in row.tags}
+def _classes(root: Path, tables: Sequence[Rows], others: Callable[[], Sequence[Rows]]) -> ClassList:
+    """The classes that features or columns name, in their order, else those of the tags, also of other splits: every
+    split then has the same classes."""
+    if not any(table.classes or table.tags.columns for table in tables):
+        tables = [*tables, *others()]
+    used = {open_tags.bare(tag) for table in tables for row in table.tags.rows for tag in row.tags}
     told = list(dict.fromkeys(name for table in tables for name in (*table.classes, *table.tags.columns)))
     names = [name for name in told if name in used or name.casefold() != BACKGROUND]
     if len(names) > MAX_CLASSES:
         names = [name for name in told if name in used]
-    rest: list[Any] = sorted(set(used) - set(names))
+    rest = sorted(used - set(names))
     if not names and not rest:
         raise UserError(f"{root}: no photo carries a tag; name the classes in classes.txt")
     return ClassList((*names, *rest))
