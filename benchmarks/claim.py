@@ -2,11 +2,12 @@
 between a CLIP without co-occurrence bias and one that is all bias?
 
 CLIPs come from scripts/bias_tiny_clip.py, together with start weights of the generator (the same biased tower). Every
-arm starts from the same warm-up, has as many steps as (a), and its λ is chosen from the same values on worlds that
-are not used for the final table:
+arm starts from the same warm-up, has as many steps as (a), and its λ is chosen from as many values on worlds that are
+not used for the final table, once for all CLIPs:
 
     warmup     the generator before CLIP                    matching   (a)
     prompts    (c), each class's own learned prompt         other-1/3/6  (c) with another class's prompt
+    prompts-tight  as prompts, learned against masks of several tightnesses (an attempt to mend the method)
     random-0/1 a random vector with the prompt's cosine     mean       the mean of all classes' prompts
                to the class's text                          texts      fixed texts: all kinds of background
     truth      the word of the true own background          shrink     no text: the mask is made small
@@ -19,17 +20,17 @@ fullness*, where exactly as many pixels are labelled as the truth has on things,
     python benchmarks/claim.py choose --clips ...
     python benchmarks/claim.py show
 
-`tune` tries (a) at every λ_T, then every arm at every λ with the λ_T of the best (a), by mean mIoU over the given
-worlds; `run` takes what came out best (`choose` says what). With --background `tune` tries the arms at those λ_T.
+`tune` tries (a) at every λ_T, then every arm at every λ with the λ_T of the best (a), by mean mIoU over all CLIPs and
+worlds it was given; `run` takes what came out best (`choose` says what). With --background `tune` tries the arms at
+those λ_T. `show` has a table for every degree of bias, over its CLIPs and their worlds.
 Every cell is a JSON file in --results, finished cells are skipped, so a stopped benchmark goes on where it was;
 `--share 1/2` and `--share 2/2` split the CLIPs between two processes. --work keeps what arms share. Worlds below 100
-are for choosing, those from 200 on for the table. A CLIP and a world take about half an hour of one core to tune.
+are for choosing, those from 200 on for the table. A cell takes about 35 seconds of one core.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,15 +39,16 @@ from typing import Any
 
 import torch
 
-from claim_arms import ARMS, Bench, Clip
+from claim_arms import ARMS, ROLLS, Bench, Clip
 from semples.core.files import read_json, write_json
+from semples.inspect.comparison import interval
 
 RESULTS = Path(__file__).parent / "results" / "claim"
 TUNING_BELOW = 100
 BACKGROUND = (1.0, 0.3, 0.0)  # λ_T that (a) is tuned over
 PUSH = (0.2, 0.05, 1.0)  # λ that every other arm is tuned over
-P, EPOCHS = 0.9, 12
-T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+P, EPOCHS = 0.9, 6
+DEGREES = (0.43, 0.65, 0.75, 0.85)  # of bias: cosine of the scene without its thing, over that of the thing alone
 FIGURES: dict[str, Callable[[dict[str, Any]], float]] = {
     "mIoU": lambda cell: cell["miou"],
     "mIoU, equal fullness": lambda cell: cell["full"]["miou"],
@@ -106,13 +108,13 @@ def clip_of(text: str) -> Clip:
     return Clip(f"{folder.parent.name}-{folder.name}", folder)
 
 
-def chosen_cells(cells: Sequence[dict[str, Any]], clip: str, arms: Sequence[str]) -> dict[str, Cell]:
-    """For every arm the cell with the best mean mIoU over the worlds for choosing: λ_T is that of the best (a), then
-    each arm's λ. A cell counts where it has as many worlds as the arm's best known one."""
-    mine = [cell for cell in cells if cell["clip"] == clip and cell["seed"] < TUNING_BELOW]
+def chosen_cells(cells: Sequence[dict[str, Any]], arms: Sequence[str]) -> dict[str, Cell]:
+    """For every arm the cell with the best mean mIoU over all CLIPs' worlds for choosing: λ_T is that of the best (a),
+    then each arm's λ. A cell counts where it has as many worlds as the arm's best known one."""
     means: dict[Cell, list[float]] = {}
-    for stored in mine:
-        means.setdefault(cell_of(stored), []).append(stored["miou"])
+    for stored in cells:
+        if stored["seed"] < TUNING_BELOW:
+            means.setdefault(cell_of(stored), []).append(stored["miou"])
     chosen: dict[str, Cell] = {}
     for arm in sorted(arms, key=ARMS.index):
         of_arm = {cell: values for cell, values in means.items() if cell.arm == arm}
@@ -142,65 +144,83 @@ def run(results: Results, clip: Clip, seed: int, cells: Iterable[Cell], work: Pa
         print(f"{clip.name} {path.stem}: mIoU {figures['miou']:.3f}, AUC {figures['auc']:.3f}", flush=True)
 
 
-def tune(results: Results, clip: Clip, arguments: argparse.Namespace) -> None:
-    """(a) at every λ_T on every world, then every other arm at every λ, with the λ_T of the best (a)."""
+def tune(results: Results, clips: Sequence[Clip], arguments: argparse.Namespace) -> None:
+    """With every CLIP on every world (a) at every λ_T, then every other arm at every λ with the λ_T of the best (a)."""
     first = [Cell("matching", weight) for weight in arguments.background or BACKGROUND]
     first += [Cell("warmup")] if "warmup" in arguments.arms else []
-    for seed in arguments.worlds:
+    pairs = [(clip, seed) for clip in clips for seed in arguments.worlds]
+    for clip, seed in pairs:
         run(results, clip, seed, first, arguments.work)
-    best = chosen_cells(results.read(), clip.name, ["matching"])["matching"].lambda_background
+    best = chosen_cells(results.read(), ["matching"])["matching"].lambda_background
     arms = [arm for arm in arguments.arms if arm not in ("warmup", "matching")]
     rest = [Cell(arm, b, push) for b in arguments.background or [best] for arm in arms for push in arguments.push]
-    for seed in arguments.worlds:
+    for clip, seed in pairs:
         run(results, clip, seed, rest, arguments.work)
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def interval(values: Sequence[float]) -> str:
-    """Mean and half width of its 95 % interval (Student's t)."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:+.3f}"
-    half = T.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:+.3f} ± {half:.3f}"
+Pair = tuple[str, int]  # a CLIP's name and a world's seed
+
+
+def degree(results: Results, clip: str) -> float:
+    """The nearest of `DEGREES` to what bias_tiny_clip.py measured of a CLIP."""
+    measured: float = read_json(results.folder / "bias" / f"{clip}.json")["removed_to_alone"]
+    return min(DEGREES, key=lambda one: abs(one - measured))
 
 
 def show(results: Results) -> str:
-    """A table for every CLIP: every arm at its chosen λ on the worlds of the final table, or, where there are none, on
-    those for choosing, and its difference to (a), paired by world."""
+    """A table for every degree of bias: every arm at its chosen λ on the worlds of the final table, and its difference
+    to (a) and to another class's prompt, paired by CLIP and world."""
     cells, lines = results.read(), list[str]()
-    for clip in sorted({cell["clip"] for cell in cells}):
-        chosen = chosen_cells(cells, clip, ARMS)
-        mine = [cell for cell in cells if cell["clip"] == clip]
-        final = [cell for cell in mine if cell["seed"] >= TUNING_BELOW]
-        kind = "worlds not used for choosing" if final else "worlds that λ was chosen on"
+    chosen = chosen_cells(cells, ARMS)
+    final = [cell for cell in cells if cell["seed"] >= TUNING_BELOW]
+    for one in DEGREES:
+        mine = [cell for cell in final if degree(results, cell["clip"]) == one]
+        if not mine:
+            continue
+        clips = sorted({cell["clip"] for cell in mine})
         lines += [
-            f"\n{clip} ({kind})\n",
-            f"| arm | λ_T | λ | worlds | {' | '.join(FIGURES)} | mIoU − (a) | AUC − (a) | mIoU, equal fullness − (a) |",
+            f"\nRemoved / alone about {one:g} ({', '.join(clips)})\n",
+            f"| arm | λ_T | λ | pairs | {' | '.join(FIGURES)} | mIoU - (a) | AUC - (a) | mIoU, equal fullness - (a) |",
             "|" + "---|" * (7 + len(FIGURES)),
         ]
-        tables = {arm: _by_world(final or mine, cell) for arm, cell in chosen.items()}
-        for arm, worlds in tables.items():
-            if worlds:
-                lines.append(_row(chosen[arm], worlds, tables.get("matching", {})))
+        tables = {arm: _by_pair(mine, cell) for arm, cell in chosen.items()}
+        lines += [_row(chosen[arm], pairs, tables["matching"]) for arm, pairs in tables.items() if pairs]
+        own, others = tables.get("prompts", {}), [tables.get(arm, {}) for arm in ROLLS]
+        for name, figure in FIGURES.items():
+            differences = [
+                figure(own[pair]) - statistics.mean(figure(other[pair]) for other in others if pair in other)
+                for pair in own
+                if any(pair in other for other in others)
+            ]
+            lines.append(f"\nOwn prompts - other classes' prompts, {name}: {shown(differences)}")
     return "\n".join(lines)
 
 
-def _by_world(cells: Sequence[dict[str, Any]], wanted: Cell) -> dict[int, dict[str, Any]]:
-    return {cell["seed"]: cell for cell in cells if cell_of(cell) == wanted}
+def shown(differences: Sequence[float]) -> str:
+    """Mean and half width of its 95 % interval."""
+    if len(differences) < 2:
+        return " ".join(f"{one:+.3f}" for one in differences)
+    of_mean = interval(differences)
+    assert of_mean is not None
+    return f"{of_mean.mean:+.3f} ± {of_mean.half:.3f}"
 
 
-def _row(cell: Cell, worlds: dict[int, dict[str, Any]], matching: dict[int, dict[str, Any]]) -> str:
-    means = [f"{statistics.mean(figure(world) for world in worlds.values()):.3f}" for figure in FIGURES.values()]
-    both = sorted(set(worlds) & set(matching)) if cell.arm != "matching" else []
+def _by_pair(cells: Sequence[dict[str, Any]], wanted: Cell) -> dict[Pair, dict[str, Any]]:
+    return {(cell["clip"], cell["seed"]): cell for cell in cells if cell_of(cell) == wanted}
+
+
+def _row(cell: Cell, pairs: dict[Pair, dict[str, Any]], matching: dict[Pair, dict[str, Any]]) -> str:
+    means = [f"{statistics.mean(figure(one) for one in pairs.values()):.3f}" for figure in FIGURES.values()]
+    both = sorted(set(pairs) & set(matching)) if cell.arm != "matching" else []
     differences = [
-        interval([FIGURES[name](worlds[seed]) - FIGURES[name](matching[seed]) for seed in both]) if both else ""
+        shown([FIGURES[name](pairs[pair]) - FIGURES[name](matching[pair]) for pair in both])
         for name in ("mIoU", "AUC", "mIoU, equal fullness")
     ]
     weights = ["" if weight is None else f"{weight:g}" for weight in (cell.lambda_background, cell.weight)]
-    return f"| {' | '.join([cell.arm, *weights, str(len(worlds)), *means, *differences])} |"
+    return f"| {' | '.join([cell.arm, *weights, str(len(pairs)), *means, *differences])} |"
 
 
 def read_arguments() -> argparse.Namespace:
@@ -230,16 +250,19 @@ def main() -> None:
         print(show(results))
         return
     part, count = (int(number) for number in arguments.share.split("/"))
-    for clip in [clip_of(text) for text in arguments.clips][part - 1 :: count]:
-        if arguments.what == "tune":
-            tune(results, clip, arguments)
-            continue
-        chosen = chosen_cells(results.read(), clip.name, arguments.arms)
-        if not chosen:
-            raise SystemExit(f"{clip.name}: nothing is tuned yet; see `claim.py tune`")
-        for arm, cell in chosen.items() if arguments.what == "choose" else ():
-            print(f"{clip.name} {arm}: λ_T {cell.lambda_background}, λ {cell.weight}")
-        for seed in arguments.worlds if arguments.what == "run" else ():
+    clips = [clip_of(text) for text in arguments.clips][part - 1 :: count]
+    if arguments.what == "tune":
+        tune(results, clips, arguments)
+        return
+    chosen = chosen_cells(results.read(), arguments.arms)
+    if not chosen:
+        raise SystemExit("nothing is tuned yet; see `claim.py tune`")
+    if arguments.what == "choose":
+        for arm, cell in chosen.items():
+            print(f"{arm}: λ_T {cell.lambda_background}, λ {cell.weight}")
+        return
+    for seed in arguments.worlds:
+        for clip in clips:
             run(results, clip, seed, chosen.values(), arguments.work)
 
 

@@ -38,15 +38,20 @@ from semples.run.context import Context
 from semples.run.models import backgrounds_in, generator_in
 from semples.run.photos import Source
 from semples.stages.matching import Matching
+from semples.stages.prompting import Prompting
 from semples.training.feed import Views, tag_matrix
 from semples.training.loop import train
 from semples.training.task import TaggedBatch, Total, share
 
 RECIPE = Path(__file__).parent / "recipes" / "demo-0e5ccf8.yaml"  # of the demo when these figures were made
-FAST = ("data.workers=0", "cams.scales=[1.0]")  # one scale, mirrored: CAM making would be most of the time otherwise
+# One scale, mirrored: CAM making would be most of the time otherwise. Training in the half precision that GPUs use, in
+# which newer processors are faster too; masks, their gradients and all figures are in float32.
+FAST = ("data.workers=0", "cams.scales=[1.0]", "run.precision=bf16")
 ROLLS = {"other-1": 1, "other-3": 3, "other-6": 6}  # which other class's prompt each class gets
 RANDOM = {"random-0": 0, "random-1": 1}
-PUSHED = ("prompts", *ROLLS, *RANDOM, "mean", "texts", "truth")  # arms with text features to be pushed off
+TIGHT = "prompts-tight"
+POWERS = (1, 2, 4)  # of the masks that `TIGHT` learns its prompts against
+PUSHED = ("prompts", TIGHT, *ROLLS, *RANDOM, "mean", "texts", "truth")  # arms with text features to be pushed off
 ARMS = ("warmup", "matching", *PUSHED, "shrink")
 
 
@@ -76,6 +81,28 @@ class Pushing(Matching):
             values_P = self.judge.repel(foreground_PE[:, None], pushed_PJE).mean(dim=1)
         push = share(values_P, total.pairs)
         return terms | {"loss": terms["loss"] + self.weight * push, "push": push.detach()}
+
+
+class TightPrompting(Prompting):
+    """Prompting against masks M of several powers: background views (1 - M^g)·X, g in `POWERS`, averaged. The higher
+    the power, the tighter the mask, so that what lies around a thing is in the view even where (a)'s mask holds it."""
+
+    def forward(self, batch: TaggedBatch, total: Total) -> dict[str, Tensor]:
+        pairs = Pairs.of(batch.tags)
+        if len(pairs) == 0:
+            return super().forward(batch, total)
+        learned_PE = self._features(pairs)
+        separation = share(self.judge.separate(learned_PE, self.judge.targets_of(pairs)), total.pairs)
+        background = torch.zeros_like(separation)
+        with torch.no_grad():
+            mask_PSS = self.view_maker.masks(self.generator, batch, pairs)
+        for power in POWERS:
+            with torch.no_grad():
+                _, view_P3SS = self.view_maker.views(batch.image, mask_PSS**power, pairs)
+                image_PE = self.judge.encode(view_P3SS)
+            background = background + share(self.judge.attract(image_PE, learned_PE), total.pairs) / len(POWERS)
+        loss = background + self.lambda_prompt * separation
+        return {"loss": loss, "background": background.detach(), "separation": separation.detach()}
 
 
 def trained(context: Context, stage: str) -> Generator:
@@ -175,7 +202,7 @@ class Bench:
             return self.figures(trained(self.warm, "warmup"))
         if arm == "matching":
             return self.figures(trained(self.matched, "matching"))
-        figures_of_prompts = {"prompts": self.prompts_learned()} if arm == "prompts" else {}
+        figures_of_prompts = {"prompts": self.prompts_learned(arm)} if arm in ("prompts", TIGHT) else {}
         return self.figures(self.refined(arm, weight)) | figures_of_prompts
 
     def pushed(self, arm: str) -> Tensor | None:
@@ -184,7 +211,7 @@ class Bench:
             return None
         context = self.prompted
         judge = judge_of(context)
-        learned_KE, classes_KE = learned(context, judge), judge.targets
+        learned_KE, classes_KE = self.learned_by(arm), judge.targets
         if arm in ROLLS:
             return learned_KE.roll(ROLLS[arm], dims=0)[:, None]
         if arm in RANDOM:
@@ -201,6 +228,27 @@ class Bench:
             return words_WE[self._own_grounds()][:, None]
         return learned_KE[:, None]
 
+    def learned_by(self, arm: str) -> Tensor:
+        """Features (K,E) of the backgrounds that (b) learned, or that the arm learned in its own way."""
+        return self._tight_KE if arm == TIGHT else learned(self.prompted, judge_of(self.prompted))
+
+    @cached_property
+    def _tight_KE(self) -> Tensor:
+        context = self.matched
+        settings: Any = context.recipe.prompting
+        prompts = context.recipe.prompts
+        task = TightPrompting(
+            trained(context, "matching"),
+            judge_of(context),
+            prompts=prompts,
+            seed=context.recipe.run.seed,
+            lambda_prompt=settings.lambda_prompt,
+            cam_epsilon=settings.cam_epsilon,
+        )
+        self._train(task, task.generator, settings, name=TIGHT)
+        with torch.no_grad():
+            return judge_of(context).encode_backgrounds(task.prompts.vectors.detach(), prompts)
+
     def refined(self, arm: str, weight: float) -> Generator:
         """The generator, trained from the warm-up weights as stage (c) is."""
         context, recipe = self.prompted, self.prompted.recipe
@@ -214,37 +262,43 @@ class Bench:
             pushed_KJE=self.pushed(arm),
             weight=weight,
         )
+        self._train(task, generator, settings, name=f"{arm}-{weight:g}")
+        return generator
+
+    def _train(self, task: Any, generator: Generator, settings: Any, *, name: str) -> None:
+        """The package's training of a task of this benchmark, from its start: a cell is not resumed."""
+        context, recipe = self.matched, self.matched.recipe
         views = Views(
             dataset=context.dataset,
             tags=tag_matrix(context.dataset),
-            augment=recipe.refinement.augment,
+            augment=settings.augment,
             size=generator.view_side(recipe.generator.image_size),
             mean=generator.mean,
             std=generator.std,
             seed=recipe.run.seed,
             noise_size=generator.noise_size,
         )
-        folder = context.out / f"arm-{arm}-{weight:g}"
+        folder = context.out / f"arm-{name}"
         train(
             task,
             views,
             engine=context.engine,
-            settings=recipe.refinement,
+            settings=settings,
             run=recipe.run,
             workers=0,
             folder=folder,
-            fingerprint=json.dumps([arm, weight, self.lambda_background, self.epochs]),
-            label=arm,
+            fingerprint=json.dumps([name, self.lambda_background, self.epochs]),
+            label=name,
         )
         shutil.rmtree(folder)
-        return generator
 
-    def prompts_learned(self) -> dict[str, Any]:
-        """What (b) found: for each class the rank of its own background's word among those of all backgrounds and
-        classes, nearest first; mean cosines of the learned prompt with that word and with the class's own text."""
+    def prompts_learned(self, arm: str) -> dict[str, Any]:
+        """What (b), or the arm instead of it, found: for each class the rank of its own background's word among those
+        of all backgrounds and classes, nearest first; mean cosines of the learned prompt with that word and with the
+        class's own text."""
         context = self.prompted
         judge = judge_of(context)
-        learned_KE, classes_KE = learned(context, judge), judge.targets
+        learned_KE, classes_KE = self.learned_by(arm), judge.targets
         words_WE = ground_texts(judge)
         grounds = self._own_grounds()
         near_KW = learned_KE @ torch.cat([words_WE, classes_KE]).T

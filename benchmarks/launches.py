@@ -1,11 +1,11 @@
 """How many operations a step asks of a GPU, counted without one: those that are not mere views, forward and backward.
 
-Stages (a), (b), (c) at 224 px, DeiT-S, CLIP ViT-B/32 (random weights), 16 photos with 28 pairs, and the CAMs of a
-500x375 photo. A GPU keeps attention maps where a processor streams them (`networks.attention.map_bytes`); with
-`--memory 80` they are counted as on one of so many GiB, with 0 as on a processor. The optimizer and what the loop adds
-are not in it.
+Stages (a), (b), (c) at 224 px, DeiT-S, CLIP ViT-B/32 (random weights), 16 photos with 28 pairs (or `--photos`, in
+fours), and the CAMs of a 500x375 photo. A GPU keeps attention maps where a processor streams them
+(`networks.attention.map_bytes`); with `--memory 80` they are counted as on one of so many GiB, with 0 as on a
+processor. The optimizer and what the loop adds are not in it.
 
-    OMP_NUM_THREADS=1 python benchmarks/launches.py [--memory 80] [--out benchmarks/results/launches.json]
+    OMP_NUM_THREADS=1 python benchmarks/launches.py [--memory 80] [--photos 64] [--out benchmarks/results/launches.json]
 
 The table's column "before" is this file beside `speed.py` of the commit it names.
 """
@@ -22,14 +22,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import speed
-from semples.networks import attention
 
 try:
-    from semples.generators import class_tokens as kept
-except ImportError:  # an earlier commit
-    from semples.generators import weaktr as kept  # type: ignore[no-redef]
+    from semples.generators import class_tokens
+    from semples.networks import attention
+except ImportError:  # an earlier commit, which streamed maps everywhere
+    class_tokens = None  # type: ignore[assignment]
 
-TIMES = 4  # the four photos of `speed.py`, so often
+PHOTOS = 4  # of `speed.py`, each of which is taken several times
 
 
 class Launches(TorchDispatchMode):
@@ -45,13 +45,13 @@ class Launches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def many_photos(build: Any) -> Any:
-    """`speed.build_batch` with more photos."""
+def many_photos(build: Any, times: int) -> Any:
+    """`speed.build_batch` with every photo so often."""
 
     def built(device: str) -> Any:
         batch = build(device)
         rows = {
-            name: torch.cat([value] * TIMES) if isinstance(value, torch.Tensor) else value
+            name: torch.cat([value] * times) if isinstance(value, torch.Tensor) else value
             for name, value in vars(batch).items()
         }
         return type(batch)(**rows)
@@ -85,11 +85,12 @@ def counted(name: str) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--memory", type=float, default=80)
+    parser.add_argument("--photos", type=int, default=16)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if options.memory and hasattr(attention, "map_bytes"):
-        kept.MAP_BYTES = int(options.memory * 2**30 * attention.MAP_SHARE)
-    speed.build_batch = many_photos(speed.build_batch)
+    if options.memory and class_tokens is not None:
+        class_tokens.MAP_BYTES = int(options.memory * 2**30 * attention.MAP_SHARE)
+    speed.build_batch = many_photos(speed.build_batch, options.photos // PHOTOS)
     torch.optim.AdamW = NoOptimizer  # type: ignore[assignment, misc]
     cells = {}
     for name in ("a", "b", "c", "cams"):
@@ -97,7 +98,10 @@ def main() -> None:
         cells[name] = {"launches": sum(by_name.values()), "most": dict(by_name.most_common(12))}
         print(name, cells[name]["launches"], *[f"{key} {count}" for key, count in by_name.most_common(8)])
     if options.out is not None:
-        options.out.write_text(json.dumps({"memory_gib": options.memory, **cells}, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(
+            json.dumps({"memory_gib": options.memory, "photos": options.photos, **cells}, indent=1) + "\n",
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

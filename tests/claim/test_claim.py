@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import claim
-from claim_arms import Bench, Clip, Pushing, _Photo, _Scored, judge_of
-from semples.core.files import read_json
+from claim_arms import TIGHT, Bench, Clip, Pushing, _Photo, _Scored, judge_of
+from semples.core.files import read_json, write_json
 from semples.data.demo.world import CLASSES
 from semples.judges.clip import Clip as ClipJudge
 from semples.networks.clip import FrozenClip
@@ -107,6 +107,7 @@ def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
         claim.main()
         return capsys.readouterr().out
 
+    write_json(tmp_path / "results" / "bias" / "shipped.json", {"removed_to_alone": 0.44})
     call("tune", "0", "1")
     assert len(ran) == 2 * (1 + 3 + 2 * 3)
     assert {background for _, arm, background, _ in ran if arm == "shrink"} == {0.3}
@@ -119,10 +120,10 @@ def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
         (200, "shrink", 0.3, 1.0),
         (200, "warmup", 1.0, 0.0),
     ]
-    stored = read_json(tmp_path / "results" / "p0.9-E12" / "shipped" / "world200-prompts-T0.3-R1.json")
-    assert (stored["arm"], stored["lambda"], stored["epochs"]) == ("prompts", 1.0, 12)
+    stored = read_json(tmp_path / "results" / "p0.9-E6" / "shipped" / "world200-prompts-T0.3-R1.json")
+    assert (stored["arm"], stored["lambda"], stored["epochs"]) == ("prompts", 1.0, 6)
     shown = call("show", "0")
-    assert "worlds not used for choosing" in shown
+    assert "Removed / alone about 0.43 (shipped)" in shown
     assert "| prompts | 0.3 | 1 | 1 | 0.350 |" in shown
     assert "+0.050" in shown
 
@@ -137,13 +138,16 @@ def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
 
 def test_every_arm_runs_on_a_small_world(tmp_path: Path) -> None:
     bench = Bench(Clip("shipped", None), 3, 0.9, 1.0, 1, tmp_path, photos=20)
-    cells = {arm: bench.cell(arm, 1.0) for arm in ("prompts", "matching", "warmup", "random-0", "texts", "shrink")}
+    cells = {
+        arm: bench.cell(arm, 1.0) for arm in ("prompts", TIGHT, "matching", "warmup", "random-0", "texts", "shrink")
+    }
     for cell in cells.values():
         assert 0 < cell["miou"] < 1
         assert cell["full"]["miou"] <= cell["miou"] + 0.02
     assert len({cell["auc"] for cell in cells.values()}) == len(cells), "two arms trained the same"
     assert set(cells["prompts"]["prompts"]["ranks"]) == set(CLASSES)
     assert bench.cell("shrink", 0.0)["auc"] == cells["matching"]["auc"], "an arm of no weight is (a)"
+    assert cells["prompts"]["prompts"] != cells[TIGHT]["prompts"]
     texts = bench.pushed("truth")
     assert texts is not None
     assert torch.allclose(texts.norm(dim=-1), torch.ones(()), atol=1e-5)

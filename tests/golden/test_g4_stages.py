@@ -221,9 +221,7 @@ def test_first_prompt_step_from_the_stored_gradient(case: Case) -> None:
 @pytest.mark.parametrize("stage", ["a", "c"])
 def test_stochastic_depth_with_every_branch_kept(case: Case, stage: str) -> None:
     """Survivors are divided by the keep rate, attention features are not: the loss that most seeds give."""
-    rates = torch.linspace(0, 0.1, len(case.generator.blocks)).tolist()
-    for block, rate in zip(case.generator.blocks, rates, strict=True):
-        block.drop_path = rate
+    case.generator.set_drop_path(0.1)
     terms, _ = gradients(case.task(stage), case)
     runs = case.summary[stage]["losses_droppath0.1_seeds0-3"]
     usual = max(set(runs), key=runs.count)

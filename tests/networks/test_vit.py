@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semples.networks.vit import Block, QuickGELU, VisionTransformer, VitConfig
+from semples.networks.vit import QuickGELU, VisionTransformer, VitConfig
 
 
 def build(**changes: object) -> VisionTransformer:
@@ -58,18 +58,30 @@ def test_what_is_left_of_whole_patches_is_not_seen() -> None:
 
 
 def test_stochastic_depth_follows_its_noise() -> None:
-    """The branch is dropped where noise < rate, else divided by the keep rate; never in eval mode."""
-    block = Block(VitConfig(width=8, heads=2), drop_path=0.25).train()
-    x, branch = torch.randn(3, 2, 8), torch.randn(3, 2, 8)
-    added = block.add(x, branch, torch.tensor([0.1, 0.25, 0.9]))
-    torch.testing.assert_close(added[0], x[0])
-    torch.testing.assert_close(added[1:], x[1:] + branch[1:] / 0.75)
-    torch.testing.assert_close(block.add(x, branch, None), x + branch)
-    torch.testing.assert_close(block.eval().add(x, branch, torch.zeros(3)), x + branch)
+    """A branch is dropped where noise < rate, else divided by the keep rate; never in eval mode."""
+    model = build().train()  # two blocks, of rates 0 and 0.4
+    photo = torch.randn(3, 3, 16, 16)
+    noise = torch.tensor([[0.1, 0.9], [0.9, 0.9], [0.39, 0.4]])[:, None].expand(-1, 2, -1)
+
+    def last(*, noise: torch.Tensor | None) -> torch.Tensor:
+        return model(photo, pooling="avg", noise_BL2=noise).last
+
+    first, second = model.blocks
+    x, _ = model.embed(photo)
+    x = x + first.attn(first.norm1(x), keep_map=False)[0]
+    x = x + first.mlp(first.norm2(x))
+    kept = torch.tensor([0, 1, 0])[:, None, None] / 0.6
+    x = x + kept * second.attn(second.norm1(x), keep_map=False)[0]
+    x = x + second.mlp(second.norm2(x)) / 0.6
+    torch.testing.assert_close(last(noise=noise), x, atol=1e-5, rtol=1e-5)
+    whole = last(noise=None)
+    model.eval()
+    assert torch.equal(last(noise=noise), whole)
+    assert not torch.allclose(whole, x)
 
 
 def test_rates_rise_linearly() -> None:
-    assert [block.drop_path for block in build(depth=5).blocks] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert build(depth=5).drop_rates.tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])

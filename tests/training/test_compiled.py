@@ -41,5 +41,5 @@ def test_compiled_stages_train_alike(compiler: str, name: str, tmp_path: Path, m
         weights.append(torch.cat([value.detach().flatten() for value in made.trained()]))
         losses.append([line["loss"] for line in read_lines(out / "events.jsonl")])
     assert len(losses[0]) == 3
-    assert losses[1] == pytest.approx(losses[0], abs=3e-5)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=2e-5)

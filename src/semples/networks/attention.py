@@ -35,8 +35,9 @@ def fuse_maps(attention: list[Tensor], weights_BHL: Tensor) -> Tensor:
     """(1 / HL) Σ w A over heads and blocks: L maps (B,H,T,T) -> (B,T,T) (WeakTr eq. (4))."""
     B, H, L = weights_BHL.shape
     T = attention[0].shape[-1]
-    fused_B1M = sum(
-        torch.bmm(weights_BHL[:, :, index].unsqueeze(1), maps.reshape(B, H, T * T))
-        for index, maps in enumerate(attention)
-    )
-    return fused_B1M.reshape(B, T, T) / (H * L)  # type: ignore[union-attr, no-any-return]
+    layers = list(zip(weights_BHL.unsqueeze(1).unbind(-1), attention, strict=True))
+    (first_B1H, first_maps), *rest = ((w_B1H, maps.reshape(B, H, T * T)) for w_B1H, maps in layers)
+    fused_B1M = torch.bmm(first_B1H, first_maps)
+    for w_B1H, maps_BHM in rest:
+        fused_B1M = torch.baddbmm(fused_B1M, w_B1H, maps_BHM)
+    return fused_B1M.reshape(B, T, T) / (H * L)

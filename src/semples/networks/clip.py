@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
+from semples.networks.clip_blocks import FrozenBlock
 from semples.networks.clip_files import ClipFile, from_openai, read_clip
 from semples.networks.tokenizer import FILES, FULL_VOCABULARY, ClipTokenizer, PiecesTokenizer
 from semples.networks.weights import load_strictly
@@ -48,7 +49,10 @@ class FrozenClip(nn.Module):
         *first, last = tower.encoder.layers
         for layer in first:
             hidden_BTC = layer(hidden_BTC, None)
-        class_BC = _last_block(last, hidden_BTC, torch.zeros(len(hidden_BTC), dtype=torch.long, device=self.device))
+        if isinstance(last, FrozenBlock):
+            class_BC = last.at_first(hidden_BTC)
+        else:
+            class_BC = _last_block(last, hidden_BTC, torch.zeros(len(hidden_BTC), dtype=torch.long, device=self.device))
         return _unit(self.model.visual_projection(tower.post_layernorm(class_BC)))
 
     def encode_patches(self, image_B3SS: Tensor) -> Tensor:
@@ -119,11 +123,15 @@ class FrozenClip(nn.Module):
         return _unit(self.model.text_projection(tower.final_layer_norm(at_end_nW)))
 
     def images_only(self) -> FrozenClip:
-        """The same image tower without the text tower, which the memory of a training stage is better without."""
-        tower = copy.copy(self.model)
-        tower._modules = dict(self.model._modules)
-        tower.text_model = tower.text_projection = None
-        return FrozenClip(tower, self.tokenizer)
+        """The same image tower as stages of training want it: without the text tower, for memory, and with blocks of
+        fewer operations (`clip_blocks`)."""
+        lean, tower, encoder = (
+            _shallow(part) for part in (self.model, self.model.vision_model, self.model.vision_model.encoder)
+        )
+        lean.text_model = lean.text_projection = None
+        lean.vision_model, tower.encoder = tower, encoder
+        encoder.layers = nn.ModuleList(FrozenBlock.of(layer) for layer in encoder.layers)
+        return FrozenClip(lean, self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -153,6 +161,13 @@ class FrozenClip(nn.Module):
             context = file.config.text_config.max_position_embeddings
             return cls(model, ClipTokenizer.from_folder(file.folder, context=context))
         return cls(model, _published_tokenizer(file.config, where=file.where))
+
+
+def _shallow(module: Any) -> Any:
+    """A module that shares its parts with another, each of which can be put in another's place."""
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    return shallow
 
 
 def _unit(features: Tensor) -> Tensor:

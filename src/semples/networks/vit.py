@@ -6,7 +6,7 @@ Shape suffixes: B images, T = K + N tokens (K class tokens, then N patches), C c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,13 @@ class Tokens:
     attention: list[Tensor] = field(default_factory=list)
 
 
+class Queries(NamedTuple):
+    """Queries times 1/sqrt(D), and keys, (B,H,T,D) each; softmax(q @ k^T) is the attention."""
+
+    q: Tensor
+    k: Tensor
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with the parameter names of the usual ViT."""
 
@@ -73,18 +80,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BTC: Tensor, *, keep_map: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """The branch output (B,T,C), scaled queries and keys (B,H,T,D), and the attention map if asked for."""
+    def forward(self, x_BTC: Tensor, *, keep_map: bool) -> tuple[Tensor, Tensor | Queries]:
+        """The branch output (B,T,C), and the attention map (B,H,T,T) or what it would be made of."""
         B, T, C = x_BTC.shape
-        q, k, v = self.qkv(x_BTC).reshape(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        q = q * (C // self.heads) ** -0.5
-        attention = None
+        scale = (C // self.heads) ** -0.5
+        qkv_3BHTD = self.qkv(x_BTC).reshape(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
         if keep_map:
-            attention = (q @ k.transpose(-2, -1)).softmax(dim=-1)
-            mixed = attention @ v
+            # One copy brings all three into the order that products of batches want.
+            q, k, v = qkv_3BHTD.contiguous().flatten(1, 2).unbind(0)
+            map_XTT = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale).softmax(dim=-1)
+            mixed = torch.bmm(map_XTT, v).unflatten(0, (B, -1))
+            seen: Tensor | Queries = map_XTT.unflatten(0, (B, -1))
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return self.proj(mixed.transpose(1, 2).reshape(B, T, C)), q, k, attention
+            q, k, v = qkv_3BHTD.unbind(0)
+            seen = Queries(q * scale, k)
+            mixed = F.scaled_dot_product_attention(seen.q, k, v, scale=1.0)
+        return self.proj(mixed.transpose(1, 2).reshape(B, T, C)), seen
 
 
 class Mlp(nn.Module):
@@ -112,24 +123,16 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with stochastic depth on both branches."""
+    """Pre-norm transformer block of two branches."""
 
-    def __init__(self, config: VitConfig, drop_path: float) -> None:
+    def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(config.width, eps=config.eps)
         self.attn = Attention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width, eps=config.eps)
         self.mlp = Mlp(config.width, int(config.width * config.mlp_ratio), config.act)
         self.ls1 = LayerScale(config.width) if config.layer_scale else nn.Identity()
         self.ls2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
-
-    def add(self, x_BTC: Tensor, branch_BTC: Tensor, noise_B: Tensor | None) -> Tensor:
-        """Residual sum; in train mode the branch is dropped where noise < rate, else divided by the keep rate."""
-        if noise_B is None or not self.training or self.drop_path == 0:
-            return x_BTC + branch_BTC
-        keep_B = (noise_B >= self.drop_path).to(x_BTC.dtype) / (1 - self.drop_path)
-        return x_BTC + branch_BTC * keep_B[:, None, None]
 
 
 class PatchEmbed(nn.Module):
@@ -146,8 +149,11 @@ class PatchEmbed(nn.Module):
 class VisionTransformer(nn.Module):
     """ViT with `num_tokens` class tokens before the patch tokens (WeakTr sec. 3.1).
 
-    A final `norm` exists among the weights, as in published checkpoints, but the forward pass never applies it.
+    drop_rates: (L,) of stochastic depth. A final `norm` exists among the weights, as in published checkpoints, but the
+    forward pass never applies it.
     """
+
+    drop_rates: Tensor
 
     def __init__(self, config: VitConfig, *, num_tokens: int, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -160,9 +166,14 @@ class VisionTransformer(nn.Module):
             self.reg_token = nn.Parameter(torch.zeros(1, config.registers, config.width))
         if config.pre_norm:
             self.norm_pre = nn.LayerNorm(config.width, eps=config.eps)
-        rates = torch.linspace(0, drop_path, config.depth).tolist()
-        self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.set_drop_path(drop_path)
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth: both branches of a block are dropped at rates that rise linearly from 0 to `rate`."""
+        self.drop_path = rate
+        self.register_buffer("drop_rates", torch.linspace(0, rate, self.config.depth), persistent=False)
 
     def position_embedding(self, h: int, w: int, *, square_input: bool) -> Tensor:
         """(1, K + h·w, C). Another grid than the trained one is reached bicubically by the scale factors
@@ -195,22 +206,31 @@ class VisionTransformer(nn.Module):
         x_BTC, grid = self.embed(image_B3HW)
         tokens = Tokens(last=x_BTC, grid=grid)
         T = self.num_tokens + grid[0] * grid[1]
+        kept = self._kept(noise_BL2, x_BTC)
         block: Any
-        for index, block in enumerate(self.blocks):
-            noise = (None, None) if noise_BL2 is None else noise_BL2[:, index].unbind(-1)
-            mixed_BTC, q, k, attention = block.attn(block.norm1(x_BTC), keep_map=keep_maps)
+        for block, (keep1, keep2) in zip(self.blocks, kept, strict=True):
+            mixed_BTC, seen = block.attn(block.norm1(x_BTC), keep_map=keep_maps)
             branch_BTC = block.ls1(mixed_BTC)
             features = branch_BTC[:, :T].detach()
             tokens.pooled.append(features.amax(dim=1) if pooling == "max" else features.mean(dim=1))
-            if attention is not None:
-                tokens.attention.append(attention[..., :T, :T].detach())
+            if isinstance(seen, Queries):
+                tokens.queries.append(seen.q[:, :, :T].detach())
+                tokens.keys.append(seen.k.detach())
             else:
-                tokens.queries.append(q[:, :, :T].detach())
-                tokens.keys.append(k.detach())
-            x_BTC = block.add(x_BTC, branch_BTC, noise[0])
-            x_BTC = block.add(x_BTC, block.ls2(block.mlp(block.norm2(x_BTC))), noise[1])
+                tokens.attention.append(seen[..., :T, :T].detach())
+            x_BTC = _residual(x_BTC, branch_BTC, keep1)
+            x_BTC = _residual(x_BTC, block.ls2(block.mlp(block.norm2(x_BTC))), keep2)
         tokens.last = x_BTC[:, :T]
         return tokens
+
+    def _kept(self, noise_BL2: Tensor | None, x_BTC: Tensor) -> list[tuple[Tensor | None, Tensor | None]]:
+        """For both branches of every block what they are multiplied with, (B,1,1) or None: 0 where noise < rate, else
+        1 / (1 - rate). Only in train mode, and only where there are rates."""
+        if noise_BL2 is None or not self.training or self.drop_path == 0:
+            return [(None, None)] * len(self.blocks)
+        rates_L1 = self.drop_rates[:, None]
+        keep_BL2 = ((noise_BL2 >= rates_L1).to(x_BTC.dtype) / (1 - rates_L1).to(x_BTC.dtype))[..., None, None]
+        return [(one[:, 0], one[:, 1]) for one in keep_BL2.unbind(1)]
 
     def embed(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens that enter the first block (B,T+R,C), registers last, and the patch grid (h, w)."""
@@ -222,3 +242,10 @@ class VisionTransformer(nn.Module):
         if self.config.registers:
             x_BTC = torch.cat([x_BTC, self.reg_token.expand(B, -1, -1)], dim=1)
         return (self.norm_pre(x_BTC) if self.config.pre_norm else x_BTC), (h, w)
+
+
+def _residual(x_BTC: Tensor, branch_BTC: Tensor, keep_B11: Tensor | None) -> Tensor:
+    """The sum, with stochastic depth where the branch has a factor."""
+    if keep_B11 is None:
+        return x_BTC + branch_BTC
+    return torch.addcmul(x_BTC, branch_BTC, keep_B11)
