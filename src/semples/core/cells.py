@@ -78,6 +78,8 @@ def open_cell(cell: Cell) -> io.BufferedReader:
 class Columnar(Protocol):
     """A file of columns."""
 
+    kind: str
+
     @property
     def schema(self) -> Any:
         """pyarrow's schema, with its metadata."""
@@ -105,10 +107,14 @@ class Columnar(Protocol):
         ...
 
 
-def open_columnar(path: Path | str) -> Columnar:
-    """A file of columns. Raises UserError where it is none, or pyarrow is not installed."""
+@contextmanager
+def columnar(path: Path | str) -> Iterator[Columnar]:
+    """Yield a file of columns. Raises UserError where it is none, where reading it fails, and without pyarrow."""
+    file = os.fspath(path)
     try:
-        return _opened(os.fspath(path))
+        opened = _opened(file)
+        with _whole(file, opened.kind):
+            yield opened
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; make or download it again") from None
 
@@ -137,7 +143,11 @@ def _whole(path: str, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        if error.strerror is not None and error.filename == path:
+            raise  # told already
+        raise OSError(5, f"not a whole {kind} file ({' '.join(str(error).split())[:160]})", path) from None
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise OSError(5, f"not a whole {kind} file ({reason})", path) from None
 
@@ -145,11 +155,13 @@ def _whole(path: str, kind: str) -> Iterator[None]:
 class ParquetFile:
     """A Parquet file, of which the footer is kept."""
 
+    kind = "Parquet"
+
     def __init__(self, path: str) -> None:
         import pyarrow.parquet as pq
 
         self._path = path
-        with _whole(path, "Parquet"), pq.ParquetFile(path) as file:
+        with _whole(path, self.kind), pq.ParquetFile(path) as file:
             self._metadata, self.schema = file.metadata, file.schema_arrow
             self._leaves = [file.schema.column(index).path for index in range(len(file.schema))]
             counts = (file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups))
@@ -195,44 +207,58 @@ class ParquetFile:
     def _open(self) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
-        with _whole(self._path, "Parquet"), pq.ParquetFile(self._path, metadata=self._metadata) as file:
+        with _whole(self._path, self.kind), pq.ParquetFile(self._path, metadata=self._metadata) as file:
             yield file
 
 
 class ArrowFile:
     """An Arrow file (a stream, as `datasets` writes it, or the file format), mapped into memory."""
 
+    kind = "Arrow"
+
     def __init__(self, path: str) -> None:
         import pyarrow as pa
 
         self._path = path
-        with _whole(path, "Arrow"):
+        with _whole(path, self.kind):
             mapped = pa.memory_map(path)
             stream = mapped.read(6) != b"ARROW1"
             mapped.seek(0)
             reader = pa.ipc.open_stream(mapped) if stream else pa.ipc.open_file(mapped)
             self._table = reader.read_all()
-            self._table.validate()
+        self._sound: dict[str, Any] = {}
         self.schema = self._table.schema
         self.starts: Sequence[int] = [0, self._table.num_rows]
 
     def batches(self, fields: Sequence[Field]) -> Iterator[Any]:
         """See `Columnar`; a field of a column comes with its whole column."""
-        yield from self._table.select([field[0] for field in fields]).to_batches(max_chunksize=1000)
+        import pyarrow as pa
+
+        columns = {field[0]: self._column(field[0]) for field in fields}
+        yield from pa.table(columns).to_batches(max_chunksize=1000)
 
     def group(self, number: int, field: Field) -> Any:
         """See `Columnar`."""
-        if field[0] not in self._table.column_names:
-            raise OSError(5, f"no column {field[0]!r} in the file", self._path)
-        return self._table.column(field[0])
+        return self._column(field[0])
 
     def nulls(self, number: int, field: Field) -> int | None:
         """See `Columnar`."""
-        return self.group(number, field).null_count if len(field) == 1 else None
+        return self._column(field[0]).null_count if len(field) == 1 else None
 
     def weight(self, number: int, field: Field) -> int:
         """See `Columnar`."""
         return 0
+
+    def _column(self, name: str) -> Any:
+        """A column whose cells all lie within the file: a damaged one would be read from anywhere in memory."""
+        if name not in self._sound:
+            if self._table.column_names.count(name) != 1:
+                raise OSError(5, f"no column {name!r} in the file", self._path)
+            column = self._table.column(name)
+            with _whole(self._path, self.kind):
+                column.validate(full=True)
+            self._sound[name] = column
+        return self._sound[name]
 
 
 # ------------------------------------------------------------------------------------------------------------- groups
@@ -260,7 +286,7 @@ class Held:
         key = (cell.file, status.st_size, status.st_mtime_ns, cell.column, number)
         with self._lock:  # photos that are asked for at once mostly lie in one group
             column = self._group(key, lambda: file.group(number, bytes_field(file.schema, cell.column)))
-        with _whole(cell.file, "Parquet or Arrow"):
+        with _whole(cell.file, file.kind):
             return column[cell.row - file.starts[number]].as_py()
 
     def _group(self, key: tuple[str, int, int, str, int], read: Callable[[], Any]) -> Any:

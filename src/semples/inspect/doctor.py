@@ -20,6 +20,7 @@ REQUIRED = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pill
 OPTIONAL = {
     "tensorboard": "curves of training: pip install 'semples[tensorboard]'",
     "numba": "faster dense CRF: pip install 'semples[crf]'",
+    "pyarrow": "photos in Parquet files: pip install 'semples[parquet]'",
     "onnxruntime": "segmenters as ONNX files: pip install 'semples[onnx]'",
     "gradio": "the page of `semples app MODEL`: pip install 'semples[app]'",
 }

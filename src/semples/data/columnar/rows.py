@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from semples.core.cells import Columnar, Field, bytes_field, open_columnar
+from semples.core.cells import Columnar, Field, bytes_field, columnar
 from semples.core.errors import UserError
 from semples.data.columnar.columns import SHOWN, Kinds, TagColumn, kinds_of, no_photos
 from semples.data.columnar.sources import Part
@@ -48,14 +48,8 @@ def read_rows(part: Part, *, card: Any, column: str, numbered: Mapping[int, str]
     card: the head of README.md; column: that of the tags, "" where it is to be found; numbered: classes of numbers that
     nothing in the file names. Raises UserError.
     """
-    file = open_columnar(part.path)
-    count = file.starts[-1]
-    if not count:
-        return None
-    try:
-        return _rows(part, file, card=card, column=column, numbered=numbered)
-    except OSError as error:
-        raise UserError(f"{part.path}: {error.strerror or error}; make or download it again") from None
+    with columnar(part.path) as file:
+        return _rows(part, file, card=card, column=column, numbered=numbered) if file.starts[-1] else None
 
 
 def _rows(part: Part, file: Columnar, *, card: Any, column: str, numbered: Mapping[int, str] | None) -> Rows:
@@ -96,17 +90,14 @@ def _rows(part: Part, file: Columnar, *, card: Any, column: str, numbered: Mappi
 
 def photo_rows(path: Path) -> tuple[str, list[str | None], list[bool]]:
     """The column of photos in a file; of each row the path it names, and whether it holds bytes. Raises UserError."""
-    file = open_columnar(path)
-    kinds = kinds_of(path, file.schema, None)
-    if kinds.bytes is None:
-        raise no_photos(path, file.schema.names)
-    try:
+    with columnar(path) as file:
+        kinds = kinds_of(path, file.schema, None)
+        if kinds.bytes is None:
+            raise no_photos(path, file.schema.names)
         names: list[str | None] = [None] * file.starts[-1]
         if kinds.path is not None:
             names = [_text(row[0], kinds.path) for row in _cells(file, [kinds.path])]
         return kinds.photo, names, _filled(file, kinds.bytes)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; make or download it again") from None
 
 
 # ------------------------------------------------------------------------------------------------------------ columns
