@@ -20,7 +20,7 @@ def cached_on_hub(home: Path, repo: str, files: dict[str, bytes]) -> Path:
     folder = home / "hub" / f"datasets--{repo.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "blobs").mkdir()
-    (folder / "refs" / "main").write_text(COMMIT)
+    (folder / "refs" / "main").write_text(COMMIT, encoding="utf-8")
     for number, (name, data) in enumerate(files.items()):
         blob = folder / "blobs" / f"{number:040x}"
         blob.write_bytes(data)
@@ -58,7 +58,7 @@ def test_a_run_from_the_hub_equals_one_of_files(tmp_path: Path, monkeypatch: pyt
             if path.suffix in (".png", ".npz", ".npy")
         }
         scores = (
-            json.loads((out / "labels" / "scores.json").read_text())
+            json.loads((out / "labels" / "scores.json").read_text(encoding="utf-8"))
             if (out / "labels" / "scores.json").is_file()
             else {}
         )
@@ -88,7 +88,7 @@ def test_check_as_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "5 photos" in done.stdout
     (tmp_path / "set.parquet").write_bytes(data)
     assert "5 photos" in tiny.invoke("data", "check", tmp_path / "set.parquet").out
-    told = json.loads((tmp_path / "told.json").read_text())
+    told = json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))
     assert (told["photos"], told["masks"], told["classes"]) == (5, 5, ["disc", "square"])
     for source, said in (
         ("hf://someone/half", "only 1 of 2 files train-* are in the local cache"),

@@ -193,15 +193,15 @@ class ParquetFile:
     def _below(self, field: Field) -> list[str]:
         """The leaves of a field, by Parquet's paths."""
         name, *rest = field
-        found = []
+        leaves = []
         for leaf in self._leaves:
             if leaf == name or leaf.startswith(f"{name}."):
                 words = [word for word in leaf[len(name) + 1 :].split(".") if word not in LAYERS]
                 if words[: len(rest)] == rest:
-                    found.append(leaf)
-        if not found:
+                    leaves.append(leaf)
+        if not leaves:
             raise OSError(5, f"no column {'.'.join(field)!r} in the file", self._path)
-        return found
+        return leaves
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

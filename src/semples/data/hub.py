@@ -39,13 +39,13 @@ def local_source(source: Path | str) -> Path:
     if place is None or (below is None and (place["below"] or "").strip("/")):
         raise UserError(f"{source}: not a dataset of the hub; write hf://owner/name, or hf://owner/name/folder")
     folder = _snapshot(place["repo"], unquote(place["revision"] or "") or None)
-    found = folder if below is None else folder / below
-    if below is not None and not found.exists():
+    local = folder if below is None else folder / below
+    if below is not None and not local.exists():
         raise UserError(f"{source}: the dataset has no Parquet files in {below}")
     if not by_name(folder):
         hint = f"hf://{place['repo']}@{CONVERTED} may have them"
         raise UserError(f"{source}: the dataset has no Parquet files, and scripts are not run; {hint}")
-    return found
+    return local
 
 
 def _snapshot(repo: str, revision: str | None) -> Path:

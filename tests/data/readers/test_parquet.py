@@ -71,12 +71,13 @@ def test_numbers_are_named_by_the_readme_or_the_class_list(tmp_path: Path) -> No
     assert "classes.txt" in said
     (tmp_path / "README.md").write_text(
         "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    dtype:\n"
-        "      class_label:\n        names:\n          '0': tulip\n          '1': rose\n---\n# Flowers\n"
+        "      class_label:\n        names:\n          '0': tulip\n          '1': rose\n---\n# Flowers\n",
+        encoding="utf-8",
     )
     assert tags_of(open_dataset(tmp_path)) == [("rose",), ("tulip",)]
     assert open_dataset(tmp_path).classes.names == ("tulip", "rose")
     (tmp_path / "README.md").unlink()
-    (tmp_path / "classes.txt").write_text("oak\nash\n")
+    (tmp_path / "classes.txt").write_text("oak\nash\n", encoding="utf-8")
     assert tags_of(open_dataset(tmp_path)) == [("ash",), ("oak",)]
 
 
@@ -215,15 +216,15 @@ def test_configurations_of_the_readme(tmp_path: Path) -> None:
     configs = [
         {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/*"}]} for name in ("small", "large")
     ]
-    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n", encoding="utf-8")
     assert "small, large" in one_line(lambda: open_dataset(tmp_path))
     assert shades(open_dataset(tmp_path, split="large/train")) == [1]
     assert shades(open_dataset(tmp_path / "small")) == [0]
     configs[0]["default"] = True
-    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n", encoding="utf-8")
     assert shades(open_dataset(tmp_path)) == [0]
     configs[0]["data_files"] = "../../**/*.parquet"
-    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n", encoding="utf-8")
     assert sorted(shades(open_dataset(tmp_path))) == [0, 1, 2]  # matches nothing here: every file counts
 
 
@@ -244,9 +245,11 @@ def test_ids_are_safe_and_unique(tmp_path: Path) -> None:
 
 def test_what_lies_beside_is_neither_run_nor_unpickled(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set.parquet", {"image": [picture(1)], "tags": [["a"]]})
-    (tmp_path / f"{tmp_path.name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / f"{tmp_path.name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", encoding="utf-8")
     (tmp_path / "state.pkl").write_bytes(pickle.dumps({}))
     assert shades(open_dataset(tmp_path)) == [1]
     assert not (tmp_path / "ran").exists()
-    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../secret.arrow"}]}))
+    (tmp_path / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "../secret.arrow"}]}), encoding="utf-8"
+    )
     assert "no Arrow file beside it" in one_line(lambda: open_dataset(tmp_path))

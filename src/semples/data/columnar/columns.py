@@ -158,8 +158,8 @@ def _child_feature(tree: Any, child: str, depth: int = 0) -> Any:
         inner: list[Any] = [tree[key] for key in ("feature", "struct", "list", "sequence") if key in tree]
     else:
         inner = tree if isinstance(tree, list) else []
-    found = (_child_feature(one, child, depth + 1) for one in inner)
-    return next((one for one in found if one is not None), None)
+    told_below = (_child_feature(one, child, depth + 1) for one in inner)
+    return next((one for one in told_below if one is not None), None)
 
 
 def _field_of(cell: Any, name: str) -> Any:

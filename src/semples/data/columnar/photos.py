@@ -21,10 +21,10 @@ def photos_in(source: Path) -> list[tuple[Path, str]]:
         for number, name in enumerate(names)
     ]
     ids = iter(ids_of(rows))
-    found = []
+    photos = []
     for part, (column, names, filled) in zip(parts, read, strict=True):
         for number, (name, full, id) in enumerate(zip(names, filled, ids, strict=False)):
             if full:
                 suffix = suffix_of(name)
-                found.append((path_of(part.path, column, number, suffix), f"{id}{suffix}"))
-    return found
+                photos.append((path_of(part.path, column, number, suffix), f"{id}{suffix}"))
+    return photos

@@ -58,7 +58,7 @@ def of_column(column: str) -> OfColumn:
 
 @dataclass(frozen=True)
 class OfColumn:
-    """The reader with a column for the tags; "": it is found."""
+    """The reader with a column for the tags; "": the one that feature or name tells."""
 
     column: str
 
@@ -83,17 +83,17 @@ class OfColumn:
             raise UserError(f"{root}: its files hold no rows")
         if classes is None:
             classes = _classes(root, filled, lambda: self._others(root, split, parts, head))
-        found = _Found(classes)
+        gathered = _Gathered(classes)
         ids = iter(ids_of([row for table in filled for row in _rows_of(table, several=several)]))
         for table in filled:
-            found.add_cells(table, [next(ids) for _ in table.names])
+            gathered.add_cells(table, [next(ids) for _ in table.names])
         loose = [table for table in filled if not all(table.filled)]
         if loose:
-            found.add_files(base, loose)
+            gathered.add_files(base, loose)
         notes = [note for table in filled for note in (*table.notes, *table.tags.notes)]
         notes += [Problem(root.name, f"only {what} are here") for what in missing_shards(parts)]
         title = (root.resolve().name if root.is_dir() else root.stem) + (f"/{name}" if name else "")
-        items, problems = tuple(found.items), tuple(found.problems)
+        items, problems = tuple(gathered.items), tuple(gathered.problems)
         return FileDataset(title, root, classes, items, problems, max_megapixels, notes=tuple(dict.fromkeys(notes)))
 
     def _others(self, root: Path, split: str | None, parts: Sequence[Part], head: Any) -> list[Rows]:
@@ -108,7 +108,7 @@ class OfColumn:
         return rows
 
 
-class _Found:
+class _Gathered:
     """The items of a dataset and its problems, as they are gathered."""
 
     def __init__(self, classes: ClassList) -> None:
