@@ -45,7 +45,7 @@ from semples.inspect.comparison import interval
 
 RESULTS = Path(__file__).parent / "results" / "claim"
 TUNING_BELOW = 100
-BACKGROUND = (1.0, 0.3, 0.0)  # λ_T that (a) is tuned over
+BACKGROUND = (1.0, 0.3, 0.0, 2.4)  # λ_T that (a) is tuned over
 PUSH = (0.2, 0.05, 1.0)  # λ that every other arm is tuned over
 P, EPOCHS = 0.9, 6
 DEGREES = (0.43, 0.65, 0.75, 0.85)  # of bias: cosine of the scene without its thing, over that of the thing alone

@@ -109,12 +109,12 @@ def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
 
     write_json(tmp_path / "results" / "bias" / "shipped.json", {"removed_to_alone": 0.44})
     call("tune", "0", "1")
-    assert len(ran) == 2 * (1 + 3 + 2 * 3)
+    assert len(ran) == 2 * (1 + 4 + 2 * 3)
     assert {background for _, arm, background, _ in ran if arm == "shrink"} == {0.3}
     call("tune", "0", "1")
-    assert len(ran) == 20, "finished cells were run again"
+    assert len(ran) == 22, "finished cells were run again"
     call("run", "200")
-    assert sorted(ran[20:]) == [
+    assert sorted(ran[22:]) == [
         (200, "matching", 0.3, 0.0),
         (200, "prompts", 0.3, 1.0),
         (200, "shrink", 0.3, 1.0),

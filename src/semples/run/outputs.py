@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def damaged(folder: Path, described: dict[str, Any], *, content: bool, ranks: Ra
         return [] if again == described else None
     lines = [line.split("  ", 2) for line in path.read_text(encoding="ascii").splitlines()]
     entries = [(digest, size, _unescaped(name)) for digest, size, name in lines]
-    wrong = [folder / name for _, size, name in entries if _size(folder / name) != int(size)]
+    sizes = _sizes(folder)
+    wrong = [folder / name for _, size, name in entries if sizes.get(name) != int(size)]
     if not content:
         return wrong
     missing = set(wrong)
@@ -87,5 +90,22 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every regular file below a folder, by its path from there. Links are followed, once."""
+    sizes: dict[str, int] = {}
+    seen: set[str] = set()
+    below = [""]
+    while below:
+        start = below.pop()
+        real = os.path.realpath(folder / start)
+        if real in seen:
+            continue
+        seen.add(real)
+        with suppress(OSError), os.scandir(folder / start) as entries:
+            for entry in entries:
+                with suppress(OSError):  # gone meanwhile, or a link to nowhere
+                    if entry.is_dir():
+                        below.append(f"{start}{entry.name}/")
+                    elif entry.is_file():
+                        sizes[f"{start}{entry.name}"] = entry.stat().st_size
+    return sizes

@@ -10,17 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
 from semples.core.members import resolved, size_and_time
 from semples.core.progress import track
 from semples.core.ranks import Ranks
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
+from semples.data.listfile import given_list
+from semples.data.listing import stamp as folder_stamp
 from semples.data.verify import Verified
 from semples.recipe import DataSettings
 
 DATASET = "dataset.json"
+UNREADABLE = "unreadable"
 DIGITS = 64  # of a SHA-256
+AT_A_GLANCE = "seen-folder.json"  # the digest of all photos while nothing changes that `_stamp` looks at
 SEEN = "seen.json"  # digests of files by size and time, so that an unchanged file is not read again
 
 
@@ -52,16 +57,49 @@ def with_masks(dataset: TaggedDataset, listing: TaggedDataset) -> TaggedDataset:
     return with_items(listing, (replace(item, mask=masks.get(item.id)) for item in dataset.items))
 
 
+def digest_at_a_glance(
+    source: Source, settings: DataSettings, seen: Path, *, listing: Callable[[], TaggedDataset], save: bool
+) -> str:
+    """`photos_digest` of the listing; without listing anything where all files are of the names, sizes and times that
+    they had when it was last computed. seen: the folder of the run."""
+    path, stamp = seen / AT_A_GLANCE, _stamp(source, settings)
+    before = read_object(path)
+    if stamp is not None and before.get("stamp") == stamp and isinstance(before.get("photos"), str):
+        return str(before["photos"])
+    digest, readable = _photos_digest(listing(), seen / SEEN, save=save)
+    if save and stamp is not None and readable:
+        write_json(path, {"stamp": stamp, "photos": digest})
+    return digest
+
+
+def _stamp(source: Source, settings: DataSettings) -> str | None:
+    """What the listing of a folder depends on: its files and those named beside it, settings, version; None where the
+    photos are not in a folder."""
+    if not source.root.is_dir():
+        return None
+    named = [source.tags, source.classes, given_list(settings.split)]
+    marks = [[str(path), *size_and_time(path)] for path in named if path is not None and path.is_file()]
+    chosen = [settings.split, settings.max_megapixels, settings.bits]
+    return _digest([__version__, str(source.root.resolve()), chosen, marks, folder_stamp(source.root)])
+
+
 def photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> str:
     """What identifies photos, tags and classes: the content of every photo, wherever it lies. Masks are apart, since
     only scores depend on them."""
-    digests = Digests(seen, save=save)
+    return _photos_digest(dataset, seen, save=save)[0]
+
+
+def _photos_digest(dataset: TaggedDataset, seen: Path, *, save: bool) -> tuple[str, bool]:
+    """The digest, and whether every photo could be read."""
+    known = Digests(seen, save=save)
+    digests = [known.of(item.photo) for item in track(dataset.items, label="looking for changed photos")]
+    known.close()
     photos = [
-        [item.id, item.tags, digests.of(item.photo), *([item.open] if item.open else [])]
-        for item in track(dataset.items, label="looking for changed photos")
+        [item.id, item.tags, digest, *([item.open] if item.open else [])]
+        for item, digest in zip(dataset.items, digests, strict=True)
     ]
-    digests.close()
-    return _digest([dataset.classes.names, dataset.classes.prompts, photos])
+    readable = not any(digest.startswith(UNREADABLE) for digest in digests)
+    return _digest([dataset.classes.names, dataset.classes.prompts, photos]), readable
 
 
 def share_digests(dataset: TaggedDataset, seen: Path, *, ranks: Ranks) -> None:
@@ -226,9 +264,9 @@ class Digests:
                 return str(known[2])
             digest = sha256_file(path)
         except OSError as error:
-            return f"unreadable: {error.strerror}"
+            return f"{UNREADABLE}: {error.strerror}"
         except SpecialFile:
-            return "unreadable: not a file"
+            return f"{UNREADABLE}: not a file"
         self._known[key] = [*mark, digest]
         self._changed = True
         return digest

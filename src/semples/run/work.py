@@ -40,7 +40,9 @@ GONE = "(there is none)"  # the value of something that was read once and is no 
 
 def photos_fact(context: Context) -> str:
     """Content of the photos, their tags, and the classes."""
-    return photos.photos_digest(context.listing, context.out / photos.SEEN, save=context.is_main)
+    return photos.digest_at_a_glance(
+        context.source, context.recipe.data, context.out, listing=lambda: context.listing, save=context.is_main
+    )
 
 
 def masks_fact(context: Context) -> str:
