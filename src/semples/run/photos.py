@@ -79,7 +79,7 @@ def _stamp(source: Source, settings: DataSettings) -> str | None:
         return None
     named = [source.tags, source.classes, given_list(settings.split)]
     marks = [[str(path), *size_and_time(path)] for path in named if path is not None and path.is_file()]
-    chosen = [settings.split, settings.max_megapixels, settings.bits]
+    chosen = [settings.split, settings.max_megapixels, settings.bits, settings.column]
     return _digest([__version__, str(source.root.resolve()), chosen, marks, folder_stamp(source.root)])
 
 
