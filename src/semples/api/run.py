@@ -16,6 +16,7 @@ from semples.core.errors import NoSuchPhoto, UserError
 from semples.core.palette import read_label_png
 from semples.core.places import place_of
 from semples.data.dataset import Item, TaggedDataset
+from semples.data.hub import local_source
 from semples.recipe import Recipe, load_recipe, override
 from semples.run import pipeline
 from semples.run.context import Context
@@ -245,7 +246,7 @@ def _recipe(given: str | Path | Recipe | None, known: Context | None) -> Recipe:
 
 
 def _source(data: Path | str | TaggedDataset | None, tags: Path | str | None, classes: Path | str | None) -> Source:
-    root = Path(data) if isinstance(data, str | Path) else getattr(data, "root", None)
+    root = local_source(data) if isinstance(data, str | Path) else getattr(data, "root", None)
     if root is None:
         raise UserError("a run needs the folder of its photos")
     return Source(root, *(None if file is None else Path(file) for file in (tags, classes)))

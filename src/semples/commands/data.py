@@ -22,6 +22,7 @@ def check(
     split: str | None = None,
     tags: Path | None = None,
     classes: Path | None = None,
+    column: str = "",
     min_side: int = 64,
     min_photos: int = 20,
     max_megapixels: float = 100.0,
@@ -37,13 +38,15 @@ def check(
     Parameters
     ----------
     folder
-        folder with the photos, or of a run.
+        folder with the photos, or of a run; a Parquet file, or a dataset of the hub (hf://owner/name).
     split
-        list of photos, for the VOC layout.
+        list of photos, for the VOC layout; split of Parquet files.
     tags
         tags file in place of the one in the folder.
     classes
         class list, `name` or `name,prompt word` a line.
+    column
+        column of Parquet files that holds the tags; default: found by its feature or name.
     min_side
         photos with a shorter side, in pixels, are named as small.
     min_photos
@@ -77,7 +80,9 @@ def check(
     from semples.data.dataset import open_dataset
     from semples.data.hints import open_lists
 
-    dataset = open_dataset(folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels, bits=bits)
+    dataset = open_dataset(
+        folder, split=split, tags=tags, classes=classes, max_megapixels=max_megapixels, bits=bits, column=column
+    )
     report = check_dataset(
         dataset,
         workers=os.cpu_count() or 1,

@@ -37,7 +37,8 @@ def plan(
     recipe
         shipped recipe (voc, coco, folder, demo) or a YAML file.
     data
-        folder with the photos: VOC layout, or photos with a tags file.
+        folder with the photos: VOC layout, or photos with a tags file, or archives; a Parquet file or a folder of
+        them; a dataset of the Hugging Face hub (hf://owner/name).
     out
         folder of the run.
     settings

@@ -29,7 +29,7 @@ def predict(
     model
         folder of a trained segmenter, or of a run; a run without a segmenter needs --tags.
     photos
-        photos, folders, and patterns in quotes ('photos/**/*.jpg').
+        photos, folders, and patterns in quotes ('photos/**/*.jpg'); Parquet files, datasets of the hub (hf://owner/name).
     out
         folder that gets labels/, overlays/ and areas.csv.
     tags

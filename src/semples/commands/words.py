@@ -56,8 +56,11 @@ def words(
     """
     from semples import terminal
     from semples.core.files import write_json
+    from semples.data.hub import local_source
+    from semples.recipe import load_recipe
     from semples.run.ask_words import ask_words, write_better
 
+    folder = local_source(folder)
     report = ask_words(
         folder,
         recipe=recipe,
@@ -72,6 +75,6 @@ def words(
         write_json(json, report.to_dict())
     terminal.print_known_words(report)
     if write:
-        path = classes if classes is not None else folder / "classes.txt"
-        changed = write_better(report, folder, path, tags=tags)
+        path = classes if classes is not None else (folder if folder.is_dir() else folder.parent) / "classes.txt"
+        changed = write_better(report, folder, path, tags=tags, column=load_recipe(recipe, settings).data.column)
         terminal.say(f"{path}: " + ("; ".join(f"{name} is now {word!r}" for name, word in changed) or "left as it is"))

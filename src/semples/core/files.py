@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
-from semples.core import tars
+from semples.core import members
 from semples.core.disk import disk_trouble, inner_error, trouble
 from semples.core.errors import UnusableFile, UserError
 from semples.core.systems import open_flags, replace
@@ -163,12 +163,12 @@ def check_regular(path: Path | str) -> None:
 def open_regular(path: Path | str) -> BufferedReader:
     """`open(path, "rb")` for regular files alone, see `check_regular`; it never waits for another program.
 
-    A path below a tar archive (`core.tars`) is the file in it.
+    A path below a tar archive, a Parquet or an Arrow file is what lies in it (`core.members`).
     """
-    where = tars.inside(path)
-    if where is not None:
-        check_regular(where[0])
-        return tars.open_member(*where)
+    outer = members.outer_file(path)
+    if outer is not None:
+        check_regular(outer)
+        return members.open_inner(path)
     check_regular(path)
     handle = os.open(path, os.O_RDONLY | open_flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # it has been exchanged since

@@ -61,13 +61,9 @@ def open_member(archive: str, name: str) -> io.BufferedReader:
         return io.BufferedReader(io.BytesIO(file.read(place[1])))  # type: ignore[arg-type]
 
 
-def size_and_time(path: Path | str) -> tuple[int, int]:
-    """Bytes of a file, or of one in an archive, and when it or the archive was changed last, in ns. Raises OSError."""
-    where = inside(path)
-    if where is None:
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    place = members(where[0]).get(where[1])
+def size_and_time(archive: str, name: str) -> tuple[int, int]:
+    """Bytes of a member, and when its archive was changed last, in ns. Raises OSError."""
+    place = members(archive).get(name)
     if place is None:
-        raise FileNotFoundError(2, "No such file in the archive", str(path))
-    return place[1], os.stat(where[0]).st_mtime_ns
+        raise FileNotFoundError(2, "No such file in the archive", f"{archive}{os.sep}{name}")
+    return place[1], os.stat(archive).st_mtime_ns

@@ -16,10 +16,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core import cells
 from semples.core.errors import UserError
 from semples.core.registry import Registry
 from semples.data.classes import MAX_CLASSES, VOC_CLASSES, ClassList, class_list
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES
+from semples.data.hub import local_source
 from semples.data.masks import QUARTER, Way, upright_mask, way_of
 from semples.data.names import safe_relative
 from semples.data.photos import MAX_MEGAPIXELS, PhotoError, probe, probe_turn, read_photo
@@ -56,6 +58,7 @@ READERS: Registry[Reader] = Registry(
         "folder": "semples.data.readers.folder",
         "published": "semples.data.readers.published",
         "shards": "semples.data.readers.shards",
+        "parquet": "semples.data.readers.parquet",
     },
     base=("recognises", "read"),
 )
@@ -206,6 +209,15 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class ColumnReader(Protocol):
+    """A reader of tags in a column that can be named."""
+
+    def of_column(self, column: str) -> Reader:
+        """The reader of that column."""
+        ...
+
+
 def open_dataset(
     root: Path | str,
     *,
@@ -215,8 +227,9 @@ def open_dataset(
     classes: ClassList | Path | str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     bits: int = 0,
+    column: str = "",
 ) -> TaggedDataset:
-    """List the tagged photos in the folder `root`.
+    """List the tagged photos in the folder `root`, in a Parquet file, or in a dataset of the hub (`hf://owner/name`).
 
     Args:
         split: name of a list of photos; None or "": the reader's default.
@@ -225,19 +238,20 @@ def open_dataset(
         classes: the class list, or a text file with `name` or `name,prompt word` on each line.
         max_megapixels: larger photos are refused when they are decoded.
         bits: of the greatest value in photos of 16 bits; 0: as each file says.
+        column: the column of Parquet files that holds the tags; "": it is found.
 
     Raises:
         UserError: nothing readable there, or a file of it is unusable as a whole. A single bad row or photo is no
             error: it is set aside and listed in `problems`.
     """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
+    folder = local_source(root)
+    if not folder.is_dir() and not (folder.suffix.casefold() in cells.SUFFIXES and folder.is_file()):
         raise UserError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: not a folder")
     tags_file = None if tags is None else Path(tags).expanduser()
     if tags_file is not None and not tags_file.is_file():
         raise UserError(f"{tags_file}: no such tags file")
     given = class_list(Path(classes).expanduser()) if isinstance(classes, Path | str) else classes
-    chosen = READERS.load(reader) if reader is not None else _recognise(folder, tags_file)
+    chosen = _with_column(READERS.load(reader) if reader is not None else _recognise(folder, tags_file), folder, column)
     dataset = chosen.read(folder, split=split or None, tags=tags_file, classes=given, max_megapixels=max_megapixels)
     if not dataset.items:
         first = f"; the first: {dataset.problems[0].where}: {dataset.problems[0].what}" if dataset.problems else ""
@@ -245,7 +259,18 @@ def open_dataset(
     return replace(dataset, bits=bits) if bits and isinstance(dataset, FileDataset) else dataset
 
 
+def _with_column(reader: Reader, folder: Path, column: str) -> Reader:
+    """The reader, told which column holds the tags."""
+    if not column:
+        return reader
+    if not isinstance(reader, ColumnReader):
+        raise UserError(f"{folder}: tags lie in no column of a Parquet file there; leave the column {column!r} out")
+    return reader.of_column(column)
+
+
 def _recognise(folder: Path, tags: Path | None) -> Reader:
+    if folder.is_file():
+        return READERS.load("parquet")
     for name in READERS:
         reader = READERS.load(name)
         if reader.recognises(folder):

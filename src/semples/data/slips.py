@@ -28,8 +28,8 @@ def slips(dataset: TaggedDataset, values: Iterable[frozenset[int]]) -> tuple[Pro
         *getattr(dataset, "notes", ()),
         *odd_names(dataset.classes.names),
         *_black_and_white(list(values)),
-        *_mask_files(root),
-        *_heic(root),
+        *(_mask_files(root) if root.is_dir() else ()),
+        *(_heic(root) if root.is_dir() else ()),
     )
 
 

@@ -66,10 +66,10 @@ def read_table(path: Path, *, names: Mapping[int, str] | None = None) -> TagTabl
     `names`: the classes of numbers that stand in place of tags. Raises UserError where the file as a whole makes no
     sense; a single bad row becomes a Problem.
     """
-    return _without_control(table_of(path, read_grid(path, read_text(path)), names))
+    return without_control(table_of(path, read_grid(path, read_text(path)), names))
 
 
-def _without_control(table: TagTable) -> TagTable:
+def without_control(table: TagTable) -> TagTable:
     """The table without rows whose tags hold a line break or another control sign: they could forge other rows."""
     rows, problems = [], list(table.problems)
     for row in table.rows:
@@ -82,11 +82,14 @@ def _without_control(table: TagTable) -> TagTable:
     return replace(table, rows=tuple(rows), problems=tuple(problems))
 
 
-def table_of(path: Path, grid: Grid, names: Mapping[int, str] | None = None) -> TagTable:
-    """The tags in a grid, whose file is named in what is said of it. Raises UserError."""
-    columns = choose(
-        path, grid.columns, lambda index: [line.cells[index] for line in grid.lines if index < len(line.cells)]
-    )
+def table_of(
+    path: Path, grid: Grid, names: Mapping[int, str] | None = None, *, columns: Columns | None = None
+) -> TagTable:
+    """The tags in a grid, whose file is named in what is said of it; `columns`: where known. Raises UserError."""
+    if columns is None:
+        columns = choose(
+            path, grid.columns, lambda index: [line.cells[index] for line in grid.lines if index < len(line.cells)]
+        )
     rows: list[Row] = []
     problems: list[Problem] = []
     lost: list[str] = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import re
 import unicodedata
 from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.core.files import read_file
+from semples.core.plain import is_utf8
 
 _KINDS = {
     b"PK\x03\x04": "a zip or an Excel workbook",
@@ -62,3 +64,8 @@ def _encoding(data: bytes) -> str:
 def nfc(text: str) -> str:
     """Stripped, and in Unicode's composed form, so that names from different systems compare equal."""
     return unicodedata.normalize("NFC", text.strip())
+
+
+def one_line(name: str) -> str:
+    """A name on one line, single blanks, composed accents; empty where it holds half a character."""
+    return nfc(" ".join(re.sub(r"[\0-\x1f\x7f\ufeff]", " ", name).split())) if is_utf8(name) else ""

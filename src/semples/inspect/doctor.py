@@ -22,6 +22,7 @@ OPTIONAL = {
     "wandb": "curves of training in Weights & Biases: pip install 'semples[wandb]'",
     "mlflow-skinny": "curves of training in MLflow: pip install 'semples[mlflow]'",
     "numba": "faster dense CRF: pip install 'semples[crf]'",
+    "pyarrow": "photos in Parquet files: pip install 'semples[parquet]'",
     "onnxruntime": "segmenters as ONNX files: pip install 'semples[onnx]'",
     "gradio": "the page of `semples app MODEL`: pip install 'semples[app]'",
 }

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.cells import SUFFIXES
 from semples.core.errors import UserError
 from semples.core.plain import is_utf8
+from semples.data.columnar.photos import photos_in
+from semples.data.columnar.sources import holds_columns
 from semples.data.dataset import Problem
+from semples.data.hub import local_source
 from semples.data.listing import find_files, not_utf8
 from semples.data.names import PhotoFinder, unique_ids
 from semples.data.tagfile import read_table, split_tags
@@ -35,16 +39,17 @@ def find_photos(
     """The photos that files, folders and patterns (`*`, `?`, `[...]`, `**`) name, each once, in the order given.
 
     Of a folder every file below it that is called like a photo, without masks and hidden files; a file named by itself
-    is taken as it is. Files in the folder `outside` (an earlier output) are left out, and those whose names are not
-    UTF-8, which are added to `refused`. Photos are named by their path
-    below their folder; where two would share a name, all by their path below the folder that holds them all.
+    is taken as it is. Of a Parquet file, a folder of them alone, or a dataset of the hub (`data.hub`) every photo in
+    it. Files in the folder `outside` (an earlier output) are left out, and those whose names are not UTF-8, which are
+    added to `refused`. Photos are named by their path below their folder; where two would share a name, all by their
+    path below the folder that holds them all.
 
     Raises UserError for a name that stands for nothing, and where no photo is left.
     """
     chosen: dict[Path, str] = {}
     odd: list[Problem] = [] if refused is None else refused
     for source in sources:
-        for path, name in _expand(Path(source).expanduser(), odd):
+        for path, name in _expand(local_source(source), odd):
             if not is_utf8(name):
                 odd.append(not_utf8(name))
                 continue
@@ -77,12 +82,16 @@ def _expand(source: Path, refused: list[Problem]) -> list[tuple[Path, str]]:
     if source.is_dir():
         before = len(refused)
         names = find_files(source, refused=refused)
+        if not names and holds_columns(source):
+            return photos_in(source)
         if not names and len(refused) == before:
             raise UserError(f"{source}: no photo in this folder")
         return [(source / name, name) for name in names]
     if source.exists() or not MAGIC & set(str(source)):
         if not source.exists():
             raise UserError(f"{source}: no such file or folder")
+        if source.suffix.casefold() in SUFFIXES:
+            return photos_in(source)
         return [(source, source.name)]
     matches = sorted(glob.glob(str(source), recursive=True))
     if not matches:

@@ -44,6 +44,7 @@ def ask_words(
         classes=classes,
         max_megapixels=chosen.data.max_megapixels,
         bits=chosen.data.bits,
+        column=chosen.data.column,
     )
     if photos < 1:
         raise UserError(f"--photos {photos}: give a number from 1")
@@ -68,7 +69,9 @@ def drawn_photos(dataset: TaggedDataset, *, count: int, seed: int) -> list[Item]
     return [dataset.items[index] for index in sorted(order)]
 
 
-def write_better(report: WordsReport, folder: Path, path: Path, *, tags: Path | None = None) -> list[tuple[str, str]]:
+def write_better(
+    report: WordsReport, folder: Path, path: Path, *, tags: Path | None = None, column: str = ""
+) -> list[tuple[str, str]]:
     """Write every class's better word into the class list `path`, whose other lines stay; answers what was changed.
 
     Raises UserError where the list has other classes, or the folder's photos would not be read with it.
@@ -88,7 +91,7 @@ def write_better(report: WordsReport, folder: Path, path: Path, *, tags: Path | 
     for name in names:
         rows.writerow([name] if words[name] == name else [name, words[name]])
     write_text(path, buffer.getvalue())
-    now = _classes_of(folder, path, tags)
+    now = _classes_of(folder, path, tags, column)
     if now.prompts != tuple(words[name] for name in names):
         if old is None:
             path.unlink()
@@ -101,9 +104,10 @@ def write_better(report: WordsReport, folder: Path, path: Path, *, tags: Path | 
     return changed
 
 
-def _classes_of(folder: Path, path: Path, tags: Path | None) -> ClassList:
-    inside = path.resolve().parent == folder.resolve() and path.name == "classes.txt"
-    return open_dataset(folder, tags=tags, classes=None if inside else path).classes
+def _classes_of(folder: Path, path: Path, tags: Path | None, column: str) -> ClassList:
+    beside = folder if folder.is_dir() else folder.parent
+    inside = path.resolve().parent == beside.resolve() and path.name == "classes.txt"
+    return open_dataset(folder, tags=tags, classes=None if inside else path, column=column).classes
 
 
 def _listed(path: Path) -> list[str]:

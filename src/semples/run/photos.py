@@ -13,9 +13,9 @@ from typing import Any
 from semples import __version__
 from semples.core.errors import UserError
 from semples.core.files import SpecialFile, read_json, read_object, sha256_file, write_json
+from semples.core.members import resolved, size_and_time
 from semples.core.progress import track
 from semples.core.ranks import Ranks
-from semples.core.tars import size_and_time
 from semples.data.dataset import ClassList, FileDataset, Item, Problem, TaggedDataset, open_dataset, with_items
 from semples.data.listfile import given_list
 from semples.data.listing import stamp as folder_stamp
@@ -47,6 +47,7 @@ def listed(source: Source, settings: DataSettings) -> TaggedDataset:
         classes=source.classes,
         max_megapixels=settings.max_megapixels,
         bits=settings.bits,
+        column=settings.column,
     )
 
 
@@ -78,7 +79,7 @@ def _stamp(source: Source, settings: DataSettings) -> str | None:
         return None
     named = [source.tags, source.classes, given_list(settings.split)]
     marks = [[str(path), *size_and_time(path)] for path in named if path is not None and path.is_file()]
-    chosen = [settings.split, settings.max_megapixels, settings.bits]
+    chosen = [settings.split, settings.max_megapixels, settings.bits, settings.column]
     return _digest([__version__, str(source.root.resolve()), chosen, marks, folder_stamp(source.root)])
 
 
@@ -145,7 +146,7 @@ def store_dataset(folder: Path, dataset: TaggedDataset, verified: Verified, *, s
             "items": [
                 {
                     "id": item.id,
-                    "photo": str(item.photo.resolve()),
+                    "photo": str(resolved(item.photo)),
                     "tags": item.tags,
                     "size": verified.sizes[item.id],
                 }
@@ -257,7 +258,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """Digest of the file, or the reason why it cannot be read."""
         try:
-            key, mark = str(path.resolve()), list(size_and_time(path))
+            key, mark = str(resolved(path)), list(size_and_time(path))
             known = self._known.get(key)
             if known is not None and known[:2] == mark:
                 return str(known[2])
@@ -276,14 +277,14 @@ class Digests:
             mark = list(size_and_time(path))
         except OSError:
             return True
-        known = self._known.get(str(path.resolve()))
+        known = self._known.get(str(resolved(path)))
         return known is not None and known[:2] == mark
 
     def note(self, path: Path, digest: str) -> None:
         """Remember what another process has read; nothing where it could not."""
         with suppress(OSError):
             if len(digest) == DIGITS:
-                self._known[str(path.resolve())] = [*size_and_time(path), digest]
+                self._known[str(resolved(path))] = [*size_and_time(path), digest]
                 self._changed = True
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ class DataSettings:
     """Which photos are trained on, and how they are read."""
 
     split: str = setting("", "list of the training photos; empty: train_aug, train or all photos, whichever exists")
+    column: str = setting("", "column of Parquet files that holds the tags; empty: found by its feature or name")
     max_megapixels: float = setting(100.0, "a larger photo is set aside", unit="megapixels", low=0.001, high=10_000)
     bits: int = setting(
         0, "of the greatest value in photos of 16 bits; 0: as each file says, else 16", unit="bits", low=0, high=16

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from semples.core.plain import is_utf8
 from semples.data.problem import Problem
-from semples.data.text import nfc
+from semples.data.text import one_line
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def clean(name: Any) -> str:
     if not isinstance(name, str):
         number = whole(name)
         return str(number) if number is not None and 0 <= number < MAX_NUMBER else ""
-    return nfc(" ".join(re.sub(r"[\0-\x1f\x7f\ufeff]", " ", name).split())) if is_utf8(name) else ""
+    return one_line(name)
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int] | None:

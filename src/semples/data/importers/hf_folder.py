@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
 
 from semples.core.errors import UserError
-from semples.core.safeyaml import load_yaml
+from semples.data.card import card, class_label_names
 from semples.data.importers.annotations import Annotations, clean
 from semples.data.importers.base import Importer, Source
 from semples.data.importers.tables import entries_of
@@ -44,38 +42,11 @@ class HfFolder(Importer):
 
 def _names(root: Path) -> dict[int, str] | None:
     """Class names by number: out of README.md's head, else out of classes.txt."""
-    readme = root / "README.md"
-    if readme.is_file():
-        head = re.match(r"---\n(.*?)\n---", read_text(readme), re.DOTALL)
-        try:
-            tree = load_yaml(head[1], where=str(readme)) if head else None
-        except UserError:
-            tree = None
-        told = _class_label(tree, 0)
-        if isinstance(told, dict):
-            pairs = {int(str(number)): clean(name) for number, name in told.items() if str(number).isdigit()}
-            if pairs and all(pairs.values()):
-                return dict(sorted(pairs.items()))
-        if isinstance(told, list) and all(map(clean, told)):
-            return dict(enumerate(map(clean, told)))
+    told = class_label_names(card(root))
+    if told:
+        return told
     listed = root / "classes.txt"
     if listed.is_file():
         names = [clean(line) for line in read_text(listed).splitlines() if clean(line)]
         return dict(enumerate(names)) or None
-    return None
-
-
-def _class_label(tree: Any, depth: int) -> Any:
-    """The names under the first `class_label` in dataset_info's features."""
-    if depth > 12:
-        return None
-    if isinstance(tree, dict):
-        label = tree.get("class_label")
-        if isinstance(label, dict) and "names" in label:
-            return label["names"]
-        tree = list(tree.values())
-    for inner in tree if isinstance(tree, list) else []:
-        told = _class_label(inner, depth + 1)
-        if told is not None:
-            return told
     return None

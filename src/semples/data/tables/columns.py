@@ -47,10 +47,15 @@ class Columns:
     note: str = ""
 
 
-def choose(path: object, names: Sequence[str], cells: Callable[[int], Sequence[Any]]) -> Columns:
-    """What the columns are; `cells(k)` are those of column k. Raises UserError where that cannot be told."""
+def choose(
+    path: object, names: Sequence[str], cells: Callable[[int], Sequence[Any]], *, photo: int | None = None
+) -> Columns:
+    """What the columns are; `cells(k)` are those of column k, `photo` is the photo's where that is known.
+
+    Raises UserError where it cannot be told.
+    """
     lowered = [re.sub(r"[\s-]+", "_", name.casefold()) for name in names]
-    photo = _photo_column(lowered, cells)
+    photo = _photo_column(lowered, cells) if photo is None else photo
     rest = [index for index in range(len(names)) if index != photo]
     sure = next((index for index in rest if lowered[index] == SURE), None)
     for known, many in ((MANY, False), (ONE, True)):
