@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semples.core.members import size_and_time
 from semples.core.room import free_disk, free_memory
 from semples.core.systems import read_at, try_lock_byte, unlock_byte, write_at
-from semples.core.tars import size_and_time
 from semples.core.unnamed import Unnamed
 from semples.data.classes import ClassList
 from semples.data.dataset import Item, TaggedDataset
