@@ -161,11 +161,10 @@ class FileDataset:
 
 
 @dataclass(frozen=True)
-class Subset:
-    """A dataset restricted to some of its items, all else as in `whole`."""
+class Derived:
+    """What datasets have in common that are made of another one."""
 
     whole: TaggedDataset
-    items: tuple[Item, ...]
 
     @property
     def name(self) -> str:
@@ -183,11 +182,18 @@ class Subset:
     def problems(self) -> tuple[Problem, ...]:
         return self.whole.problems
 
-    def photo(self, item: Item | int) -> NDArray[np.uint8]:
-        return self.whole.photo(self.items[item] if isinstance(item, int) else item)
-
     def mask(self, item: Item) -> NDArray[np.uint8] | None:
         return self.whole.mask(item)
+
+
+@dataclass(frozen=True)
+class Subset(Derived):
+    """A dataset restricted to some of its items, all else as in `whole`."""
+
+    items: tuple[Item, ...]
+
+    def photo(self, item: Item | int) -> NDArray[np.uint8]:
+        return self.whole.photo(self.items[item] if isinstance(item, int) else item)
 
 
 def with_items(dataset: TaggedDataset, items: Iterable[Item]) -> TaggedDataset:

@@ -19,10 +19,8 @@ from semples.core.members import size_and_time
 from semples.core.room import free_disk, free_memory
 from semples.core.systems import read_at, try_lock_byte, unlock_byte, write_at
 from semples.core.unnamed import Unnamed
-from semples.data.classes import ClassList
-from semples.data.dataset import Item, TaggedDataset
+from semples.data.dataset import Derived, Item
 from semples.data.photos import reduced, reduced_size
-from semples.data.problem import Problem
 
 LOCKS = 1 << 40  # byte that the first photo's writer locks: behind all pixels
 SPARE = 0.25  # share of the room that was free at the beginning, below which nothing more is kept
@@ -141,39 +139,19 @@ class DecodedPhotos:
 
 
 @dataclass(frozen=True)
-class PhotosOnce:
+class PhotosOnce(Derived):
     """`whole` with its photos kept decoded, as far as there is room.
 
     max_side: longer side in pixels that they are reduced to before, where they are larger; 0: they are not. kept: None
     where nothing is.
     """
 
-    whole: TaggedDataset
     kept: DecodedPhotos | None
     max_side: int = 0
 
     @property
-    def name(self) -> str:
-        return self.whole.name
-
-    @property
-    def root(self) -> Path:
-        return self.whole.root
-
-    @property
-    def classes(self) -> ClassList:
-        return self.whole.classes
-
-    @property
     def items(self) -> tuple[Item, ...]:
         return self.whole.items
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return self.whole.problems
-
-    def mask(self, item: Item) -> NDArray[np.uint8] | None:
-        return self.whole.mask(item)
 
     def photo(self, item: Item | int) -> NDArray[np.uint8]:
         """(H,W,3) uint8, RGB, upright. Raises PhotoError as `whole` does."""

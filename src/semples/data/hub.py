@@ -10,13 +10,11 @@ Only Parquet files, README.md and classes.txt are downloaded; a dataset's script
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from logging import ERROR
 from pathlib import Path
 from urllib.parse import unquote
 
 from semples.core.errors import UserError
+from semples.core.hub_client import quiet_hub
 from semples.data.columnar.sources import by_name, missing_shards
 from semples.data.names import safe_relative
 
@@ -61,7 +59,7 @@ def _snapshot(repo: str, revision: str | None) -> Path:
 
     patterns = ["*.parquet", "README.md", "classes.txt"]
     try:
-        with _quiet():
+        with quiet_hub():
             folder = Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except GatedRepoError:
         raise UserError(
@@ -89,16 +87,3 @@ def _snapshot(repo: str, revision: str | None) -> Path:
     if missing:
         raise UserError(f"{repo}: only {missing[0]} are in the local cache; try again with the hub in reach")
     return folder
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No remarks of the hub's client on its tries: what comes of them is said in one line."""
-    from huggingface_hub.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity(ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)

@@ -11,13 +11,12 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from logging import ERROR
+from collections.abc import Sequence
 from pathlib import Path
 
 from semples.core.errors import UserError
 from semples.core.files import read_json
+from semples.core.hub_client import quiet_hub
 
 CONFIG = "config.json"
 PREPROCESSING = "preprocessor_config.json"
@@ -53,7 +52,7 @@ def download(repo: str, name: str) -> Path:
     if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
         raise UserError(offline_hint(repo, name))
     try:
-        with _quiet():
+        with quiet_hub():
             return Path(hf_hub_download(repo, name))
     except GatedRepoError:
         raise UserError(
@@ -152,7 +151,7 @@ def bytes_on_hub(repo: str, names: Sequence[str] = FORMS) -> int | None:
 
     for name in names:
         try:
-            with _quiet():
+            with quiet_hub():
                 return get_hf_file_metadata(hf_hub_url(repo, name), timeout=PATIENCE).size
         except EntryNotFoundError:
             continue
@@ -190,19 +189,6 @@ def _answers(endpoint: str, patience: float | None = None) -> bool:
     thread.start()
     thread.join(seconds + 0.2)
     return answered[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No remarks of the hub's client on its tries: what comes of them is said in one line."""
-    from huggingface_hub.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity(ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
 
 
 def _what_it_has(repo: str) -> str:
