@@ -30,6 +30,8 @@ POSIX_ONLY = (
     "e2e/test_interrupted.py",
     "robust/test_share.py",
     "run/test_corrections.py",
+    "run/test_numbered.py",
+    "training/test_trackers.py",
     "run/test_pool.py",
 )
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from semples.run.epochs import best_epoch
 from tests import tiny
 from tests.e2e.conftest import Material
 
@@ -41,7 +42,7 @@ def test_the_best_epoch_is_kept(prepared: Path, tmp_path: Path) -> None:
         scores = {int(epoch): score for epoch, score in stored["scores"].items()}
         assert set(scores) == {1, 2, 3}
         assert result["select_epoch"] == stored["select"] == select
-        assert scores[result["kept_epoch"]] == max(scores.values())
+        assert result["kept_epoch"] == best_epoch([scores[epoch] for epoch in sorted(scores)])
         kept = load_file(run / f"refinement/epochs/epoch-{result['kept_epoch']:04d}.safetensors")
         saved = load_file(run / "refinement/generator.safetensors")
         assert all(name.startswith(("head.", "adaptive_attention_fusion.")) for name in kept)
@@ -75,3 +76,9 @@ def test_refusals(prepared: Path, material: Material, tmp_path: Path) -> None:
     command = ("run", material.recipe, "--data", photos, "--out", tmp_path / "new")
     assert "needs masks" in tiny.refused(*command, "--set=refinement.select_epoch=ground-truth")
     assert not (tmp_path / "new/warmup").exists()
+
+
+def test_of_epochs_that_differ_in_rounding_only_the_last_is_kept() -> None:
+    assert best_epoch([-3.38669, -3.38668, -3.38669]) == 3
+    assert best_epoch([50.0, 52.0, 51.9]) == 2
+    assert best_epoch([0.0, -1.0]) == 1

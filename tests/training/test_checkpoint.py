@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from semples.core.errors import UserError
-from semples.training import checkpoint
 from semples.training.checkpoint import Progress, load_checkpoint, load_progress, save_checkpoint
 from semples.training.events import EventLog, read_lines
 
@@ -48,7 +47,7 @@ def test_a_failing_write_keeps_the_last_one(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tmp_path / "c", weights=weights, optimizer=optimizer, progress=Progress("f", step=2))
     assert load_progress(tmp_path / "c") == Progress("f", step=1)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, read_json, write_json
+from semples.core.files import read_json, write_json
 from semples.core.schema import merge, to_dict
+from semples.core.tensorfile import write_tensors
 from semples.data.dataset import TaggedDataset
 from semples.recipe import RunSettings, StageSettings
 from semples.stages.base import Stage
@@ -94,8 +95,7 @@ class Trainer:
         )
         if self.engine.is_main:
             tensors = {name: value.detach().to("cpu").contiguous() for name, value in _trained(stage).items()}
-            with atomic_path(folder / TRAINED) as temporary:
-                save_file(tensors, temporary)
+            write_tensors(folder / TRAINED, tensors)
             write_json(folder / FINISHED, {"fingerprint": fingerprint, "settings": to_dict(settings)})
             (folder / CHECKPOINT).unlink(missing_ok=True)
         self.engine.wait()

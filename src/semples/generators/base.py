@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semples.cams.make import photo_cams
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, check_regular
+from semples.core.files import check_regular
+from semples.core.tensorfile import write_tensors
 from semples.data.classes import ClassList
 from semples.data.transforms import RGB
 from semples.networks.pairs import Pairs
@@ -171,8 +171,7 @@ def save_generator(model: Generator, path: Path) -> None:
     config = {"kind": model.kind, "mean": model.mean, "std": model.std, **model.config_dict()}
     described = json.dumps({"config": config, "classes": list(model.classes)})
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in model.saved_state().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={CONFIG_KEY: described})
+    write_tensors(path, tensors, about={CONFIG_KEY: described})
 
 
 def is_saved_generator(path: Path) -> bool:

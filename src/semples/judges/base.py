@@ -19,11 +19,10 @@ from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
+from semples.core.tensorfile import write_tensors
 from semples.data.classes import ClassList
 from semples.data.dataset import TaggedDataset
 from semples.data.transforms import RGB
@@ -159,8 +158,7 @@ def build_judge(settings: JudgeSettings, *, classes: ClassList) -> Judge:
 def save_learned(judge: Judge, path: Path) -> None:
     """What a judge has learned as one safetensors file, with the class names."""
     tensors = {name: judge.get_buffer(name).detach().cpu().contiguous() for name in judge.LEARNED}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={CLASSES_KEY: json.dumps(list(judge.classes))})
+    write_tensors(path, tensors, about={CLASSES_KEY: json.dumps(list(judge.classes))})
 
 
 def load_learned(judge: Judge, path: Path) -> None:

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
 from semples.core.schema import to_dict
+from semples.core.tensorfile import write_tensors
 from semples.data.photos import reduced
 from semples.labels.bank import Entries, Features, RegionBank, entries_of
 from semples.labels.base import FEATURES, REGIONS, LabelInput, LabelMethod
@@ -154,8 +153,7 @@ class Bank(LabelMethod):
             "values": torch.from_numpy(self.bank.values),
             "photos": torch.from_numpy(self.bank.photos),
         }
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={ABOUT_KEY: json.dumps(about)})
+        write_tensors(path, tensors, about={ABOUT_KEY: json.dumps(about)})
 
     def load(self, path: Path) -> None:
         """What `save` wrote, of a bank with the same settings. Raises UserError for a file of another kind."""

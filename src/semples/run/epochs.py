@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path, read_object, write_json
+from semples.core.files import read_object, write_json
+from semples.core.tensorfile import write_tensors
 from semples.data.dataset import Item, TaggedDataset, drawn, with_items
 from semples.data.photos import reduced, resize_photo
 from semples.recipe import AffinitySettings, StageSettings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EPOCHS = "epochs"  # folder with the trained tensors of every epoch
 SCORES = "epochs.json"
 BATCH = 16
+TIE = 1e-4  # share of the best score within which processes of other numbers may order epochs otherwise
 
 
 def check_epochs(context: Context, stage: str) -> None:
@@ -31,6 +33,12 @@ def check_epochs(context: Context, stage: str) -> None:
     select = getattr(getattr(context.recipe, stage), "select_epoch", "last")
     if select == "ground-truth" and not any(item.mask for item in context.listing.items):
         raise UserError(f"{stage}.select_epoch ground-truth needs masks, and no photo has one; use last or auto")
+
+
+def best_epoch(scores: Sequence[float]) -> int:
+    """The epoch (from 1) of the highest score; of several that differ in rounding only (`TIE`), the last."""
+    best = max(scores)
+    return max(epoch for epoch, score in enumerate(scores, start=1) if score >= best - TIE * abs(best))
 
 
 class Epochs:
@@ -56,8 +64,6 @@ class Epochs:
 
     def keep(self, epoch: int) -> None:
         """Write the trained tensors after `epoch` (from 1)."""
-        from safetensors.torch import save_file
-
         if not self.work.is_main:
             return
         tensors = {
@@ -65,8 +71,7 @@ class Epochs:
             for name, value in self.generator.named_parameters()
             if value.requires_grad
         }
-        with atomic_path(self._path(epoch)) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(self._path(epoch), tensors)
 
     def choose(self, task: Stage) -> dict[str, Any]:
         """Score every epoch on some photos and put the best one's tensors into the generator; figures of it."""
@@ -86,7 +91,7 @@ class Epochs:
                     known[str(epoch)] = score()
                 if self.work.is_main:
                     write_json(path, {"select": self.select, "scores": known})
-        best = max(range(1, self.count + 1), key=lambda epoch: (known[str(epoch)], epoch))
+        best = best_epoch([known[str(epoch)] for epoch in range(1, self.count + 1)])
         self._load(best)
         return {"select_epoch": self.select, "kept_epoch": best}
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
+from semples.core.tensorfile import write_tensors
 
 CLASSES_KEY = "classes"
 
@@ -30,8 +29,7 @@ class BackgroundPrompts(nn.Module):
     def save(self, path: Path, *, classes: Sequence[str]) -> None:
         """One safetensors file with `vectors` and the class names."""
         tensors = {"vectors": self.vectors.detach().to("cpu").contiguous()}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={CLASSES_KEY: json.dumps(list(classes))})
+        write_tensors(path, tensors, about={CLASSES_KEY: json.dumps(list(classes))})
 
 
 def load_prompts(path: Path) -> tuple[Tensor, tuple[str, ...]]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from semples.core.errors import UserError
-from semples.core.files import atomic_path
+from semples.core.tensorfile import write_tensors
 
 
 @dataclass
@@ -45,8 +44,7 @@ def save_checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+    write_tensors(path, tensors, about={"progress": json.dumps(asdict(progress))})
 
 
 def load_progress(path: Path) -> Progress | None:

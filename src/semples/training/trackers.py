@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import secrets
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -234,7 +234,7 @@ class Wandb(_Service):
         tracker = WandBTracker(
             os.environ.get("WANDB_PROJECT", PROJECT),
             dir=str(self.tracking.folder),
-            id=known or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(8),
+            id=known or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:16],
             name=os.environ.get("WANDB_NAME", self.tracking.folder.resolve().name),
             resume="allow",
             settings={

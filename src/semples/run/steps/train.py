@@ -58,8 +58,8 @@ def _run(work: Work, stage: str) -> dict[str, Any]:
     course = Course.of(settings, photos=photos)
     epochs = Epochs(work, settings, generator, count=course.whole_epochs(photos))
     run = work.settings("run")
+    dataset = work.photos_once(work.training_dataset, photo_sizes(work.step("data")))
     if epochs.count > 0 and not epochs.complete:
-        dataset = work.photos_once(work.training_dataset, photo_sizes(work.step("data")))
         plain = Views(
             dataset=dataset,
             tags=tag_matrix(dataset),
