@@ -171,8 +171,8 @@ def degree(results: Results, clip: str) -> float:
 
 
 def show(results: Results) -> str:
-    """A table for every degree of bias: every arm at its chosen λ on the worlds of the final table, and its difference
-    to (a) and to another class's prompt, paired by CLIP and world."""
+    """A table for every degree of bias: every arm at its chosen λ, on those CLIPs and worlds of the final table that
+    all arms have, and its difference to (a) and to another class's prompt, paired by CLIP and world."""
     cells, lines = results.read(), list[str]()
     chosen = chosen_cells(cells, ARMS)
     final = [cell for cell in cells if cell["seed"] >= TUNING_BELOW]
@@ -187,12 +187,14 @@ def show(results: Results) -> str:
             "|" + "---|" * (7 + len(FIGURES)),
         ]
         tables = {arm: _by_pair(mine, cell) for arm, cell in chosen.items()}
+        whole = set.intersection(*(set(pairs) for pairs in tables.values()))  # every arm has them
+        tables = {arm: {pair: pairs[pair] for pair in sorted(whole)} for arm, pairs in tables.items()}
         lines += [_row(chosen[arm], pairs, tables["matching"]) for arm, pairs in tables.items() if pairs]
         prompts, others = tables.get("prompts", {}), [tables.get(arm, {}) for arm in ROLLS]
         for name, figure in FIGURES.items():
             differences = [
-                figure(prompts[pair]) - statistics.mean(figure(other[pair]) for other in others if pair in other)
-                for pair in prompts
+                figure(one) - statistics.mean(figure(other[pair]) for other in others if pair in other)
+                for pair, one in prompts.items()
                 if any(pair in other for other in others)
             ]
             lines.append(f"\nOwn prompts - other classes' prompts, {name}: {shown(differences)}")
