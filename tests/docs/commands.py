@@ -48,6 +48,8 @@ HOW = (
         r"^python benchmarks/(claim|real|real_tags|plan|update_size)\.py",
         "no: hours of measurement; small: tests/claim, tests/run/test_plan.py",
     ),
+    (r"--data hf://", "tests/data/test_hub.py"),
+    (r"photos\.parquet", "tests/data/readers/test_parquet.py"),
     (r"data words photos --try ", "tests/run/test_words.py"),
     (r"^semples ", RUN),
 )  # fmt: skip
