@@ -55,7 +55,7 @@ def draw(folder: Path, count: int) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo).save(path, quality=90)
-        rows.append(f"{name},{' '.join(CLASSES[tag] for tag in tags)}")
+        rows.append(f"{name},{';'.join(CLASSES[tag] for tag in tags)}")
     (folder / "tags.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
 
