@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,7 +131,7 @@ class _Board:
         self._tracker.finish()
 
 
-class _Service:
+class _Service(ABC):
     """One tracked run in a service that knows runs by id; what is known of it stands in `trackers.json`."""
 
     name = ""
@@ -193,26 +194,26 @@ class _Service:
         finally:
             self.reset()
 
+    @abstractmethod
     def open(self, known: str) -> Any:
         """A started tracker of accelerate. known: id of the run to go on with; empty for a new one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def identify(self) -> str:
         """The id of the run that is open."""
-        raise NotImplementedError
 
-    def prepare(self, stage: str) -> None:
+    def prepare(self, stage: str) -> None:  # noqa: B027 (a hook that not every service needs)
         """Say what is to come."""
 
+    @abstractmethod
     def log(self, stage: str, event: Event) -> None:
         """Send an event."""
-        raise NotImplementedError
 
     def end(self, tracker: Any) -> None:
         """Finish the tracker."""
         tracker.finish()
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027 (a hook as well)
         """Undo what `open` has set for the whole program."""
 
     def _empty(self) -> dict[str, Any]:
