@@ -5,10 +5,10 @@
     python benchmarks/turns.py show benchmarks/results/turns.json
 
 Both states train by the recipe demo-0e5ccf8 on the same drawn photos, a process for each step with one thread of
-PyTorch, in an order that changes from turn to turn. A step costs the processor seconds of its whole command, start and helper
-processes with it; *again* is the last of them with nothing to do. `predict` segments 40 photos by the network of that
-turn and state. The clock is not looked at, so that other work on the machine matters little. --only-after: settings that
-the earlier state does not know, so that both do the same (health.photos=0: no look after every stage).
+PyTorch, in an order that changes from turn to turn. A step costs the processor seconds of its whole command, start and
+helper processes with it; *again* is the last of them with nothing to do. `predict` segments 40 photos by the network of
+that turn and state. The clock is not looked at, so that other work on the machine matters little. --only-after:
+settings that the earlier state does not know, so that both do the same (health.photos=0: no look after every stage).
 """
 
 from __future__ import annotations
