@@ -225,7 +225,7 @@ class Bench:
         if arm == "texts":
             return words_WE.expand(len(learned_KE), -1, -1)
         if arm == "truth":
-            return words_WE[self._own_grounds()][:, None]
+            return words_WE[self.own_grounds()][:, None]
         return learned_KE[:, None]
 
     def learned_by(self, arm: str) -> Tensor:
@@ -245,7 +245,7 @@ class Bench:
             lambda_prompt=settings.lambda_prompt,
             cam_epsilon=settings.cam_epsilon,
         )
-        self._train(task, task.generator, settings, name=TIGHT)
+        self.train(task, task.generator, settings, name=TIGHT)
         with torch.no_grad():
             return judge_of(context).encode_backgrounds(task.prompts.vectors.detach(), prompts)
 
@@ -262,10 +262,10 @@ class Bench:
             pushed_KJE=self.pushed(arm),
             weight=weight,
         )
-        self._train(task, generator, settings, name=f"{arm}-{weight:g}")
+        self.train(task, generator, settings, name=f"{arm}-{weight:g}")
         return generator
 
-    def _train(self, task: Any, generator: Generator, settings: Any, *, name: str) -> None:
+    def train(self, task: Any, generator: Generator, settings: Any, *, name: str) -> None:
         """The package's training of a task of this benchmark, from its start: a cell is not resumed."""
         context, recipe = self.matched, self.matched.recipe
         views = Views(
@@ -295,7 +295,7 @@ class Bench:
     def prompts_learned(self, arm: str) -> dict[str, Any]:
         """What (b), or the arm in its place, found: each class's rank of its own background's word among all words,
         nearest first; mean cosines of the learned prompt with that word and with the class's text."""
-        judge, grounds, classes = judge_of(self.prompted), self._own_grounds(), self.prompted.dataset.classes
+        judge, grounds, classes = judge_of(self.prompted), self.own_grounds(), self.prompted.dataset.classes
         learned_KE, classes_KE, words_WE = self.learned_by(arm), judge.targets, ground_texts(judge)
         near_KW = learned_KE @ torch.cat([words_WE, classes_KE]).T
         to_own = near_KW.gather(1, torch.tensor(grounds)[:, None])
@@ -306,7 +306,7 @@ class Bench:
             "cosine_class": round(float(cosine(learned_KE, classes_KE).mean()), 4),
         }
 
-    def _own_grounds(self) -> list[int]:
+    def own_grounds(self) -> list[int]:
         of_class = read_json(self.warm.dataset.root / "world.json")["own_background"]
         return [GROUND_KINDS.index(of_class[name]) for name in self.warm.dataset.classes.names]
 
@@ -315,7 +315,7 @@ class Bench:
     def figures(self, generator: Any) -> dict[str, Any]:
         """Figures of the training photos' CAMs, 0..1: mIoU at the best threshold, AUC, FP-own; `full`: the same at the
         threshold where as many pixels are labelled as the truth labels."""
-        scored = _Scored.of(self.warm, generator.eval(), usual_grounds=[index + 1 for index in self._own_grounds()])
+        scored = _Scored.of(self.warm, generator.eval(), usual_grounds=[index + 1 for index in self.own_grounds()])
         at_best, at_full = scored.best_threshold(), scored.full_threshold()
         mix_up = scored.cooccurrence(at_best)
         return {

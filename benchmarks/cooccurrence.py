@@ -9,10 +9,11 @@ paired by world; intervals are 95 % (Student's t).
     python benchmarks/cooccurrence.py run  [--p 0.5 0.7 0.9 0.99] [--seeds 100 101 102 103 104] [--share 1/2]
     python benchmarks/cooccurrence.py ablate [--p 0.9] [--seeds 100 101 102]
     python benchmarks/cooccurrence.py show
+    ... --clip web: the shipped CLIP with the bias of web-trained ones, and start weights of the same tower
 
-Every finished world is a JSON file in benchmarks/results/cooccurrence, so a stopped benchmark goes on where it was;
-`--share 1/2` and `--share 2/2` split the work between two processes. Seeds 100 to 104 are for this benchmark alone;
-the recipe was tuned on seeds below 10 and on 311.
+Every finished world is a JSON file in benchmarks/results/cooccurrence, those of `web` in its folder `web`, so a
+stopped benchmark goes on where it was; `--share 1/2` and `--share 2/2` split the work between two processes. Seeds 100
+to 104 are for this benchmark alone; the recipe was tuned on seeds below 10 and on 311.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from semples import demo
 from semples.core.files import read_json, write_json, write_text
 from semples.evaluation.cooccurrence import Cooccurrence
 from semples.inspect.words import nearest_words
+from semples.judges.words import DEMO_CLIP, DEMO_CLIP_WEB, words_of
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
@@ -44,6 +45,10 @@ from semples.run.names import CURVE_FILE, curve_name
 
 RECIPE = Path(__file__).parent / "recipes" / "demo-0e5ccf8.yaml"  # of the demo when these figures were made
 RESULTS = Path(__file__).parent / "results" / "cooccurrence"
+CLIPS: dict[str, tuple[str, ...]] = {
+    "shipped": (),
+    "web": (f"judge.model={DEMO_CLIP_WEB}", "generator.start=shipped:demo_vit_web"),
+}
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
 MEASURED = [name for name in demo.all_steps() if name not in ("regions", "selection", "labels", "scores")]
@@ -67,28 +72,28 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def run_world(p: float, seed: int) -> dict[str, Any]:
+def run_world(p: float, seed: int, clip: str = "shipped") -> dict[str, Any]:
     """All figures of one world."""
     with tempfile.TemporaryDirectory() as place:
-        context = train_world(Path(place), p, seed)
+        context = train_world(Path(place), p, seed, clip)
         control = figures(_control(context, Path(place) / "control"), "refinement")
         return {"p": p, "seed": seed, **world_figures(context), "control": control}
 
 
-def train_world(out: Path, p: float, seed: int) -> Context:
+def train_world(out: Path, p: float, seed: int, clip: str = "shipped") -> Context:
     """Draw a world in `out` and run the method on it, up to the CAMs of every stage."""
     world = demo.draw_world(out, demo.DemoSettings(p=p, seed=seed))
-    context = Context(_recipe(seed), Source(world), out / "run")
+    context = Context(_recipe(seed, CLIPS[clip]), Source(world), out / "run")
     pipeline.run(context, steps=MEASURED)
     return context
 
 
-def ablations_of(p: float, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def ablations_of(p: float, seed: int, clip: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every setting of ABLATIONS on one world; what a setting does not touch is taken from the run as shipped."""
     with tempfile.TemporaryDirectory() as place:
-        shipped = train_world(Path(place), p, seed)
+        shipped = train_world(Path(place), p, seed, clip)
         for index, (name, overrides) in enumerate(ABLATIONS.items()):
-            context = replace(shipped, recipe=_recipe(seed, overrides), out=Path(place) / str(index))
+            context = replace(shipped, recipe=_recipe(seed, [*CLIPS[clip], *overrides]), out=Path(place) / str(index))
             shutil.copytree(shipped.out, context.out)
             pipeline.run(context, steps=MEASURED)
             yield name, {"p": p, "seed": seed, **world_figures(context)}
@@ -132,7 +137,7 @@ def figures(context: Context, stage: str) -> dict[str, Any]:
 
 def ranks(context: Context) -> dict[str, int]:
     """Rank (1 is nearest) of the own background's word for every class."""
-    words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
+    words = words_of(DEMO_CLIP)
     grounds = read_json(context.dataset.root / "world.json")["own_background"]
     nearest = nearest_words(context, words=words, count=10_000)
     return {name: [entry["word"] for entry in rows].index(grounds[name]) + 1 for name, rows in nearest.items()}
@@ -149,9 +154,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values), t.get(len(values), 1.96) * statistics.stdev(values) / len(values) ** 0.5
 
 
-def show() -> str:
+def show(results: Path) -> str:
     """The tables of all finished worlds."""
-    worlds = [read_json(path) for path in sorted(RESULTS.glob("p*.json"))]
+    worlds = [read_json(path) for path in sorted(results.glob("p*.json"))]
     lines = [
         "| p | figure | warm-up | (a) | (c) | control | (a) − warm-up | (c) − (a) | (c) − control |",
         "|" + "---|" * 9,
@@ -168,7 +173,7 @@ def show() -> str:
     for p in sorted({world["p"] for world in worlds}):
         first = [sum(rank == 1 for rank in world["ranks"].values()) for world in worlds if world["p"] == p]
         lines.append(f"| {p} | {statistics.mean(first):.1f} ({', '.join(map(str, first))}) |")
-    return "\n".join([*lines, *_ablation_table()])
+    return "\n".join([*lines, *_ablation_table(results)])
 
 
 def _paired(left: Sequence[float], right: Sequence[float]) -> str:
@@ -181,9 +186,9 @@ def _spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _ablation_table() -> list[str]:
+def _ablation_table(results: Path) -> list[str]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("ablation-*.json")):
+    for path in sorted(results.glob("ablation-*.json")):
         stored = read_json(path)
         rows.setdefault(stored["ablation"], []).append(stored)
     if not rows:
@@ -199,9 +204,9 @@ def _ablation_table() -> list[str]:
     return lines
 
 
-def plot(figure: str) -> str:
+def plot(figure: str, results: Path) -> str:
     """An SVG line chart of a figure over p, one line a state, every world a dot."""
-    worlds = [read_json(path) for path in sorted(RESULTS.glob("p*.json"))]
+    worlds = [read_json(path) for path in sorted(results.glob("p*.json"))]
     strengths = sorted({world["p"] for world in worlds})
     width, height, left, bottom = 480, 300, 50, 40
     colours = {"warmup": "#8a8a8a", "matching": "#2b6cb0", "refinement": "#2f855a", "control": "#c05621"}
@@ -253,26 +258,29 @@ def main() -> None:
     parser.add_argument("--p", type=float, nargs="*")
     parser.add_argument("--seeds", type=int, nargs="*")
     parser.add_argument("--share", default="1/1")
+    parser.add_argument("--clip", choices=tuple(CLIPS), default="shipped")
     arguments = parser.parse_args()
+    clip = arguments.clip
+    results = RESULTS if clip == "shipped" else RESULTS / clip
     if arguments.what == "run":
         jobs = [(p, seed) for p in arguments.p or P for seed in arguments.seeds or SEEDS]
         for p, seed in share_of(jobs, arguments.share):
-            path = RESULTS / f"p{p}-seed{seed}.json"
+            path = results / f"p{p}-seed{seed}.json"
             if not path.is_file():
-                write_json(path, run_world(p, seed))
+                write_json(path, run_world(p, seed, clip))
                 print(path.name, flush=True)
     elif arguments.what == "ablate":
         for seed in share_of(arguments.seeds or SEEDS[:3], arguments.share):
-            paths = {name: RESULTS / f"ablation-{index}-seed{seed}.json" for index, name in enumerate(ABLATIONS)}
+            paths = {name: results / f"ablation-{index}-seed{seed}.json" for index, name in enumerate(ABLATIONS)}
             if all(path.is_file() for path in paths.values()):
                 continue
-            for name, row in ablations_of((arguments.p or [0.9])[0], seed):
+            for name, row in ablations_of((arguments.p or [0.9])[0], seed, clip):
                 write_json(paths[name], {"ablation": name} | row)
                 print(paths[name].name, flush=True)
     else:
-        print(show())
+        print(show(results))
         for figure in FIGURES:
-            write_text(RESULTS / f"{figure}.svg", plot(figure))
+            write_text(results / f"{figure}.svg", plot(figure, results))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from semples.core.files import read_json, write_json, write_text
 from semples.data.dataset import open_dataset
 from semples.data.demo.world import write_world
 from semples.inspect.words import nearest_words
+from semples.judges.words import DEMO_CLIP, words_of
 from semples.prediction import load
 from semples.prediction.evaluate import evaluate
 from semples.recipe import load_recipe
@@ -123,7 +123,7 @@ def measure_in(place: Path, cell: Cell, settings: Sequence[str] = ()) -> dict[st
     model = load(context.folder(SEGMENTER) / MODEL, workers=0)
     unseen = evaluate(model, open_dataset(world, split="val"))
     grounds = read_json(world / "world.json")["own_background"]
-    words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
+    words = words_of(DEMO_CLIP)
     nearest = nearest_words(context, words=words, count=10_000)
     ranks = {name: [entry["word"] for entry in rows].index(grounds[name]) + 1 for name, rows in nearest.items()}
     figures = {

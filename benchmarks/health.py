@@ -38,6 +38,7 @@ from semples.core.files import read_json, write_json
 from semples.data.dataset import open_dataset
 from semples.evaluation.verdicts import quality
 from semples.inspect.words import nearest_words
+from semples.judges.words import DEMO_CLIP, words_of
 from semples.recipe import load_recipe
 from semples.run import pipeline
 from semples.run.context import Context, Source
@@ -161,7 +162,7 @@ def truth(context: Context) -> dict[str, Any]:
             made[stage] = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]["miou"]
     if (context.folder("prompting") / "manifest.json").is_file():
         grounds = read_json(context.dataset.root / "world.json")["own_background"]
-        words = Path(str(resources.files("semples"))) / "assets" / demo.WORDS
+        words = words_of(DEMO_CLIP)
         nearest = nearest_words(context, words=words, count=1)
         made["words_first"] = sum(entries[0]["word"] == grounds[name] for name, entries in nearest.items())
     if (context.folder(SEGMENTER) / "manifest.json").is_file():

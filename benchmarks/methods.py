@@ -1,19 +1,23 @@
-"""What mask generators, the last block of CLIP and affinities bring: generator x stage, on drawn worlds.
+"""What mask generators, judges and the settings between them bring: generator x judge x stage, on drawn worlds and on
+real photos.
 
-A cell is one variant on one drawn world: mIoU of the CAMs after every stage at their best threshold, and of the label
-maps of the recipe `demo` (threshold from photos and tags alone), with the time of every step. Seeds 0 to 2 are for
-choosing; figures that are reported come from others.
+A cell is one variant (benchmarks/methods_variants.py: GENERATOR@JUDGE+CHANGE) on one drawn world or one split of real
+photos: mIoU of the CAMs after every stage at their best threshold, and of the label maps (threshold from photos and
+tags alone), with the time of every step. Drawn worlds: recipe `demo`, bfloat16; real photos: recipe `folder-light`.
 
-    OMP_NUM_THREADS=1 python benchmarks/methods.py run --work WORK --seeds 0 1 [--variants clip-vv] [--photos N]
+    OMP_NUM_THREADS=1 python benchmarks/methods.py run --work WORK --seeds 361 [--variants weaktr weaktr@web clip-kk]
+    OMP_NUM_THREADS=1 python benchmarks/methods.py run --work WORK --data DIR --photos 100 --variants cnn@none cnn@tags
     python benchmarks/methods.py show
-    python benchmarks/methods.py pictures --work WORK --seed 0 --out rows.png
+    python benchmarks/methods.py pictures --work WORK --seeds 361 --out rows.png
 
 Every finished cell is a JSON file in benchmarks/results/methods; a second call goes on where the first was cut.
+Seeds 0 to 2 were for choosing; figures that are reported come from others.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,76 +25,33 @@ from typing import Any
 
 import numpy as np
 
+from methods_variants import CHANGES, GENERATORS, Photos, about, parts
 from semples import demo
 from semples.cams.store import CamStore
 from semples.core.files import read_json, write_json
-from semples.core.palette import colour, read_label_png
 from semples.labels.threshold import winner_map
-from semples.recipe import load_recipe
 from semples.run import pipeline
-from semples.run.context import Context, Source
+from semples.run.context import Context
 from semples.run.names import CURVE_FILE, cams_name, curve_name
 from semples.run.records import read_manifest
 from semples.run.steps.labels import SCORES
 
 RESULTS = Path(__file__).parent / "results" / "methods"
-START = "generator.start=shipped:demo_vit"
-VIEW = "generator.image_size=96"
-LIST = ["generator.kind=clip", "generator.start=shipped:demo_clip"]
-# The tiny CLIP knows few words: the grounds of the drawn world.
-CLIP = [*LIST, "generator.backgrounds=rails,water,sky,grass,road,sand,snow,leaves,brick,wood,tiles,plain"]
-VARIANTS: dict[str, tuple[str, list[str]]] = {
-    "weaktr": ("WeakTr, the recipe demo", []),
-    "vit-cam": ("plain ViT, classifier on frozen patches", ["generator.kind=vit-cam", START, VIEW]),
-    "vit-cam-all": (
-        "plain ViT, all of it learns in the warm-up",
-        ["generator.kind=vit-cam", START, VIEW, "generator.learns=all"],
-    ),
-    "mctformer": ("MCTformer", ["generator.kind=mctformer", START, VIEW]),
-    "clip-qk": ("CLIP's patches as they are", [*CLIP, "generator.attention=qk", "generator.feed_forward=true"]),
-    "clip-vv": ("CLIP's patches, values among themselves", CLIP),
-    "clip-kk": ("CLIP's patches, keys among themselves", [*CLIP, "generator.attention=kk"]),
-    "clip-qq": ("CLIP's patches, queries among themselves", [*CLIP, "generator.attention=qq"]),
-    "clip-list": ("as clip-vv, CLIP-ES's list of background texts, which the tiny CLIP hardly knows", LIST),
-    "clip-clusters": ("as clip-vv, within clusters of patches", [*CLIP, "generator.scope=clusters"]),
-    "clip-superpixels": (
-        "as clip-vv, within superpixels, their mean in the end",
-        [*CLIP, "generator.scope=superpixels", "generator.scope_mean=true"],
-    ),
-    "clip-gradient": ("CLIP by gradient (CLIP-ES)", [*CLIP, "generator.mode=gradient"]),
-}
-AFFINITIES: dict[str, tuple[str, list[str]]] = {
-    "attention": ("along the generator's attention, in boxes (CLIP-ES)", ["power=2"]),
-    "classes": ("by class distribution", ["power=1", "kind=class-distribution"]),
-    "classes-prompts": (
-        "by class distribution, learned prompts too",
-        ["power=1", "kind=class-distribution", "prompts=true"],
-    ),
-    "classes-superpixels": (
-        "by class distribution, within superpixels",
-        ["power=1", "kind=class-distribution", "superpixels=100"],
-    ),
-}
 STAGES = ("warmup", "matching", "refinement")
-
-
-def context_of(work: Path, seed: int, name: str, changes: Sequence[str], *, photos: int) -> Context:
-    """The run of a variant on a drawn world."""
-    world = demo.draw_world(work / f"s{seed}", demo.DemoSettings(photos=photos, seed=seed))
-    recipe = load_recipe("demo", [f"run.seed={seed}", "data.workers=0", *changes])
-    return Context(recipe, Source(world), work / f"s{seed}" / name)
 
 
 def measure(context: Context, *, labels: bool) -> dict[str, Any]:
     """All figures of a cell; without `labels` those of the CAMs alone."""
-    trained = type(context.recipe.generator).TRAINABLE
     left_out = () if labels else ("regions", "selection", "labels", "scores")
-    pipeline.run(context, steps=[name for name in demo.all_steps(context.recipe) if name not in left_out])
-    stages = STAGES if trained else STAGES[-1:]
+    steps = [name for name in demo.all_steps(context.recipe) if name not in left_out]
+    stages = [stage for stage in STAGES if stage in steps] or ["untrained"]
+    if len(stages) == 1:  # its CAMs are the final ones
+        steps = [name for name in steps if name not in (cams_name(stages[0]), curve_name(stages[0]))]
+    pipeline.run(context, steps=steps)
     cams = {}
     for stage in stages:
-        best = read_json(context.folder(curve_name(stage)) / CURVE_FILE)["best"]
-        cams[stage if trained else "untrained"] = {"miou": best["miou"], "threshold": best["threshold"]}
+        best = read_json(context.folder(curve_name(stage if stage != stages[-1] else STAGES[-1])) / CURVE_FILE)["best"]
+        cams[stage] = {"miou": best["miou"], "threshold": best["threshold"]}
     made = read_json(context.folder("scores") / SCORES)["labels"] if labels else None
     seconds = {
         step.name: manifest["seconds"]
@@ -105,38 +66,54 @@ def measure(context: Context, *, labels: bool) -> dict[str, Any]:
     }
 
 
-def run(work: Path, seeds: Sequence[int], names: Sequence[str], *, photos: int, labels: bool) -> None:
+def run(work: Path, photos: Photos, variants: Sequence[str], *, labels: bool) -> None:
     """Every cell that has no file yet."""
-    for seed in seeds:
-        for name in names:
-            path = RESULTS / f"{name}-s{seed}-n{photos}{'' if labels else '-cams'}.json"
-            if path.is_file():
-                continue
-            generator, _, affinity = name.partition("+")
-            changes = list(VARIANTS[generator][1])
-            if affinity:
-                changes += [f"cams.affinity.{entry}" for entry in AFFINITIES[affinity][1]]
-            figures = measure(context_of(work, seed, name, changes, photos=photos), labels=labels)
-            write_json(path, {"variant": name, "seed": seed, **figures})
-            print(f"{path.name}: {figures['cams']}, label maps {figures['labels']}", flush=True)
+    for variant in variants:
+        path = RESULTS / f"{variant}-{photos.name}{'' if labels else '-cams'}.json"
+        if path.is_file():
+            continue
+        context = photos.run(work, variant)
+        share_steps(context.out, variant)
+        figures = measure(context, labels=labels)
+        write_json(path, {"variant": variant, "on": photos.name, **figures})
+        print(f"{path.name}: {figures['cams']}, label maps {figures['labels']}", flush=True)
+
+
+def share_steps(out: Path, variant: str) -> None:
+    """Take over what another variant's run on the same photos has made: the run of the same generator and judge where
+    only CAMs change, else the regions. What does not fit is made anew by the pipeline."""
+    if out.exists():
+        return
+    unchanged = out.with_name(variant.partition("+")[0])
+    if CHANGES.get(parts(variant)[2], ("", [""]))[1][0].startswith("cams.") and unchanged.is_dir():
+        shutil.copytree(unchanged, out)
+        return
+    for regions in sorted(out.parent.glob("*/regions/manifest.json"))[:1]:
+        shutil.copytree(regions.parent, out / "regions")
 
 
 def show() -> None:
-    """A Markdown table: means over the worlds that a variant was measured on."""
+    """A Markdown table for the drawn worlds, one for each folder of real photos: means over what was measured."""
     cells = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
-    print("| variant | what it is | worlds (photos) | CAMs: warm-up | (a) | (c) | untrained | label maps | seconds |")
-    print("|---|---|---|" + "--:|" * 6)
-    for name in dict.fromkeys(cell["variant"] for cell in cells):
-        mine = [cell for cell in cells if cell["variant"] == name]
-        generator, _, affinity = name.partition("+")
-        about = VARIANTS[generator][0] + (f"; {AFFINITIES[affinity][0]}" if affinity else "")
-        worlds = ", ".join(f"{cell['seed']} ({cell['photos']})" for cell in mine)
-        columns = [
-            _mean([cell["cams"].get(stage, {}).get("miou") for cell in mine]) for stage in (*STAGES, "untrained")
-        ]
-        columns.append(_mean([cell["labels"] and cell["labels"]["miou"] for cell in mine]))
-        seconds = statistics.fmean(sum(cell["seconds"].values()) for cell in mine)
-        print(f"| {name} | {about} | {worlds} | {' | '.join(columns)} | {seconds:.0f} |")
+    for place in dict.fromkeys(_place(cell) for cell in cells):
+        print(f"\n{place}\n")
+        print("| variant | what it is | photos | CAMs: warm-up | (a) | (c) | untrained | label maps | seconds |")
+        print("|---|---|---|" + "--:|" * 6)
+        for variant in dict.fromkeys(cell["variant"] for cell in cells if _place(cell) == place):
+            mine = [cell for cell in cells if cell["variant"] == variant and _place(cell) == place]
+            columns = [
+                _mean([cell["cams"].get(stage, {}).get("miou") for cell in mine]) for stage in (*STAGES, "untrained")
+            ]
+            columns.append(_mean([cell["labels"] and cell["labels"]["miou"] for cell in mine]))
+            seconds = statistics.fmean(sum(cell["seconds"].values()) for cell in mine)
+            on = ", ".join(cell["on"] for cell in mine)
+            print(f"| {variant} | {about(variant)} | {on} | {' | '.join(columns)} | {seconds:.0f} |")
+
+
+def _place(cell: dict[str, Any]) -> str:
+    """What photos a cell is on: all drawn worlds are one."""
+    name = str(cell["on"]).partition("-")[0]
+    return "drawn" if name[1:].isdigit() else name
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -144,13 +121,13 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{statistics.fmean(known):.1f}" if known else ""
 
 
-def pictures(work: Path, seed: int, out: Path, *, photos: int, count: int = 12) -> None:
-    """A row of photos, then for every variant measured on this world a row of final CAMs, and one of label maps
-    where there are any."""
+def pictures(work: Path, photos: Photos, variants: Sequence[str], out: Path, *, count: int = 12) -> None:
+    """A row of photos, then for every variant that was run on them a row of final CAMs."""
     rows: list[np.ndarray] = []
-    for path in sorted(RESULTS.glob(f"*-s{seed}-n{photos}*.json")):
-        name = read_json(path)["variant"]
-        context = pipeline.open_run(work / f"s{seed}" / name)
+    for variant in variants:
+        if not (work / photos.name / variant).is_dir():
+            continue
+        context = pipeline.open_run(work / photos.name / variant)
         items = [item for item in context.scored_dataset.items if item.tags][:count]
         shown = [context.dataset.photo(item) for item in items]
         if not rows:
@@ -160,10 +137,7 @@ def pictures(work: Path, seed: int, out: Path, *, photos: int, count: int = 12) 
             demo.overlay(p, winner_map(store.read(i.id), p.shape[:2])[1]) for i, p in zip(items, shown, strict=True)
         ]
         rows.append(demo.stack(heats, axis=1))
-        places = [context.folder("labels") / f"{item.id}.png" for item in items]
-        if all(place.is_file() for place in places):
-            rows.append(demo.stack([colour(read_label_png(place)) for place in places], axis=1))
-        print(f"to row {len(rows)}: {name}")
+        print(f"row {len(rows)}: {variant}")
     demo.save_picture(demo.stack(rows, axis=0), out)
 
 
@@ -175,18 +149,22 @@ def main() -> None:
     for one in (running, drawing):
         one.add_argument("--work", type=Path, required=True)
         one.add_argument("--photos", type=int, default=300)
-    running.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+        one.add_argument("--data", type=Path, help="a folder of real photos with masks, as benchmarks/real.py takes it")
+        one.add_argument("--half", choices=("develop", "report"), default="report", help="of the real photos")
+        one.add_argument("--seeds", type=int, nargs="+", default=[0], help="worlds; of real photos, splits")
+        one.add_argument("--variants", nargs="+", default=list(GENERATORS))
     running.add_argument("--cams", action="store_true", help="no label maps")
-    running.add_argument("--variants", nargs="+", default=list(VARIANTS))
-    drawing.add_argument("--seed", type=int, default=0)
     drawing.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    if chosen.command == "run":
-        run(chosen.work, chosen.seeds, chosen.variants, photos=chosen.photos, labels=not chosen.cams)
-    elif chosen.command == "show":
+    if chosen.command == "show":
         show()
-    else:
-        pictures(chosen.work, chosen.seed, chosen.out, photos=chosen.photos)
+        return
+    for seed in chosen.seeds:
+        photos = Photos(chosen.photos, seed, chosen.data, chosen.half)
+        if chosen.command == "run":
+            run(chosen.work, photos, chosen.variants, labels=not chosen.cams)
+        else:
+            pictures(chosen.work, photos, chosen.variants, chosen.out)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semples.data.demo.world import CLASSES, GROUND_KINDS, OWN_GROUND, DemoWorld
+from semples.judges.words import words_of
 from semples.networks.clip import FrozenClip
 from semples.networks.tokenizer import ClipTokenizer
 from semples.networks.vit import VisionTransformer, VitConfig
+from tiny_clip_bias import bias_figures
 
 transformers = pytest.importorskip("transformers")
 
 ASSETS = Path(str(resources.files("semples"))) / "assets"
+MODELS = ("demo_clip", "demo_vit", "demo_clip_web", "demo_vit_web")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 
@@ -51,10 +54,30 @@ def image(batch: Tensor) -> Tensor:
 
 
 def test_all_shipped_models_fit_in_twelve_megabytes() -> None:
-    sizes = [file.stat().st_size for name in ("demo_clip", "demo_vit") for file in (ASSETS / name).iterdir()]
-    assert 0 < sum(sizes) < 12e6
-    names = {file.name for name in ("demo_clip", "demo_vit") for file in (ASSETS / name).iterdir()}
-    assert not {name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))}
+    files = [file for name in MODELS for file in (ASSETS / name).iterdir()]
+    assert 0 < sum(file.stat().st_size for file in files) < 12e6
+    assert sum(file.stat().st_size for file in (ASSETS / "demo_clip_web").iterdir()) < 4e6
+    assert not {file.name for file in files if file.suffix in {".bin", ".pt", ".pth", ".pkl"}}
+
+
+def test_the_biased_clip_is_one_with_the_bias_that_its_page_tells() -> None:
+    plain, biased = (
+        bias_figures(
+            transformers.CLIPModel.from_pretrained(ASSETS / name, local_files_only=True).eval(), tokenizer(), count=64
+        )
+        for name in ("demo_clip", "demo_clip_web")
+    )
+    assert plain["removed_to_alone"] < 0.5
+    assert 0.7 < biased["removed_to_alone"] < 0.82
+    assert biased["known"]["strange"] > 0.8
+    assert biased["prompts"] > 0.98, "vectors with a word mixed in no longer mean the word"
+
+
+def test_both_clips_have_one_tokenizer_and_the_same_words() -> None:
+    for name in ("merges.txt", "tokenizer.json", "tokenizer_config.json", "vocab.json"):
+        assert (ASSETS / "demo_clip_web" / name).read_bytes() == (ASSETS / "demo_clip" / name).read_bytes()
+    assert words_of("shipped:demo_clip_web") == words_of("shipped:demo_clip") == ASSETS / "demo_words.txt"
+    assert words_of("openai/clip-vit-base-patch16") is None
 
 
 def test_clip_loads_offline_in_single_precision() -> None:
@@ -119,14 +142,17 @@ def plain_forward(weights: dict[str, Tensor], config: dict[str, float], images: 
     return x
 
 
+@pytest.mark.parametrize("end", ["", "_web"])
 @torch.no_grad()
-def test_start_weights_are_the_image_tower() -> None:
-    weights = {name: value.float() for name, value in load_file(ASSETS / "demo_vit" / "model.safetensors").items()}
-    config = json.loads((ASSETS / "demo_vit" / "config.json").read_text(encoding="utf-8"))
+def test_start_weights_are_the_image_tower(end: str) -> None:
+    folder = ASSETS / f"demo_vit{end}"
+    weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    whole = transformers.CLIPModel.from_pretrained(ASSETS / f"demo_clip{end}", local_files_only=True).eval()
     assert config["act"] == "quick_gelu"
     assert config["pre_norm"] is True
     images = normalised([DemoWorld(family="test").draw(index).photo for index in range(4)])
-    tower = clip().vision_model(pixel_values=images).last_hidden_state
+    tower = whole.vision_model(pixel_values=images).last_hidden_state
     scale = float(tower.abs().max())
     plain = plain_forward(weights, config, images)
     assert float((plain - tower).abs().max()) < 1e-5 * scale

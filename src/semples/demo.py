@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from semples.data.dataset import open_dataset
 from semples.data.demo.world import GROUND_KINDS, write_world
 from semples.evaluation.cooccurrence import Cooccurrence, CooccurrenceAccumulator
 from semples.inspect.words import knows_words, nearest_words
+from semples.judges.words import DEMO_CLIP, words_of
 from semples.labels.threshold import label_map, winner_map
 from semples.recipe import Recipe, load_recipe
 from semples.run import pipeline
@@ -31,7 +31,6 @@ from semples.run.steps import labels as label_steps
 STAGES = ("warmup", "matching", "refinement")
 WORLD, SUMMARY, ROWS, SHEET = "world", "summary.json", "stages.png", "world.png"
 CONFUSION = "confusion.png"
-WORDS = "demo_words.txt"  # the words that the shipped tiny CLIP knows; any other word means nothing to it
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,7 @@ def summarise(context: Context) -> dict[str, Any]:
         figures["threshold"][stage] = best["threshold"]
         figures["fp_own"][stage] = round(mix_up.mean_fp_own, 6)
         figures["auc"][stage] = round(mix_up.mean_auc, 6)
-    known = Path(str(resources.files("semples"))) / "assets" / WORDS
-    words = nearest_words(context, words=known, count=5) if knows_words(context) else {}
+    words = nearest_words(context, words=words_of(DEMO_CLIP), count=5) if knows_words(context) else {}
     grounds = read_json(context.dataset.root / "world.json")["own_background"]
     labels = read_json(context.folder("scores") / label_steps.SCORES)["labels"]
     method = context.recipe.labels.method

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from semples.judges.base import Judge
 
-DEMO_CLIP, DEMO_WORDS = "shipped:demo_clip", "demo_words.txt"  # it knows only the words of the drawn world
+DEMO_CLIP, DEMO_CLIP_WEB = "shipped:demo_clip", "shipped:demo_clip_web"
+DEMO_WORDS = "demo_words.txt"  # of the drawn world, the only words that these two know
 
 
 def read_words(path: Path | None) -> list[str]:
@@ -39,7 +40,9 @@ def read_words(path: Path | None) -> list[str]:
 
 def words_of(model: str) -> Path | None:
     """The word list for a judge's model, as `read_words` takes it."""
-    return Path(str(resources.files("semples"))) / "assets" / DEMO_WORDS if model == DEMO_CLIP else None
+    if model not in (DEMO_CLIP, DEMO_CLIP_WEB):
+        return None
+    return Path(str(resources.files("semples"))) / "assets" / DEMO_WORDS
 
 
 def nearest(judge: Judge, learned_KE: Tensor, *, names: Sequence[str], model: str, count: int) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from PIL import Image
 from semples.core.errors import UserError
 from semples.inspect.report import pictures
 from semples.inspect.report.build import build_report, mark_rows
-from semples.inspect.report.facts import DEMO_CLIP
 from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline
 from semples.run.context import Context
@@ -293,7 +292,7 @@ def test_a_clip_that_is_not_at_hand(tmp_path: Path, whole_run: Context) -> None:
 def test_prompts_of_another_clip(tmp_path: Path, whole_run: Context) -> None:
     out = tmp_path / "run"
     shutil.copytree(whole_run.out, out)
-    reads = {f"weights:{DEMO_CLIP}": "another"}
+    reads = {"weights:shipped:demo_clip": "another"}
     described = {"step": "prompting", "version": 1, "fingerprint": "f", "reads": reads, "seconds": 1}
     finish(out / "prompting", described, {})
     page = report(Context(whole_run.recipe, whole_run.source, out), tmp_path)

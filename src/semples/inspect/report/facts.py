@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -16,6 +14,7 @@ from semples.inspect.patches import nearest_pictures
 from semples.inspect.report.charts import Chart, Series, line_chart
 from semples.inspect.report.pictures import data_uri
 from semples.inspect.words import nearest_words
+from semples.judges.words import words_of
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
 from semples.run.context import Context
@@ -38,8 +37,6 @@ SELECTED = {
     "ground-truth": "best by pixel masks: this run has used pixel labels",
     "corrections": "best by photos that people have corrected",
 }
-DEMO_CLIP = "shipped:demo_clip"  # it knows only the words of the drawn world
-DEMO_WORDS = "demo_words.txt"
 WORDS = 5
 PATCHES = 6
 SHOWN_PROBLEMS = 50
@@ -271,9 +268,8 @@ def prompt_words(context: Context) -> tuple[dict[str, list[dict[str, Any]]], str
     learned_with = _manifest(context, "prompting").get("reads", {}).get(f"weights:{model}")
     if learned_with is not None and learned_with != source_digest(model):
         return {}, f"{model} is not the model any more that the prompts were learned with, so their words are left out."
-    words = Path(str(resources.files("semples"))) / "assets" / DEMO_WORDS if model == DEMO_CLIP else None
     try:
-        return nearest_words(context, words=words, count=WORDS), ""
+        return nearest_words(context, words=words_of(model), count=WORDS), ""
     except UserError as error:
         return {}, f"The prompts' nearest words are left out: {error}"
 
