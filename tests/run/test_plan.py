@@ -249,6 +249,21 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "by its plan" not in tiny.invoke("status", out).out
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory holds no photos that are kept")
+def test_kept_photos_count_as_memory_of_the_steps_that_train(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptPhotos("memory", 10**12, 6, 6)
+    monkeypatch.setattr("semples.run.planning.make.kept_photos", lambda *given, **more: kept)
+    photos, told = tiny.draw_photos(tmp_path / "photos", count=6), tmp_path / "plan.json"
+    line = ["plan", material / "tiny.yaml", "--data", photos, "--out", tmp_path / "out", "--until", "warmup"]
+    said = tiny.invoke(*line, "--json", told).out
+    memory = {step["step"]: step["memory"] for step in json.loads(told.read_text(encoding="utf-8"))["steps"]}
+    assert memory["data"] < 10**12 < memory["warmup"]
+    assert "of memory at the peak" in said
+    assert "decoded photos: all 6 kept in memory while it trains, 1000.0 GB" in said
+
+
 SHORT = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]
 SHORT += ["--set=labels.select=fixed"]
 
