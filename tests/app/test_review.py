@@ -116,7 +116,7 @@ def test_a_person_mends_photos(page: Any, run: Path) -> None:
     page.keyboard.press("a")
     until(page, f"document.querySelector('#status b').innerText != {first!r}")
     entry = Corrections.of(run).now[first]
-    labels = read_label_png(Corrections.of(run).map_of(entry.sha256))
+    labels = read_label_png(Corrections.of(run).maps.path(entry.sha256))
     assert labels.shape == size
     assert labels[size[0] // 2, size[1] // 2] == 2
     assert entry.source == "the review page"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semples.core import places
 from semples.core.errors import UserError
 from semples.core.palette import colour, read_label_png, write_label_png
 from semples.export.codes import brush_code
@@ -272,6 +273,36 @@ def test_a_damaged_index_is_read_from_its_copy(run: Path, tmp_path: Path, damage
         path.unlink()
         if damaged is not None:
             path.write_text(damaged, "utf-8")
+    assert "put back the file" in tiny.refused("label", run)
+
+
+def test_a_folder_of_many_maps_is_parted(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two flat ones of before stay where they are, further ones lie by the digits of their names; all are read."""
+    shades = {f"p{place:02d}": 1 + place % 2 for place in range(6)}
+    first = dict(list(shades.items())[:2])
+    monkeypatch.setattr(places, "MOST", 10)
+    tiny.invoke("correct", run, tiny_masks(run, tmp_path / "first", first))
+    maps = run / "corrections" / "maps"
+    before = {path.name for path in maps.glob("*.png")}
+    assert len(before) == 2
+    monkeypatch.setattr(places, "MOST", 3)
+    tiny.invoke("correct", run, tiny_masks(run, tmp_path / "all", shades))
+    flat, deep = ({path.name for path in maps.glob(pattern)} for pattern in ("*.png", "*/*.png"))
+    assert (len(flat), len(deep)) == (3, 3)
+    assert before < flat
+    assert all(path.parent.name == path.name[:2] for path in maps.glob("*/*.png"))
+    for id, value in shades.items():
+        np.testing.assert_array_equal(labels_of(run, id), painted(np.zeros_like(labels_of(run, id)), value))
+    again = next(iter(deep))
+    whole = (maps / again[:2] / again).read_bytes()
+    (maps / again[:2] / again).write_bytes(whole[:40])
+    assert "is missing or damaged" in tiny.invoke("status", run).out
+    tiny.invoke("correct", run, tmp_path / "all")
+    assert (maps / again[:2] / again).read_bytes() == whole
+    for path in list(maps.glob("*.png")):
+        path.unlink()
+    for name in ("index.json", "index.copy.json"):
+        (run / "corrections" / name).unlink()
     assert "put back the file" in tiny.refused("label", run)
 
 

@@ -229,6 +229,19 @@ def test_label_maps_that_were_painted_over(numbered: Path, tmp_path: Path) -> No
     assert json.loads((out / "labels" / "corrected.json").read_text(encoding="utf-8")) == ["p04"]
 
 
+def test_label_maps_are_a_data_sets_masks_where_they_lie(numbered: Path, photos: Path, tmp_path: Path) -> None:
+    """The folder of label maps, linked as `masks`: nothing in it is moved."""
+    data, labels = tmp_path / "data", numbered / "labels"
+    shutil.copytree(photos, data, ignore=shutil.ignore_patterns("masks"))
+    (data / "masks").symlink_to(labels, target_is_directory=True)
+    said = tiny.invoke("score", tmp_path, "--labels", labels, "--data", data).out
+    assert "100.0" in said
+    checked = tiny.invoke("data", "check", data).out
+    assert f"{COUNT} masks" in checked
+    assert "belongs to no photo" not in checked
+    assert "no mask" not in checked
+
+
 def test_label_maps_from_elsewhere_may_lie_flat(photos: Path, tmp_path: Path) -> None:
     """However many: nobody is asked to sort them."""
     flat = photos / "masks"

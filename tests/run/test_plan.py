@@ -12,14 +12,23 @@ import torch
 from PIL import Image
 
 from semples.core.errors import UserError
+from semples.core.ranks import ALONE
+from semples.data import decoded
 from semples.data.dataset import open_dataset
-from semples.recipe import Recipe
+from semples.recipe import DataSettings, Recipe
+from semples.run import photos_once as deciding
+from semples.run.context import Context
 from semples.run.graph import Outcome, StepStatus
+from semples.run.photos import Source
+from semples.run.photos_once import photos_once
+from semples.run.planning import kept as keeping
 from semples.run.planning.budget import fitted, remember, remembered, seconds_of
+from semples.run.planning.kept import kept_photos, sizes_of
 from semples.run.planning.left import Clock, line_of_status, seconds_left
+from semples.run.planning.make import check_disk
 from semples.run.planning.measure import Sample, bump
 from semples.run.planning.models import Opened
-from semples.run.planning.plan import Download, Plan, StepPlan, amount
+from semples.run.planning.plan import Download, KeptPhotos, Plan, StepPlan, amount
 from tests import tiny
 
 PLAN = Plan(
@@ -129,11 +138,71 @@ def test_a_damaged_photo_is_timed_on_no_account(tmp_path: Path) -> None:
         data = (photos / name).read_bytes()
         (photos / name).write_bytes(data[: len(data) // 2])
     dataset = open_dataset(photos)
-    with Sample.of(Recipe(), dataset, Opened(), device=torch.device("cpu")) as sample:
+    sizes = sizes_of(dataset, max_megapixels=50)
+    with Sample.of(Recipe(), dataset, Opened(), sizes, device=torch.device("cpu")) as sample:
         whole = [item.id for item in dataset.items if item.tags and item.id not in ("p00", "p01")]
         assert [item.id for item in sample.items] == whole
         assert whole
         assert sample.reading().wall > 0
+
+
+NEEDED = 4 * (3 * 40 * 30 + 16)  # bytes of four photos of 40x30
+
+
+@pytest.mark.parametrize(
+    ("settings", "free", "line"),
+    [
+        (DataSettings(), 4 * NEEDED, "all 4 kept in memory while it trains, 14 kB"),
+        (DataSettings(), 3 * NEEDED, "not kept, decoded for every view (all would take 14 kB, more than a quarter"),
+        (DataSettings(cache_gb=1e-6), 4 * NEEDED, "14 kB, more than data.cache_gb=1e-06; data.cache=memory or disk"),
+        (DataSettings(cache="memory"), NEEDED, "2 of 4 kept in memory while it trains, 7 kB"),
+        (DataSettings(cache="memory", cache_gb=1), NEEDED, "3 of 4 kept in memory"),  # a quarter of the room is left
+        (
+            DataSettings(cache="memory", train_side=20),
+            NEEDED,
+            "all 4 kept in memory at 20 pixels while it trains, 4 kB",
+        ),
+        (DataSettings(cache="disk"), 5 * NEEDED, "all 4 kept on the disk of the run's folder while it trains, 14 kB"),
+        (DataSettings(cache="disk"), NEEDED, "not kept, decoded for every view (no photo has room; 14 kB are free"),
+        (DataSettings(cache="no"), 9 * NEEDED, "not kept, decoded for every view (data.cache=no)"),
+    ],
+)
+def test_the_plan_says_where_decoded_photos_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: DataSettings, free: int, line: str
+) -> None:
+    """And a run in the same room keeps as many, up to the photo with which it sees that room ends."""
+    dataset = open_dataset(write(tmp_path / "photos", ["a", "b", "a", "b"], [(40, 30)] * 4))
+    monkeypatch.setattr(keeping, "room", lambda folder: free)
+    monkeypatch.setattr(deciding, "free_memory", lambda: free)
+    monkeypatch.setattr(deciding, "free_disk", lambda folder: free)
+    sizes = sizes_of(dataset, max_megapixels=50)
+    recipe = replace(Recipe(), data=settings)
+    kept = kept_photos(dataset, sizes, recipe, folder=tmp_path)
+    assert line in kept.line()
+    left = iter([free, *(free - done * kept.bytes // max(1, kept.photos) - 1 for done in range(5))])
+    monkeypatch.setattr(decoded, "room", lambda folder: next(left))
+    monkeypatch.setattr(decoded, "LOOK", 1)
+    once = photos_once(dataset, sizes, settings, folder=tmp_path, ranks=ALONE)
+    for item in dataset.items:
+        once.photo(item)
+    marks = [once.kept is not None and once.kept.read(item.id, _mark(item.photo)) is not None for item in once.items]
+    assert 0 <= sum(marks) - kept.photos <= (settings.cache_gb == 1)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def test_kept_photos_count_as_disk_while_it_trains(tmp_path: Path) -> None:
+    context = Context(Recipe(), Source(tmp_path), tmp_path / "out")
+    kept = KeptPhotos("disk", 500_000_000, 50, 50)
+    assert replace(PLAN, kept=kept).most_disk == 506_000_000  # before label maps are written
+    assert replace(PLAN, kept=replace(kept, where="memory")).most_disk == PLAN.disk
+    assert "all 50 kept on the disk" in "\n".join(replace(PLAN, kept=kept).lines())
+    check_disk(context, replace(PLAN, kept=kept, free=506_000_000))
+    with pytest.raises(UserError, match=r"needs about 506\.0 MB, but 505\.0 MB are free"):
+        check_disk(context, replace(PLAN, kept=kept, free=505_000_000))
 
 
 # ------------------------------------------------------------------------------------------------------ as commands
@@ -155,6 +224,10 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert not out.exists()
     made = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
     assert "in all about" in said
+    assert "decoded photos: all 6 kept in memory while it trains" in said
+    uncached = tiny.invoke("plan", *arguments, "--set", "data.cache=no", "--until", "warmup").out
+    assert "decoded photos: not kept, decoded for every view (data.cache=no)" in uncached
+    assert made["kept"]["where"] == "memory"
     assert "classes with fewer than 20 photos learn little" in said
     first = tiny.invoke("run", *arguments).err
     assert first.startswith("plan: 6 photos, 2 classes (")
@@ -174,6 +247,21 @@ def test_plan_then_run(material: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert all(step["cpu"] >= 0 for step in made["steps"])
     assert sum(step["cpu"] for step in made["steps"] if step["step"] in looks) > 0
     assert "by its plan" not in tiny.invoke("status", out).out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's memory holds no photos that are kept")
+def test_kept_photos_count_as_memory_of_the_steps_that_train(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptPhotos("memory", 10**12, 6, 6)
+    monkeypatch.setattr("semples.run.planning.make.kept_photos", lambda *given, **more: kept)
+    photos, told = tiny.draw_photos(tmp_path / "photos", count=6), tmp_path / "plan.json"
+    line = ["plan", material / "tiny.yaml", "--data", photos, "--out", tmp_path / "out", "--until", "warmup"]
+    said = tiny.invoke(*line, "--json", told).out
+    memory = {step["step"]: step["memory"] for step in json.loads(told.read_text(encoding="utf-8"))["steps"]}
+    assert memory["data"] < 10**12 < memory["warmup"]
+    assert "of memory at the peak" in said
+    assert "decoded photos: all 6 kept in memory while it trains, 1000.0 GB" in said
 
 
 SHORT = [f"--set={stage}.epochs=1" for stage in ("warmup", "matching", "prompting", "refinement")]

@@ -4,23 +4,21 @@ Every step is on the disk before it is shown: the labels in work lie beside the 
 drafts.json lists them by photo, oldest first, so that nothing is lost with the page and every step can be taken back.
 
     corrections/drafts.json       {"photos": {id: [SHA-256 of labels, ...]}, "skipped": [id, ...]}
-    corrections/drafts/SHA.png    the labels
+    corrections/drafts/SHA.png    the labels (`run.content_maps`)
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.files import read_json, write_bytes, write_json
+from semples.core.files import read_json, write_json
 from semples.core.palette import colour, label_png, read_label_png
 from semples.data.dataset import IGNORE, Item
 from semples.data.photos import reduced, resize_photo
@@ -29,9 +27,10 @@ from semples.labels.regions import Regions, read_regions
 from semples.labels.scored import nearest
 from semples.labels.threshold import label_map
 from semples.recipe import RegionSettings
+from semples.run.content_maps import ContentMaps
 from semples.run.context import Context
 from semples.run.correcting import refresh
-from semples.run.corrections import FOLDER, Corrections, has_content
+from semples.run.corrections import FOLDER, Corrections
 from semples.run.folder import lock
 from semples.run.label_maps import Inputs, proposer
 from semples.run.labelling import label_inputs, label_method
@@ -77,6 +76,7 @@ class Desk:
         self._regions: tuple[str, Regions] | None = None
         self._photo: tuple[str, NDArray[np.uint8]] | None = None
         self._tools: tuple[Any, Inputs] | None = None
+        self._labels = ContentMaps(context.out / FOLDER / "drafts")
         stored = self._stored()
         self._drafts: dict[str, list[str]] = stored["photos"]
         self._skipped: list[str] = stored["skipped"]
@@ -113,7 +113,7 @@ class Desk:
         with self._lock:
             item, steps = self._order[id].item, self._drafts.get(id, [])
             if steps:
-                return Sheet(item, read_label_png(self._draft(steps[-1])), len(steps))
+                return Sheet(item, read_label_png(self._labels.path(steps[-1])), len(steps))
             return Sheet(item, read_photo_labels(self.context.folder("labels"), item)[0], 0)
 
     def paint(self, id: str, mask: NDArray[np.bool_], label: int) -> Sheet:
@@ -227,18 +227,10 @@ class Desk:
             self._tools = (method, label_inputs(work, method.needs))
         return self._tools
 
-    def _draft(self, digest: str) -> Path:
-        return self.context.out / FOLDER / "drafts" / f"{digest}.png"
-
     def _step(self, id: str, labels: NDArray[np.uint8]) -> Sheet:
         """Remember labels as the photo's newest."""
-        data = label_png(labels)
-        digest = hashlib.sha256(data).hexdigest()
-        path = self._draft(digest)
         with lock(self.context):
-            if not has_content(path, digest):
-                write_bytes(path, data)
-            self._drafts.setdefault(id, []).append(digest)
+            self._drafts.setdefault(id, []).append(self._labels.keep(label_png(labels)))
             self._write()
         return Sheet(self._order[id].item, labels, len(self._drafts[id]))
 
@@ -259,7 +251,7 @@ class Desk:
         try:
             stored = read_json(path)
             photos = {
-                id: [digest for digest in steps if has_content(self._draft(str(digest)), str(digest))]
+                id: [digest for digest in steps if self._labels.has(str(digest))]
                 for id, steps in stored["photos"].items()
                 if id in self._order
             }

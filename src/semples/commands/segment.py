@@ -33,10 +33,11 @@ def train(
     run
         folder of a run whose label maps are done; the segmenter goes to its folder segmenter/model.
     photos
-        in place of a run: folder with photos; needs --labels and --out.
+        in place of a run: folder with photos; or a Parquet file, a folder of them, a dataset of the Hugging Face hub
+        (hf://owner/name); needs --labels and --out.
     labels
-        folder with a palette or grey PNG for each photo: 0 background, class k as k + 1, 255 not labelled; a folder
-        confidence in it may hold 8-bit confidences.
+        folder with a palette or grey PNG of each photo's name: 0 background, class k as k + 1, 255 not labelled; a
+        folder confidence in it may hold 8-bit confidences.
     classes
         class list, a name a line; default: classes.txt beside the label maps or the photos.
     out

@@ -37,8 +37,14 @@ def ids_in(folder: Path, suffix: str) -> Iterator[str]:
 
 
 def without_number(folder: Path, name: str) -> str:
-    """The path `name` below `folder` as it would be if that were not numbered; empty for a file beside its folders."""
-    return name.partition("/")[2] if _first_ids(folder) else name
+    """The path `name` below `folder` as it would be if that were not numbered; empty for a file beside its folders. A
+    file in another folder than the numbered ones keeps its path."""
+    first = _first_ids(folder)
+    if not first:
+        return name
+    top, _, rest = name.partition("/")
+    is_numbered = top.isascii() and top.isdecimal() and int(top) < len(first) and top == f"{int(top):05d}"
+    return rest if is_numbered or not rest else name
 
 
 def number(

@@ -81,7 +81,7 @@ class DecodedPhotos:
             file = Unnamed.make(folder, size=layout.size)
         except OSError:
             return None
-        return cls(layout, folder=folder, file=file, spare=int(SPARE * _room(folder)))
+        return cls(layout, folder=folder, file=file, spare=int(SPARE * room(folder)))
 
     @classmethod
     def join(cls, name: str, layout: Layout, folder: Path | None, spare: int) -> DecodedPhotos | None:
@@ -119,7 +119,7 @@ class DecodedPhotos:
         try:
             if self._mark(number) != _EMPTY:
                 return
-            if self._written % LOOK == 0 and _room(self.folder) < self.spare:
+            if self._written % LOOK == 0 and room(self.folder) < self.spare:
                 self._full = True
                 return
             self._written += 1
@@ -178,7 +178,8 @@ def sizes_kept(sizes: Sizes, *, max_side: int) -> dict[str, tuple[int, int]]:
     return {id: reduced_size(*size, max_side=max_side) for id, size in sizes.items()}
 
 
-def _room(folder: Path | None) -> int:
+def room(folder: Path | None) -> int:
+    """Bytes that are free where photos are kept: on the disk of `folder`; None: in memory."""
     return free_memory() if folder is None else free_disk(folder)
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from semples.core.places import without_number
 from semples.core.plain import is_utf8, plain
 from semples.data.problem import Problem
-from semples.data.suffixes import PHOTO_SUFFIXES
+from semples.data.suffixes import MASK_SUFFIXES, PHOTO_SUFFIXES
+from semples.data.text import nfc
 
 # Pictures of kinds that are not decoded here, each with what to do.
 UNREAD = {
@@ -34,6 +36,7 @@ _MASKS = re.compile(
 _VOC_MASKS = re.compile(r"Segmentation(Class|Object)|panoptic[ _-]|stuffthingmaps", re.IGNORECASE)
 _SYSTEM = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db"})
 MASK_FOLDERS = ("masks", "SegmentationClassAug", "SegmentationClass")
+CONFIDENCE = "confidence"  # folder below label maps that tells how sure they are: no masks
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,14 @@ def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
     """Regular files below `root` with one of `suffixes` (in small letters), sorted; hidden ones left out."""
     paths = (path for path, regular, _ in _walk(root, lambda _: False) if regular and is_utf8(path))
     return sorted(path for path in paths if posixpath.splitext(path)[1].casefold() in suffixes)
+
+
+def mask_files(folder: Path) -> dict[str, str]:
+    """Files of masks below a folder of masks, by the paths that they have as if it were not numbered (`core.places`):
+    the label maps of a run may lie there as they are. Of two with one path, the one in a numbered folder counts."""
+    paths = reversed(files_below(folder, MASK_SUFFIXES))
+    named = ((nfc(without_number(folder, path) or path), path) for path in paths)
+    return dict(sorted(dict(named).items()))
 
 
 def names_masks(folder: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
+from semples.core.places import NUMBERED, without_number
 from semples.data.dataset import TaggedDataset
-from semples.data.listing import MASK_FOLDERS, list_photos, names_masks
+from semples.data.listing import CONFIDENCE, MASK_FOLDERS, list_photos, names_masks
 from semples.data.names import shorter, stem
 from semples.data.pictures import reads_heic
 from semples.data.problem import Problem
@@ -16,6 +17,7 @@ from semples.data.text import nfc
 
 BACKGROUND = frozenset({"background", "bg", "__background__", "_background_", "back ground", "unlabeled", "unlabelled",
                         "void", "ignore", "__ignore__", "no object", "nothing"})  # fmt: skip
+MANIFEST = "manifest.json"  # of a step of a run, beside its files
 NAMED = 20  # files of one kind that are named one by one
 LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif"})
 _NO_MASKS = frozenset({"", ".txt", ".md", ".csv", ".db", ".ini", ".html", ".yaml", ".yml", ".log"})
@@ -28,7 +30,7 @@ def slips(dataset: TaggedDataset, values: Iterable[frozenset[int]]) -> tuple[Pro
         *getattr(dataset, "notes", ()),
         *odd_names(dataset.classes.names),
         *_black_and_white(list(values)),
-        *(_mask_files(root) if root.is_dir() else ()),
+        *(_mask_files(root, {item.mask for item in dataset.items if item.mask}) if root.is_dir() else ()),
         *(_heic(root) if root.is_dir() else ()),
     )
 
@@ -61,8 +63,8 @@ def _black_and_white(values: Sequence[frozenset[int]]) -> list[Problem]:
     return [Problem("masks", what)]
 
 
-def _mask_files(root: Path) -> list[Problem]:
-    """Files in folders of masks that are no masks of any photo."""
+def _mask_files(root: Path, used: Container[Path]) -> list[Problem]:
+    """Files in folders of masks that are no masks of any photo; used: those that are."""
     photos = {form for path in list_photos(root).photos for form in _forms(path)}
     problems: list[Problem] = []
     for folder in MASK_FOLDERS:
@@ -70,8 +72,9 @@ def _mask_files(root: Path) -> list[Problem]:
             continue
         odd = [
             Problem(f"{folder}/{path}", what)
-            for path in _files(root / folder)
-            if (what := _no_mask(path, photos)) is not None
+            for path in _meant_as_masks(root / folder)
+            if root / folder / path not in used
+            and (what := _no_mask(without_number(root / folder, path) or path, photos)) is not None
         ]
         problems += odd[:NAMED]
         if len(odd) > NAMED:
@@ -81,11 +84,26 @@ def _mask_files(root: Path) -> list[Problem]:
             continue
         if entry.name.startswith("SegmentationObject"):
             continue
-        like = [path for path in _files(entry) if _forms(path) & photos and stem(path) in photos]
+        names = [without_number(entry, path) or path for path in _files(entry)]
+        like = [name for name in names if _forms(name) & photos and stem(name) in photos]
         if like:
             what = f"{len(like)} pictures with the names of photos; masks are looked for in masks/: rename the folder"
             problems.append(Problem(f"{entry.name}/", what))
     return problems
+
+
+def _meant_as_masks(folder: Path) -> list[str]:
+    """Files in a folder of masks; without what a run writes beside its label maps, where these are the masks."""
+    paths = _files(folder)
+    names = {without_number(folder, path) or path for path in paths}
+
+    def is_beside(path: str) -> bool:
+        top, _, rest = path.partition("/")
+        if not rest and posixpath.splitext(path)[1].casefold() not in MASK_SUFFIXES:
+            return path == NUMBERED or MANIFEST in names
+        return top == CONFIDENCE and (without_number(folder / top, rest) or rest) in names
+
+    return [path for path in paths if not is_beside(path)]
 
 
 def _no_mask(path: str, photos: set[str]) -> str | None:

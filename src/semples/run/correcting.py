@@ -171,8 +171,8 @@ class _Present:
         path = place_of(self._folder, item.id, ".png")
         if item.id in self._before:
             digest = self._before[item.id].sha256
-            path = self._stored.map_of(digest)
-            if not self._stored.has_map(digest):
+            path = self._stored.maps.path(digest)
+            if not self._stored.maps.has(digest):
                 return False
         elif path in self._edited or not path.is_file():
             return False

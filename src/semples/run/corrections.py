@@ -3,7 +3,7 @@
     corrections/index.json        each photo's correction: its file, SHA-256, that of the photo, the classes, when, from
                                   where; corrections that others took the place of
     corrections/index.copy.json   the same, read where the index is lost or damaged
-    corrections/maps/SHA.png      the label maps by their content; none is ever written over
+    corrections/maps/SHA.png      the label maps by their content (`run.content_maps`); none is ever written over
 
 A correction counts as long as its photo is the one that was corrected, by its content. Who writes holds the run's lock.
 """
@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.files import read_json, sha256_file, write_bytes, write_json
+from semples.core.files import read_json, sha256_file, write_json
 from semples.core.palette import label_png, read_label_png
 from semples.data.dataset import IGNORE, TaggedDataset
+from semples.run.content_maps import ContentMaps
 from semples.run.context import Context
 from semples.run.photos import SEEN, Digests
 
@@ -73,7 +74,7 @@ class Corrections:
         stored = next((tree for tree in trees if tree is not None), None)
         if stored is None:
             there = [path for path in paths if path.exists()]
-            if not there and not any((folder / MAPS).glob("*.png")):
+            if not there and not ContentMaps(folder / MAPS):
                 return cls(folder)
             what = f"{there[0]}: damaged" if there else f"{paths[0]}: missing"
             raise UserError(f"{what}, and there is no copy; put back the file as it was, the maps lie in {MAPS}/")
@@ -96,12 +97,10 @@ class Corrections:
     ) -> None:
         """A photo's correction, labels uint8 (H,W); `save` makes it count. made: the labels and confidences (H,W) that
         it takes the place of."""
-        data = label_png(labels)
-        digest, of = hashlib.sha256(data).hexdigest(), sha256_file(photo)
+        of = sha256_file(photo)
         if not (self.folder / INDEX).is_file():
             self.save()  # maps without an index would mean that it is lost
-        if not self.has_map(digest):
-            write_bytes(self.map_of(digest), data)
+        digest = self.maps.keep(label_png(labels))
         last = self.now.get(id)
         if last is not None and (last.sha256, last.photo, last.classes) == (digest, of, classes):
             return
@@ -130,21 +129,10 @@ class Corrections:
         write_json(self.folder / COPY, described)
         self.is_whole = True
 
-    def map_of(self, digest: str) -> Path:
-        """Where the map of this content lies."""
-        return self.folder / MAPS / f"{digest}.png"
-
-    def has_map(self, digest: str) -> bool:
-        """Whether the map of this content is there as it was written."""
-        return has_content(self.map_of(digest), digest)
-
-
-def has_content(path: Path, digest: str) -> bool:
-    """Whether a file has this SHA-256."""
-    try:
-        return sha256_file(path) == digest
-    except (OSError, UserError):
-        return False
+    @cached_property
+    def maps(self) -> ContentMaps:
+        """The label maps."""
+        return ContentMaps(self.folder / MAPS)
 
 
 def _whole_index(path: Path) -> dict[str, Any] | None:
@@ -196,7 +184,7 @@ class Corrected(Mapping[str, NDArray[np.uint8]]):
 
     def __getitem__(self, id: str) -> NDArray[np.uint8]:
         entry = self.entries[id]
-        labels = read_label_png(self.corrections.map_of(entry.sha256))
+        labels = read_label_png(self.corrections.maps.path(entry.sha256))
         table = np.full(256, IGNORE, np.uint8)
         table[0] = 0
         for label, name in enumerate(entry.classes, start=1):
@@ -232,7 +220,7 @@ def corrected(context: Context, dataset: TaggedDataset | None = None) -> Correct
             why = "no such photo in this run"
         elif digests.of(items[id].photo) != entry.photo:
             why = "the photo is another one than was corrected"
-        elif not stored.has_map(entry.sha256):
+        elif not stored.maps.has(entry.sha256):
             why = f"its map {entry.sha256[:12]}... is missing or damaged"
         elif _lost(stored, entry, names):
             why = f"it shows {_lost(stored, entry, names)!r}, which is no class any more"
@@ -253,5 +241,5 @@ def _lost(stored: Corrections, entry: Correction, names: tuple[str, ...]) -> str
     gone = {label: name for label, name in enumerate(entry.classes, start=1) if name not in names}
     if not gone:
         return ""
-    shown = np.unique(read_label_png(stored.map_of(entry.sha256)))
+    shown = np.unique(read_label_png(stored.maps.path(entry.sha256)))
     return next((name for label, name in gone.items() if label in shown), "")

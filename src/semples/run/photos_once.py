@@ -29,7 +29,7 @@ def photos_once(
     sizes: (width, height) of every photo by id. folder: on whose disk they are kept, where the settings say so.
     """
     small = sizes_kept({item.id: sizes[item.id] for item in dataset.items}, max_side=settings.train_side)
-    where = folder if settings.cache == "disk" else None
+    where = disk_of(settings, folder)
 
     def make() -> DecodedPhotos | None:
         layout = Layout.of(small, most=most_bytes(settings, decoded_bytes(small), folder=folder))
@@ -39,6 +39,11 @@ def photos_once(
         return DecodedPhotos.join(name, Layout.of(small, most=size), where, spare)
 
     return PhotosOnce(dataset, _shared(make, join, ranks=ranks), settings.train_side)
+
+
+def disk_of(settings: DataSettings, folder: Path) -> Path | None:
+    """The folder on whose disk photos are kept; None: in memory, if at all."""
+    return folder if settings.cache == "disk" else None
 
 
 def most_bytes(settings: DataSettings, needed: int, *, folder: Path) -> int:

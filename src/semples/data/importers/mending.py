@@ -27,14 +27,13 @@ from semples.data.importers.importing import choose_importer, without_background
 from semples.data.importers.masks import IGNORE, labels_of
 from semples.data.importers.merging import Merged, Photo, merge
 from semples.data.importers.registry import IMPORTERS
-from semples.data.listing import Listing, files_below
+from semples.data.listing import CONFIDENCE, Listing, files_below
 from semples.data.names import PhotoFinder, stem
 from semples.data.outlines import OutlineError
 from semples.data.photos import PhotoError, probe, read_colours, read_mask
 from semples.data.problem import Problem
 from semples.data.suffixes import MASK_SUFFIXES
 
-CONFIDENCE = "confidence/"  # beside label maps: how sure they are, no masks
 LOSSY = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic"})
 WEIGHTS = np.array([1, 256, 65536])  # a colour as one number
 
@@ -160,7 +159,7 @@ def _pictures(path: Path, photos: Mapping[str, Path], classes: ClassList, proble
     finder = PhotoFinder(photos)
     meant: dict[str, list[str]] = {}
     for name in below:
-        if name.startswith(CONFIDENCE):
+        if name.startswith(f"{CONFIDENCE}/"):
             continue
         told = names.get(stem(name).rpartition("/")[2], stem(without_number(root, name)))
         match = finder.match(told)

@@ -12,7 +12,8 @@ without a row is set aside: nothing is known of it.
 
 Class order: `classes.txt`; else, with one column per class, the order of the columns; else, where the masks folder is
 `SegmentationClass*` and every tag is a VOC name, VOC's 20 classes, so that the masks' values fit; else alphabetical.
-A mask belongs to the photo with the same path without extension (also without the leading `images/` and the like).
+A mask belongs to the photo with the same path without extension (also without the leading `images/` and the like);
+numbered folders, in which runs write the label maps of many photos (`core.places`), are no part of that path.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from semples.core.errors import UserError
 from semples.data import open_tags
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
-from semples.data.listing import MASK_FOLDERS, files_below, list_photos
+from semples.data.listing import MASK_FOLDERS, list_photos, mask_files
 from semples.data.names import PhotoFinder, shorter, stem, unique_ids
-from semples.data.suffixes import MASK_SUFFIXES
 from semples.data.tagfile import TagTable, read_table
 from semples.data.tagjoin import join, join_names, not_found
 from semples.data.text import nfc, read_text
@@ -134,8 +134,8 @@ def _classes(root: Path, given: ClassList | None, table: TagTable, masks: str | 
 
 
 def _mask_index(folder: Path) -> dict[str, str]:
-    """Mask files below a folder, by their path with and without extension."""
-    files = {nfc(path): path for path in files_below(folder, MASK_SUFFIXES)}
+    """Mask files below a folder, by their path with and without extension, numbered folders left out of it."""
+    files = mask_files(folder)
     return {stem(name): path for name, path in reversed(files.items())} | files
 
 

@@ -25,7 +25,7 @@ from semples.data.class_labels import ClassLabels, numbers_of, plain_name
 from semples.data.coco_classes import CATEGORIES, COCO_CLASSES, PUBLISHED_COCO_CLASSES, WITHOUT_INSTANCES
 from semples.data.dataset import ClassList, FileDataset, Item, PhotoError, Problem, class_list
 from semples.data.listfile import given_list, list_of, named_lists
-from semples.data.listing import list_photos
+from semples.data.listing import CONFIDENCE, list_photos
 from semples.data.names import PhotoFinder, unique_ids
 from semples.data.photos import read_mask
 from semples.data.suffixes import MASK_SUFFIXES
@@ -116,7 +116,10 @@ def _masks(files: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
     by_stem = {
         _stem(name): name
         for name in reversed(files)
-        if _is_of_masks(name) and not _is_of_instances(name) and _suffix(name) in MASK_SUFFIXES
+        if _is_of_masks(name)
+        and not _is_of_instances(name)
+        and CONFIDENCE not in _folders(name)
+        and _suffix(name) in MASK_SUFFIXES
     }
     photo_stems = {_stem(photo) for photo in photos}
     numbered = {int(stem): name for stem, name in by_stem.items() if stem.isdecimal() and stem not in photo_stems}

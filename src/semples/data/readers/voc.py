@@ -26,9 +26,9 @@ from semples.core.plain import is_utf8
 from semples.data.class_labels import ClassLabels
 from semples.data.dataset import VOC_CLASSES, ClassList, FileDataset, Item, Problem, class_list, safe_relative
 from semples.data.listfile import given_list, list_of, named_lists
-from semples.data.listing import not_utf8
+from semples.data.listing import mask_files, not_utf8
 from semples.data.readers.folder import unknown_tag
-from semples.data.suffixes import MASK_SUFFIXES, PHOTO_SUFFIXES
+from semples.data.suffixes import PHOTO_SUFFIXES
 from semples.data.tagfile import read_table
 from semples.data.text import nfc, read_text
 
@@ -61,7 +61,7 @@ def read(
         classes = _classes(folder, labels if tags is not None else published, photos)
     entries, split = _entries(folder, beside, split, photos, classes)
     tags_of = _tag_source(folder, tags, published, classes, photos)
-    masks = {name: _names(folder / name, MASK_SUFFIXES) for name in MASK_FOLDERS}
+    masks = {name: _masks(folder / name) for name in MASK_FOLDERS}
     index = {name: number for number, name in enumerate(classes.names)}
     items: dict[str, Item] = {}
     for entry in entries:
@@ -126,18 +126,22 @@ def _classes(folder: Path, labels: Path | None, photos: dict[str, Path]) -> Clas
     return ClassLabels.read(labels, photos).classes() or VOC_CLASSES
 
 
-def _names(folder: Path, suffixes: frozenset[str]) -> dict[str, str]:
-    """File names with one of `suffixes` by their name without it, the first in order of name; empty without folder."""
-    if not folder.is_dir():
-        return {}
-    files = (path.name for path in folder.iterdir() if path.suffix.casefold() in suffixes and path.is_file())
+def _names(folder: Path) -> dict[str, str]:
+    """Names of photo files by their name without suffix, the first in order of name."""
+    files = (path.name for path in folder.iterdir() if path.suffix.casefold() in PHOTO_SUFFIXES and path.is_file())
     names = sorted(name for name in files if is_utf8(name) and not name.startswith("."))
     return {nfc(Path(name).stem): name for name in reversed(names)}
 
 
+def _masks(folder: Path) -> dict[str, str]:
+    """Mask files, flat or in numbered folders (`core.places`), by their name without suffix; empty without folder."""
+    files = mask_files(folder) if folder.is_dir() else {}
+    return {Path(name).stem: path for name, path in reversed(files.items()) if "/" not in name}
+
+
 def _photos(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     """Photo files by id; of two with the same name the first in order of name counts (a.jpg before a.png)."""
-    names = _names(folder / "JPEGImages", PHOTO_SUFFIXES)
+    names = _names(folder / "JPEGImages")
     for path in sorted((folder / "JPEGImages").iterdir()):
         if not is_utf8(path.name):
             if path.suffix.casefold() in PHOTO_SUFFIXES:

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from semples.data.hints import MIN_PHOTOS
 from semples.networks.hub import bytes_on_hub
 from semples.run.context import Context
 from semples.run.names import HEALTH, JUDGE, SEGMENTER, SELECTION, TRAINED
+from semples.run.planning.kept import Sizes, kept_photos, sizes_of
 from semples.run.planning.models import Need, Opened, check_at_hand, needs_of, trouble_later
-from semples.run.planning.plan import Download, Plan, StepPlan, amount
+from semples.run.planning.plan import Download, KeptPhotos, Plan, StepPlan, amount
 from semples.run.planning.preflight import is_done, preflight
 from semples.run.records import result_of
 from semples.settings.judges import NO_JUDGE
@@ -62,14 +64,18 @@ def make_plan(
     counts = {step: training_steps(context, step, opened) for step in todo if step in TRAINED}
     views = sum(count * min(getattr(recipe, step).batch, len(dataset.items)) for step, count in counts.items())
     later_known = recipe.judge.kind != NO_JUDGE and type(recipe.judge).LEARNS and JUDGE in todo
-    little = later_known or (not always and views < LITTLE)
+    soon_done = not always and views < LITTLE
+    little = later_known or soon_done
+    sizes = {} if soon_done else sizes_of(dataset, max_megapixels=recipe.data.max_megapixels)
+    kept = kept_photos(dataset, sizes, recipe, folder=_disk(context.out)) if sizes and counts else None
     later: StepPlan | None = None
     afterwards = trouble_later(recipe) if "labels" in todo else None
     if little:
         rows = _unmeasured(context, todo, counts)
     else:
         follows = "labels" in todo and afterwards is None
-        rows, later = _measured(context, todo, counts, opened, with_segmenter=follows)
+        rows, later = _measured(context, todo, counts, opened, sizes, with_segmenter=follows)
+        rows, later = [_with_kept(row, kept, context) for row in rows], later and _with_kept(later, kept, context)
     notes = [*odd(context), *([JUDGE_FIRST] if later_known else []), *([afterwards] if afterwards else [])]
     return Plan(
         photos=len(dataset.items),
@@ -79,6 +85,7 @@ def make_plan(
         steps=tuple(rows),
         device=_device(context) if counts or not little else "this machine",
         downloads=downloads,
+        kept=kept,
         start=round(time.process_time(), 2),
         free=free_bytes(context.out),
         later=later,
@@ -108,15 +115,28 @@ def _unmeasured(context: Context, todo: Sequence[str], counts: dict[str, int]) -
     ]
 
 
+def _with_kept(row: StepPlan, kept: KeptPhotos | None, context: Context) -> StepPlan:
+    """A step that trains, with the memory of the photos that are kept meanwhile; a GPU's memory holds none."""
+    if kept is None or not row.count or not row.memory or context.engine.device.type == "cuda":
+        return row
+    return replace(row, memory=row.memory + kept.memory)
+
+
 def _measured(
-    context: Context, todo: Sequence[str], counts: dict[str, int], opened: Opened, *, with_segmenter: bool
+    context: Context,
+    todo: Sequence[str],
+    counts: dict[str, int],
+    opened: Opened,
+    sizes: Sizes,
+    *,
+    with_segmenter: bool,
 ) -> tuple[list[StepPlan], StepPlan | None]:
     """Every step, and the segmenter that may follow where its start weights are at hand."""
     from semples.run.planning.looks import segmenter_plan
     from semples.run.planning.measure import Sample
 
     opened = _with_networks(context, todo, opened)
-    with Sample.of(context.recipe, context.listing, opened, device=context.engine.device) as sample:
+    with Sample.of(context.recipe, context.listing, opened, sizes, device=context.engine.device) as sample:
         if not sample.items:  # the data step says what is wrong with them
             return _unmeasured(context, todo, counts), None
         rows = [_row(sample, step, counts) for step in todo]
@@ -241,17 +261,23 @@ def _device(context: Context) -> str:
 
 def free_bytes(folder: Path) -> int:
     """Bytes free on the disk that a folder lies on, or will."""
+    return shutil.disk_usage(_disk(folder)).free
+
+
+def _disk(folder: Path) -> Path:
+    """The nearest folder around `folder` that is there."""
     place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
 
 
 def check_disk(context: Context, plan: Plan) -> None:
     """Raises UserError where the run would not fit on its disk."""
     there = sum(int(result_of(context.folder(step.step)).get("bytes", 0)) for step in plan.steps)
-    if plan.disk > plan.free + there:
+    needed = plan.most_disk
+    if needed > plan.free + there:
         raise UserError(
-            f"{context.out}: the run needs about {amount(plan.disk)}, but {amount(plan.free)} are free on this disk; "
+            f"{context.out}: the run needs about {amount(needed)}, but {amount(plan.free)} are free on this disk; "
             "free some space, or choose another --out"
         )

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from semples.cams.store import CamStore
 from semples.core.places import place_of
 from semples.data.dataset import Item, TaggedDataset, with_items
-from semples.data.photos import PhotoError, probe, reduced
+from semples.data.photos import PhotoError, reduced
 from semples.labels.base import FEATURES, REGIONS, LabelInput
 from semples.labels.make import make_label_method
 from semples.labels.regions import SUFFIX, Regions, write_regions
 from semples.recipe import Recipe
 from semples.run.label_maps import CONFIDENCE, proposer
+from semples.run.planning.kept import Sizes
 from semples.run.planning.models import Opened
 from semples.settings.kinds import STAGES, label_needs
 from semples.training.feed import Views, tag_matrix
@@ -91,21 +92,17 @@ class Sample:
     opened: Opened
     device: torch.device
     folder: Path
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=dict)
     glanced: Cost | None = None
     _is_ready: bool = False
 
     @classmethod
     @contextmanager
-    def of(cls, recipe: Recipe, dataset: TaggedDataset, opened: Opened, *, device: torch.device) -> Iterator[Sample]:
-        """With a temporary folder for what the timed steps write."""
+    def of(
+        cls, recipe: Recipe, dataset: TaggedDataset, opened: Opened, sizes: Sizes, *, device: torch.device
+    ) -> Iterator[Sample]:
+        """With a temporary folder for what the timed steps write. sizes: as `planning.kept.sizes_of` gives them."""
         with tempfile.TemporaryDirectory(prefix="semples-plan-") as folder:
-            sizes = {}
-            for item in dataset.items:
-                try:
-                    sizes[item.id] = probe(item.photo, max_megapixels=recipe.data.max_megapixels)
-                except PhotoError:
-                    continue
             yield cls(recipe, dataset, opened, device, Path(folder), sizes)
 
     @cached_property
@@ -181,6 +178,10 @@ class Sample:
 
     def stage(self, stage: str) -> StepCost:
         """An optimizer step of a stage."""
+        # Views are cut from photos that are decoded each time, though the run may keep them (`data.cache`): the steps
+        # that are timed hold decoding once for every view. Left so: plans say too little rather than too much as it is
+        # (benchmarks/plan.py: 0.73 to 0.96 of what runs took that kept nothing), and this errs to the other side, by
+        # more the larger the photos are.
         settings, generator = getattr(self.recipe, stage), self.opened.generator
         assert generator is not None
         parts = PlanParts(self.recipe, self.dataset.classes, generator, self.opened.judge)

@@ -44,14 +44,51 @@ class Download:
 
 
 @dataclass(frozen=True)
+class KeptPhotos:
+    """Decoded photos that are kept while the run trains, and given back afterwards (`data.cache`).
+
+    where: `memory`, `disk` (that of the run's folder) or `no`. bytes: that they are expected to take. photos, of: how
+    many have room, of those that training sees. side: pixels of the longer side that they are reduced to, 0: they are
+    not. why: nothing is kept; empty otherwise.
+    """
+
+    where: str
+    bytes: int
+    photos: int
+    of: int
+    side: int = 0
+    why: str = ""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory."""
+        return self.bytes if self.where == "memory" else 0
+
+    @property
+    def disk(self) -> int:
+        """Bytes of the run's disk."""
+        return self.bytes if self.where == "disk" else 0
+
+    def line(self) -> str:
+        """In words."""
+        if self.where == "no":
+            return f"decoded photos: not kept, decoded for every view ({self.why})"
+        place = "in memory" if self.where == "memory" else "on the disk of the run's folder"
+        count = f"all {self.of}" if self.photos == self.of else f"{self.photos} of {self.of}"
+        side = f" at {self.side} pixels" if self.side else ""
+        return f"decoded photos: {count} kept {place}{side} while it trains, {amount(self.bytes)}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will cost before it is started.
 
     photos, untagged, set_aside: usable by their listing, without a tag, not usable. steps: those still to be made, in
     their order. device: where it computes. start: CPU seconds of starting the program, opening the models and making
-    this plan. free: bytes free on the disk of the run's folder. later: what `semples segment train` would add. words:
-    lines on classes that the judge does not tell. notes: what else to know. settings: changes by which --budget was
-    met, as `key=value`.
+    this plan. free: bytes free on the disk of the run's folder. kept: decoded photos, None where nothing is trained, or
+    in so little time that they are not looked at. later: what `semples segment train` would add. words: lines on
+    classes that the judge does not tell. notes: what else to know. settings: changes by which --budget was met, as
+    `key=value`.
     """
 
     photos: int
@@ -63,6 +100,7 @@ class Plan:
     start: float
     free: int
     downloads: tuple[Download, ...] = ()
+    kept: KeptPhotos | None = None
     later: StepPlan | None = None
     words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -86,8 +124,15 @@ class Plan:
         return sum(step.disk for step in self.steps)
 
     @property
+    def most_disk(self) -> int:
+        """Bytes on the disk when they are most: at the end, or while it trains, with photos that are kept there."""
+        trained = max((place for place, step in enumerate(self.steps) if step.count), default=-1)
+        kept = 0 if self.kept is None else self.kept.disk
+        return max(self.disk, kept + sum(step.disk for step in self.steps[: trained + 1]))
+
+    @property
     def memory(self) -> int:
-        """Bytes at the peak; 0 where unknown."""
+        """Bytes at the peak, of photos that are kept in memory as well; on a GPU its own alone. 0 where unknown."""
         return max((step.memory for step in self.steps), default=0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +147,8 @@ class Plan:
         text = [f"plan: {photos}{' (' + ', '.join(extra) + ')' if extra else ''}, on {self.device}"]
         for download in self.downloads:
             text.append(f"  {download.line()}")
+        if self.kept is not None:
+            text.append(f"  {self.kept.line()}")
         looks = [step for step in self.steps if step.step.startswith(f"{HEALTH}-")]
         for step in self.steps:
             if step not in looks:
