@@ -81,11 +81,11 @@ def run(work: Path, photos: Photos, variants: Sequence[str], *, labels: bool) ->
 
 def share_steps(out: Path, variant: str) -> None:
     """Take over what another variant's run on the same photos has made: the run of the same generator and judge where
-    only CAMs change, else the regions. What does not fit is made anew by the pipeline."""
+    no training changes, else the regions. What does not fit is made anew by the pipeline."""
     if out.exists():
         return
     unchanged = out.with_name(variant.partition("+")[0])
-    if CHANGES.get(parts(variant)[2], ("", [""]))[1][0].startswith("cams.") and unchanged.is_dir():
+    if CHANGES.get(parts(variant)[2], ("", [""]))[1][0].startswith(("cams.", "labels.")) and unchanged.is_dir():
         shutil.copytree(unchanged, out)
         return
     for regions in sorted(out.parent.glob("*/regions/manifest.json"))[:1]:

@@ -73,6 +73,7 @@ CHANGES: dict[str, tuple[str, list[str]]] = {
         "masks at two scales in (a) and (c)",
         ["matching.mask_scales=[1, 1.5]", "refinement.mask_scales=[1, 1.5]"],
     ),
+    "regions": ("label maps by regions and CRF", ["labels.method=regions+crf"]),
     "float32": ("all training in float32", ["run.precision=no"]),
     "average": ("averaged weights are passed on", ["matching.average=0.95", "refinement.average=0.95"]),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import combine
 import methods
 from methods_variants import CHANGES, GENERATORS, JUDGES, Photos, about
 from semples.core.files import read_json
@@ -23,8 +24,8 @@ def test_every_variant_is_a_recipe_that_loads(tmp_path: Path) -> None:
     assert recipes["weaktr+two-scales"].matching.mask_scales == (1, 1.5)
     assert recipes["weaktr@web"].generator.start == "shipped:demo_vit_web"
     assert recipes["reproduction"].warmup.kind == "reproduction"
-    same = [name for name in variants() if recipes[name] == recipes["weaktr"] and name not in ("weaktr", "weaktr@clip")]
-    assert not same, "variants that change nothing"
+    same = [name for name in variants() if recipes[name] == recipes["weaktr"]]
+    assert same == ["weaktr", "weaktr@clip", "weaktr+regions"], "others that change nothing"
     assert len({about(variant) for variant in variants()}) == len(variants()) - 1
 
 
@@ -69,3 +70,20 @@ def test_a_cell_without_training_is_run_once_and_shown(
     assert capsys.readouterr().out.count("clip-kk-s3-n6-cams.json") == 1
     methods.show()
     assert f"| s3-n6 |  |  |  | {stored['cams']['untrained']['miou']:.1f} |" in capsys.readouterr().out
+
+
+def test_label_maps_of_two_variants_are_combined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(methods, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(combine, "RESULTS", tmp_path / "combined")
+    photos = Photos(6, 3)
+    methods.run(tmp_path, photos, ["clip-kk", "clip-gradient"], labels=True)
+    combine.run(tmp_path, photos.name, ["clip-kk", "clip-gradient"])
+    cell = read_json(tmp_path / "combined" / "s3-n6-clip-kk-clip-gradient.json")
+    measured = [read_json(tmp_path / "results" / f"{name}-s3-n6.json")["labels"]["miou"] for name in cell["sources"]]
+    assert cell["alone"] == pytest.approx(measured, abs=0.01)
+    assert cell["agree"]["miou"] > max(cell["alone"]), "pixels on which two agree are the surer ones"
+    assert 0 < cell["agree"]["share"] < 1
+    combine.show()
+    assert "clip-kk + clip-gradient" in capsys.readouterr().out
