@@ -39,7 +39,7 @@ from typing import Any
 
 import torch
 
-from claim_arms import ARMS, ROLLS, Bench, Clip
+from claim_arms import ARMS, Bench, Clip
 from semples.core.files import read_json, write_json
 from semples.inspect.comparison import interval
 
@@ -171,8 +171,8 @@ def degree(results: Results, clip: str) -> float:
 
 
 def show(results: Results) -> str:
-    """A table for every degree of bias: every arm at its chosen λ, on those CLIPs and worlds of the final table that
-    all arms have, and its difference to (a) and to another class's prompt, paired by CLIP and world."""
+    """For every degree of bias a table of arms at their chosen λ, each on the CLIPs and worlds of the final table that
+    it has, with its difference to (a); then what own prompts are beyond each control. Differences are paired."""
     cells, lines = results.read(), list[str]()
     chosen = chosen_cells(cells, ARMS)
     final = [cell for cell in cells if cell["seed"] >= TUNING_BELOW]
@@ -183,22 +183,24 @@ def show(results: Results) -> str:
         clips = sorted({cell["clip"] for cell in mine})
         lines += [
             f"\nRemoved / alone about {one:g} ({', '.join(clips)})\n",
-            f"| arm | λ_T | λ | pairs | {' | '.join(FIGURES)} | mIoU - (a) | AUC - (a) | mIoU, equal fullness - (a) |",
+            f"| arm | λ_T | λ | worlds | pairs | {' | '.join(FIGURES)} | mIoU - (a) | AUC - (a) |",
             "|" + "---|" * (7 + len(FIGURES)),
         ]
         tables = {arm: _by_pair(mine, cell) for arm, cell in chosen.items()}
-        whole = set.intersection(*(set(pairs) for pairs in tables.values()))  # every arm has them
-        tables = {arm: {pair: pairs[pair] for pair in sorted(whole)} for arm, pairs in tables.items()}
         lines += [_row(chosen[arm], pairs, tables["matching"]) for arm, pairs in tables.items() if pairs]
-        prompts, others = tables.get("prompts", {}), [tables.get(arm, {}) for arm in ROLLS]
-        for name, figure in FIGURES.items():
-            differences = [
-                figure(one) - statistics.mean(figure(other[pair]) for other in others if pair in other)
-                for pair, one in prompts.items()
-                if any(pair in other for other in others)
-            ]
-            lines.append(f"\nOwn prompts - other classes' prompts, {name}: {shown(differences)}")
+        lines += ["", f"| own prompts less | pairs | {' | '.join(FIGURES)} |", "|---|" + "---|" * (1 + len(FIGURES))]
+        lines += [
+            _beyond(arm, tables["prompts"], pairs)
+            for arm, pairs in tables.items()
+            if arm not in ("warmup", "prompts") and pairs and tables.get("prompts")
+        ]
     return "\n".join(lines)
+
+
+def _beyond(arm: str, prompts: dict[Pair, dict[str, Any]], others: dict[Pair, dict[str, Any]]) -> str:
+    both = sorted(set(prompts) & set(others))
+    columns = [shown([figure(prompts[pair]) - figure(others[pair]) for pair in both]) for figure in FIGURES.values()]
+    return f"| {arm} | {len(both)} | {' | '.join(columns)} |"
 
 
 def shown(differences: Sequence[float]) -> str:
@@ -218,11 +220,11 @@ def _row(cell: Cell, pairs: dict[Pair, dict[str, Any]], matching: dict[Pair, dic
     means = [f"{statistics.mean(figure(one) for one in pairs.values()):.3f}" for figure in FIGURES.values()]
     both = sorted(set(pairs) & set(matching)) if cell.arm != "matching" else []
     differences = [
-        shown([FIGURES[name](pairs[pair]) - FIGURES[name](matching[pair]) for pair in both])
-        for name in ("mIoU", "AUC", "mIoU, equal fullness")
+        shown([FIGURES[name](pairs[pair]) - FIGURES[name](matching[pair]) for pair in both]) for name in ("mIoU", "AUC")
     ]
     weights = ["" if weight is None else f"{weight:g}" for weight in (cell.lambda_background, cell.weight)]
-    return f"| {' | '.join([cell.arm, *weights, str(len(pairs)), *means, *differences])} |"
+    counts = [str(len({seed for _, seed in pairs})), str(len(pairs))]
+    return f"| {' | '.join([cell.arm, *weights, *counts, *means, *differences])} |"
 
 
 def read_arguments() -> argparse.Namespace:

@@ -124,7 +124,7 @@ def test_cells_are_run_once_and_the_best_lambda_is_taken_on_worlds_for_choosing(
     assert (stored["arm"], stored["lambda"], stored["epochs"]) == ("prompts", 1.0, 6)
     shown = call("show", "0")
     assert "Removed / alone about 0.43 (shipped)" in shown
-    assert "| prompts | 0.3 | 1 | 1 | 0.350 |" in shown
+    assert "| prompts | 0.3 | 1 | 1 | 1 | 0.350 |" in shown
     assert "+0.050" in shown
 
 
