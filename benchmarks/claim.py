@@ -39,7 +39,7 @@ from typing import Any
 
 import torch
 
-from claim_arms import ARMS, Bench, Clip
+from claim_arms import ARMS, ROLLS, Bench, Clip
 from semples.core.files import read_json, write_json
 from semples.inspect.comparison import interval
 
@@ -162,6 +162,7 @@ def tune(results: Results, clips: Sequence[Clip], arguments: argparse.Namespace)
 
 
 Pair = tuple[str, int]  # a CLIP's name and a world's seed
+Pairs = dict[Pair, dict[str, Any]]
 
 
 def degree(results: Results, clip: str) -> float:
@@ -188,43 +189,55 @@ def show(results: Results) -> str:
         ]
         tables = {arm: _by_pair(mine, cell) for arm, cell in chosen.items()}
         lines += [_row(chosen[arm], pairs, tables["matching"]) for arm, pairs in tables.items() if pairs]
-        lines += ["", f"| own prompts less | pairs | {' | '.join(FIGURES)} |", "|---|" + "---|" * (1 + len(FIGURES))]
-        lines += [
-            _beyond(arm, tables["prompts"], pairs)
-            for arm, pairs in tables.items()
-            if arm not in ("warmup", "prompts") and pairs and tables.get("prompts")
-        ]
+        lines += ["", f"| own prompts less | worlds | {' | '.join(FIGURES)} |", "|---|" + "---|" * (1 + len(FIGURES))]
+        prompts = tables.get("prompts", {})
+        controls = {arm: [pairs] for arm, pairs in tables.items() if arm not in ("warmup", "prompts") and pairs}
+        controls["mean of other-1, -3, -6"] = [tables[arm] for arm in ROLLS if tables.get(arm)]
+        lines += [_beyond(arm, prompts, pairs) for arm, pairs in controls.items() if pairs and prompts]
     return "\n".join(lines)
 
 
-def _beyond(arm: str, prompts: dict[Pair, dict[str, Any]], others: dict[Pair, dict[str, Any]]) -> str:
-    both = sorted(set(prompts) & set(others))
-    columns = [shown([figure(prompts[pair]) - figure(others[pair]) for pair in both]) for figure in FIGURES.values()]
-    return f"| {arm} | {len(both)} | {' | '.join(columns)} |"
+def _beyond(arm: str, prompts: Pairs, others: Sequence[Pairs]) -> str:
+    """What own prompts are beyond a control, or beyond the mean of several."""
+    both = sorted(set(prompts).intersection(*others))
+    columns = [
+        differences({p: figure(prompts[p]) - statistics.mean(figure(other[p]) for other in others) for p in both})
+        for figure in FIGURES.values()
+    ]
+    return f"| {arm} | {len({seed for _, seed in both})} | {' | '.join(columns)} |"
 
 
-def shown(differences: Sequence[float]) -> str:
+def differences(by_pair: dict[Pair, float]) -> str:
+    """Mean of differences and half its 95 % interval over worlds: CLIPs that share a world are averaged first."""
+    by_world: dict[int, list[float]] = {}
+    for (_, seed), value in by_pair.items():
+        by_world.setdefault(seed, []).append(value)
+    return shown([statistics.mean(values) for values in by_world.values()])
+
+
+def shown(values: Sequence[float]) -> str:
     """Mean and half width of its 95 % interval."""
-    if len(differences) < 2:
-        return " ".join(f"{one:+.3f}" for one in differences)
-    of_mean = interval(differences)
+    if len(values) < 2:
+        return " ".join(f"{one:+.3f}" for one in values)
+    of_mean = interval(values)
     assert of_mean is not None
     return f"{of_mean.mean:+.3f} ± {of_mean.half:.3f}"
 
 
-def _by_pair(cells: Sequence[dict[str, Any]], wanted: Cell) -> dict[Pair, dict[str, Any]]:
+def _by_pair(cells: Sequence[dict[str, Any]], wanted: Cell) -> Pairs:
     return {(cell["clip"], cell["seed"]): cell for cell in cells if cell_of(cell) == wanted}
 
 
-def _row(cell: Cell, pairs: dict[Pair, dict[str, Any]], matching: dict[Pair, dict[str, Any]]) -> str:
+def _row(cell: Cell, pairs: Pairs, matching: Pairs) -> str:
     means = [f"{statistics.mean(figure(one) for one in pairs.values()):.3f}" for figure in FIGURES.values()]
     both = sorted(set(pairs) & set(matching)) if cell.arm != "matching" else []
-    differences = [
-        shown([FIGURES[name](pairs[pair]) - FIGURES[name](matching[pair]) for pair in both]) for name in ("mIoU", "AUC")
+    gains = [
+        differences({pair: FIGURES[name](pairs[pair]) - FIGURES[name](matching[pair]) for pair in both})
+        for name in ("mIoU", "AUC")
     ]
     weights = ["" if weight is None else f"{weight:g}" for weight in (cell.lambda_background, cell.weight)]
     counts = [str(len({seed for _, seed in pairs})), str(len(pairs))]
-    return f"| {' | '.join([cell.arm, *weights, *counts, *means, *differences])} |"
+    return f"| {' | '.join([cell.arm, *weights, *counts, *means, *gains])} |"
 
 
 def read_arguments() -> argparse.Namespace:
