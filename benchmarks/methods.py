@@ -38,6 +38,7 @@ from semples.run.steps.labels import SCORES
 
 RESULTS = Path(__file__).parent / "results" / "methods"
 STAGES = ("warmup", "matching", "refinement")
+REPORTED = 100  # worlds of smaller seeds were used for choosing
 
 
 def measure(context: Context, *, labels: bool) -> dict[str, Any]:
@@ -111,9 +112,11 @@ def show() -> None:
 
 
 def _place(cell: dict[str, Any]) -> str:
-    """What photos a cell is on: all drawn worlds are one."""
+    """What photos a cell is on: all drawn worlds are one, those for choosing another."""
     name = str(cell["on"]).partition("-")[0]
-    return "drawn" if name[1:].isdigit() else name
+    if not name[1:].isdigit():
+        return name
+    return "drawn worlds" if int(name[1:]) >= REPORTED else "drawn worlds used for choosing"
 
 
 def _mean(values: Sequence[float | None]) -> str:
