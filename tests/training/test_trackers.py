@@ -164,6 +164,19 @@ def test_what_was_not_told_before_is_told(tmp_path: Path) -> None:
     assert [step for step, _ in tracked.tensorboard_curve(tmp_path / "run" / "matching", "loss")] == [1, 2, 3, 4, 5]
 
 
+def test_files_of_tensorboard_of_one_second_are_read_in_their_order(tmp_path: Path) -> None:
+    """Its reader orders them by second and process: a program that goes on at once may have the smaller number."""
+    for steps, first in ((range(1, 5), 0), (range(3, 6), 2)):
+        now = tracking(tmp_path / "run", "tensorboard")
+        train(now, "matching", steps, first=first)
+        now.close()
+        for path in (tmp_path / "run").rglob("events.out.tfevents.*"):
+            if first == 0:
+                path.rename(path.with_name(f"events.out.tfevents.{int(time.time())}.z"))  # behind any other's
+    curve = tracked.tensorboard_curve(tmp_path / "run" / "matching", "loss")
+    assert [step for step, _ in curve] == [1, 2, 3, 4, 5]
+
+
 def test_a_tracker_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -121,6 +122,7 @@ class _Board:
     def __init__(self, folder: Path, first_step: int) -> None:
         from accelerate.tracking import TensorBoardTracker
 
+        _after_its_files(folder)
         self._tracker = TensorBoardTracker("tensorboard", folder, purge_step=first_step + 1)
         self._tracker.start()
 
@@ -129,6 +131,15 @@ class _Board:
 
     def close(self) -> None:
         self._tracker.finish()
+
+
+def _after_its_files(folder: Path) -> None:
+    """Wait, at most a second, until a new file of TensorBoard's comes after those that are there: it orders them by the
+    second in their names, then by process, and drops what an earlier one has of later steps."""
+    made = [part for path in folder.rglob("events.out.tfevents.*") if (part := path.name.split(".")[3]).isdecimal()]
+    last = max(map(int, made), default=0)
+    while last == int(now := time.time()):
+        time.sleep(last + 1 - now)
 
 
 class _Service(ABC):
