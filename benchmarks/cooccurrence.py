@@ -51,7 +51,7 @@ CLIPS: dict[str, tuple[str, ...]] = {
 }
 P, SEEDS = (0.9, 0.5, 0.99, 0.7), (100, 101, 102, 103, 104)
 FAST = ("cams.scales=[1.0]",)  # one scale, mirrored: CAM making would be most of the time otherwise
-MEASURED = [name for name in demo.all_steps() if name not in ("regions", "selection", "labels", "scores")]
+LEFT_OUT = ("regions", "selection", "labels", "scores")
 STATES = ("warmup", "matching", "refinement", "control")
 FIGURES = ("miou", "fp_own", "auc")
 ABLATIONS: dict[str, tuple[str, ...]] = {
@@ -84,7 +84,7 @@ def train_world(out: Path, p: float, seed: int, clip: str = "shipped") -> Contex
     """Draw a world in `out` and run the method on it, up to the CAMs of every stage."""
     world = demo.draw_world(out, demo.DemoSettings(p=p, seed=seed))
     context = Context(_recipe(seed, CLIPS[clip]), Source(world), out / "run")
-    pipeline.run(context, steps=MEASURED)
+    pipeline.run(context, steps=_measured(context.recipe))
     return context
 
 
@@ -95,8 +95,13 @@ def ablations_of(p: float, seed: int, clip: str) -> Iterator[tuple[str, dict[str
         for index, (name, overrides) in enumerate(ABLATIONS.items()):
             context = replace(shipped, recipe=_recipe(seed, [*CLIPS[clip], *overrides]), out=Path(place) / str(index))
             shutil.copytree(shipped.out, context.out)
-            pipeline.run(context, steps=MEASURED)
+            pipeline.run(context, steps=_measured(context.recipe))
             yield name, {"p": p, "seed": seed, **world_figures(context)}
+
+
+def _measured(recipe: Recipe) -> list[str]:
+    """The steps up to the CAMs of every stage."""
+    return [name for name in demo.all_steps(recipe) if name not in LEFT_OUT]
 
 
 def _recipe(seed: int, overrides: Sequence[str] = ()) -> Recipe:
