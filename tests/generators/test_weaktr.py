@@ -94,7 +94,7 @@ def test_which_gradients_of_the_warm_up_are_zero() -> None:
     assert not token & (fusion | {"head.weight", "norm.weight"})
 
 
-def test_fused_attention() -> None:
+def test_fused_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     """(1 / HL) sum of w A, a weight per head and block."""
     maps, weights = [torch.rand(2, 3, 5, 5) for _ in range(4)], torch.rand(2, 3, 4)
     expected = (
@@ -104,6 +104,11 @@ def test_fused_attention() -> None:
     q, k, value, weight = torch.randn(3, 5, 4), torch.randn(3, 7, 4), torch.randn(7, 9), torch.rand(3, 1, 1)
     expected = ((q @ k.transpose(1, 2)).softmax(-1) @ value * weight).sum(0)
     torch.testing.assert_close(attend(q, k, value, weight), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, value, weight), expected)
+    monkeypatch.setattr("semples.networks.attention.BLOCK_BYTES", 2 * 7 * 4)  # two rows at a time, and one left over
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, value, weight), expected)
 
 
 @pytest.mark.parametrize("attention", ["fused", "patchcam", "transcam"])
