@@ -77,7 +77,8 @@ def test_a_block_of_python_runs(page: str, block: str) -> None:
 def given(command: Command) -> list[str]:
     """The words of a command with the small recipe and the run of the folder in place of what stands for them."""
     names = {"RUN": "run", "runs/photos": "run", "DIR": "photos", "NEW": "new", "MASKS": "masks2", "RUN2": "run2"}
-    names |= {"RUN/relabelled": "run/relabelled", "folder": "tiny.yaml", "HOME": "."}
+    names |= {"folder": "tiny.yaml", "folder-fast": "tiny.yaml", "FAST": "fast", "FAST/labels": "fast/labels"}
+    names |= {"HOME": "."}
     words = [names.get(word, word) for word in shlex.split(command.text)[1:]]
     hub = words[:3] == ["segment", "train", "--photos"] or words[:2] == ["data", "words"]  # else by the recipe folder
     return [*words, "--recipe", "tiny.yaml"] if hub else words

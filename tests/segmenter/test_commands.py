@@ -106,6 +106,11 @@ def test_what_cannot_be_trained_or_scored(trained: Path, photos: Path, options: 
     assert "name either the folder of a run" in tiny.refused("segment", "train")
     assert "--photos needs --labels" in tiny.refused("segment", "train", "--photos", photos)
     assert "no run here" in tiny.refused("segment", "train", tmp_path)
+    assert "its own classes" in tiny.refused("segment", "train", trained, "--classes", photos / "classes.txt")
+    for option in (["--labels", photos / LABELS], ["--out", tmp_path / "out"]):
+        assert "needs both --labels" in tiny.refused("segment", "train", trained, *option)
+    command = ["segment", "train", trained, "--labels", photos / LABELS, "--out", trained]
+    assert "the run's own segmenter lies there" in tiny.refused(*command)
     other = shutil.copytree(photos, tmp_path / "other")
     (other / "classes.txt").write_text("disc\n", encoding="utf-8")
     command = ["segment", "train", "--photos", other, "--labels", other / LABELS, "--out", tmp_path / "out", *options]

@@ -18,6 +18,14 @@ from semples.run.folder import write_run
 from tests import tiny
 from tests.segmenter import material
 
+CHANGES = [
+    "segmenter.image_size=32",
+    "segmenter.photo_size=40",
+    "segmenter.iterations=4",
+    "segmenter.batch=4",
+    "labels.method=threshold",
+]
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,8 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         CamStore(home / "given").write(path.stem, maps, mask.shape)
     changes = ["generator.kind=saved", f"generator.start={home / 'given'}", "labels.select=fixed", "data.workers=0"]
     network = material.folder(home / "network", "semples_vit")
-    changes += [f"segmenter.model=scratch:{network}", "segmenter.image_size=32", "segmenter.photo_size=40"]
-    changes += ["segmenter.iterations=4", "segmenter.batch=4", "labels.method=threshold"]
+    changes += [f"segmenter.model=scratch:{network}", *CHANGES]
     context = Context(load_recipe("folder", changes), Source(photos), home / "run")
     write_run(context)
     pipeline.run(context, steps=["data", "cams", "curve", "labels", "segmenter"])
@@ -58,6 +65,31 @@ def test_maps_are_the_segmenters_within_the_tags(run: Path, tmp_path: Path) -> N
     assert next((run / "relabelled").glob("p*.png")).stat().st_mtime_ns == kept
     combined = tiny.invoke("combine", run, "labels", "relabelled").out
     assert "combined of 2 folders" in combined
+
+
+def test_a_segmenter_learns_from_other_label_maps_of_a_runs_photos(run: Path, tmp_path: Path) -> None:
+    """Of the run's own photos and classes, by its own recipe, the same as by its photos as a folder."""
+    tiny.invoke("relabel", run)
+    own = (run / "segmenter" / "model" / "model.safetensors").read_bytes()
+    command = ["segment", "train", run, "--labels", "relabelled", "--out", tmp_path / "second"]
+    assert "learned from 8 photos" in tiny.invoke(*command).out
+    second = tmp_path / "second" / "segmenter" / "model" / "model.safetensors"
+    assert second.read_bytes() != own == (run / "segmenter" / "model" / "model.safetensors").read_bytes()
+    assert "up to date" in tiny.invoke(*command).err
+    changes = [f"--set={entry}" for entry in CHANGES if entry.startswith("segmenter.")]
+    changes += [f"--set=segmenter.model=scratch:{run.parent / 'network'}", "--set=data.workers=0"]
+    folders = ["--photos", run.parent / "photos", "--labels", run / "relabelled", "--out", tmp_path / "folders"]
+    tiny.invoke("segment", "train", *folders, *changes)
+    assert (tmp_path / "folders" / "segmenter" / "model" / "model.safetensors").read_bytes() == second.read_bytes()
+    for photo in sorted((run / "relabelled").glob("p*.png"))[:3]:
+        photo.unlink()
+    assert "learned from 5 photos; 3 without a label map" in tiny.invoke(*command).out
+    tiny.invoke("relabel", run)
+    (tmp_path / "empty").mkdir()
+    said = tiny.refused("segment", "train", run, "--labels", tmp_path / "empty", "--out", tmp_path / "none")
+    assert "no label map NAME.png for any photo NAME of photos; it has 8 photos, p" in said
+    said = tiny.refused("segment", "train", run, "--labels", "nowhere", "--out", tmp_path / "none")
+    assert "no such folder of label maps" in said
 
 
 def test_what_is_refused(run: Path, tmp_path: Path) -> None:

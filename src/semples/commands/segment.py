@@ -26,22 +26,24 @@ def train(
     recipe: str | None = None,
     settings: Set = [],  # noqa: B006 (cyclopts shows the default)
 ) -> None:
-    """Train a segmenter on the label maps of a run, or on photos and label maps of any folders.
+    """Train a segmenter on the label maps of a run, on other label maps of its photos, or on photos and label maps of
+    any folders.
 
     Parameters
     ----------
     run
-        folder of a run whose label maps are done; the segmenter goes to its folder segmenter/model.
+        folder of a run whose label maps are done; the segmenter goes to its folder segmenter/model. With --labels and
+        --out: other label maps of its photos, such as `semples combine` and `semples relabel` make.
     photos
         in place of a run: folder with photos; or a Parquet file, a folder of them, a dataset of the Hugging Face hub
         (hf://owner/name); needs --labels and --out.
     labels
         folder with a palette or grey PNG of each photo's name: 0 background, class k as k + 1, 255 not labelled; a
-        folder confidence in it may hold 8-bit confidences.
+        folder confidence in it may hold 8-bit confidences. With a run, also a folder in it: combined, relabelled.
     classes
         class list, a name a line; default: classes.txt beside the label maps or the photos.
     out
-        folder that gets segmenter/model when --photos is used.
+        folder that gets segmenter/model when --labels is used.
     recipe
         recipe whose group segmenter is used; default: the run's own, or folder.
     settings
@@ -50,23 +52,29 @@ def train(
     from semples import terminal
     from semples.recipe import load_recipe, override
     from semples.run import pipeline
+    from semples.run.combine import source_folder
     from semples.run.context import Context, Source
     from semples.run.names import MODEL, SEGMENTER
     from semples.run.steps.segmenter import set_aside, trained_on
 
     if (run is None) == (photos is None):
         raise UserError("name either the folder of a run, or --photos with --labels and --out")
-    if run is not None:
-        context = pipeline.open_run(run)
-        chosen = override(context.recipe if recipe is None else load_recipe(recipe), settings)
-        context = Context(chosen, context.source, run)
-        steps = pipeline.looked_after(context, ["data", SEGMENTER])
-        pipeline.run(context, steps=steps, tell=terminal.tell)
-    else:
-        if labels is None or out is None or photos is None:
+    if photos is not None:
+        if labels is None or out is None:
             raise UserError("--photos needs --labels (folder with label maps) and --out (folder for the segmenter)")
         context = Context(load_recipe(recipe or "folder", settings), Source(photos), out)
         pipeline.segmenter_of_folders(context, photos, labels, classes, tell=terminal.tell)
+    elif run is not None:
+        _check_of_run(run, labels=labels, classes=classes, out=out)
+        of_run = pipeline.open_run(run)
+        chosen = override(of_run.recipe if recipe is None else load_recipe(recipe), settings)
+        context = Context(chosen, of_run.source, out or run)
+        if labels is not None:
+            maps = source_folder(of_run, str(labels))
+            pipeline.segmenter_of_folders(context, of_run.dataset, maps, tell=terminal.tell)
+        else:
+            steps = pipeline.looked_after(context, ["data", SEGMENTER])
+            pipeline.run(context, steps=steps, tell=terminal.tell)
     if context.is_main:
         model = context.folder(SEGMENTER) / MODEL
         terminal.say(f"segmenter: {model}, {trained_on(context.folder(SEGMENTER))}")
@@ -74,6 +82,19 @@ def train(
         terminal.say(f"next: semples segment eval {model} --data DIR (photos with masks)")
     if context.processes > 1:
         context.engine.stop()
+
+
+def _check_of_run(run: Path, *, labels: Path | None, classes: Path | None, out: Path | None) -> None:
+    """Raises UserError where options of `segment train` do not go with a run."""
+    if classes is not None:
+        raise UserError("--classes goes with --photos; a run has its own classes")
+    if (labels is None) != (out is None):
+        raise UserError(
+            f"a segmenter of other label maps of {run} needs both --labels (folder with label maps) and --out (folder "
+            "for the segmenter); without either it learns from the run's own and lies in the run"
+        )
+    if out is not None and out.resolve() == run.resolve():
+        raise UserError(f"--out {out}: the run's own segmenter lies there; name another folder")
 
 
 @segment_app.command(name="eval")

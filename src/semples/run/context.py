@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semples.core.cores import cores
 from semples.core.ranks import ALONE, Ranks
 from semples.core.schema import leaves
-from semples.data.dataset import TaggedDataset
+from semples.data.dataset import FileDataset, TaggedDataset
 from semples.data.decoded import PhotosOnce
 from semples.recipe import Recipe
 from semples.run import photos
@@ -99,7 +99,7 @@ class Context:
         self.ranks.wait()
 
     @cached_property
-    def dataset(self) -> TaggedDataset:
+    def dataset(self) -> FileDataset:
         """The usable photos, as the data step left them; without masks."""
         settings = self.recipe.data
         stored = photos.stored_dataset(self.folder("data"), max_megapixels=settings.max_megapixels, bits=settings.bits)

@@ -1,6 +1,6 @@
-"""Photos and label maps in any two folders, paired by name: what a segmenter can be trained on without a run.
+"""Photos and label maps of any folders, paired by name: what a segmenter can be trained on beside a run's own maps.
 
-Photos may lie in Parquet files or in a dataset of the hub too.
+Photos may lie in Parquet files or in a dataset of the hub too, or be those of a run.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ CLASSES = "classes.txt"
 
 @dataclass(frozen=True)
 class Folders:
-    """Photos (see `paired_dataset`) and a folder of label maps, and a class list where it lies beside neither."""
+    """Photos (see `paired_dataset`), or the dataset of a run, and a folder of label maps; and a class list where it
+    lies beside neither."""
 
-    photos: Path
+    photos: Path | FileDataset
     labels: Path
     classes: Path | None = None
 
     @cached_property
     def dataset(self) -> FileDataset:
         """The photos that have a label map, listed once."""
+        if isinstance(self.photos, FileDataset):
+            return labelled_part(self.photos, self.labels)
         return paired_dataset(self.photos, self.labels, self.classes)
 
     def digest(self) -> str:
@@ -52,6 +55,8 @@ class Folders:
     @property
     def unlabelled(self) -> int:
         """How many photos have no label map."""
+        if isinstance(self.photos, FileDataset):
+            return len(self.photos.items) - len(self.dataset.items)
         return _unlabelled(self.dataset, self.labels)
 
 
@@ -88,6 +93,17 @@ def paired_dataset(photos: Path, labels: Path, classes: Path | None) -> FileData
         raise UserError(_unpaired(photos, labels, named))
     listed: ClassList = class_list(list_file)
     return FileDataset(photos.resolve().name, photos, listed, tuple(items), ())
+
+
+def labelled_part(dataset: FileDataset, labels: Path) -> FileDataset:
+    """The photos of a dataset that have a label map below `labels`. Raises UserError where none has."""
+    if not labels.is_dir():
+        raise UserError(f"{labels}: not a folder" if labels.exists() else f"{labels}: no such folder")
+    items = tuple(item for item in dataset.items if _has_map(labels, item.id, item.photo))
+    if not items:
+        called = f"{len(dataset.items)} photos, {dataset.items[0].id} and so on" if dataset.items else "no photos"
+        raise UserError(f"{labels}: no label map NAME.png for any photo NAME of {dataset.name}; it has {called}")
+    return replace(dataset, items=items)
 
 
 def _is_columnar(source: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from semples.cams.elsewhere import CamsElsewhere
 from semples.core.errors import UserError
 from semples.core.files import read_json
+from semples.data.dataset import FileDataset
 from semples.data.photos import probe
 from semples.labels.make import make_label_method
 from semples.recipe import Recipe
@@ -234,9 +235,14 @@ def labels_of_cams(context: Context, folder: Path, *, tell: Tell = lambda line: 
 
 
 def segmenter_of_folders(
-    context: Context, photos: Path, labels: Path, classes: Path | None, *, tell: Tell = lambda line: None
+    context: Context,
+    photos: Path | FileDataset,
+    labels: Path,
+    classes: Path | None = None,
+    *,
+    tell: Tell = lambda line: None,
 ) -> None:
-    """A segmenter in `context.out`/segmenter from given folders of photos and label maps."""
+    """A segmenter in `context.out`/segmenter from photos and a folder of label maps (`run.paired.Folders`)."""
     tracker_names(context.recipe.run.trackers)
     with lock(context):
         graph.bring(context, segmenter.folder_step(Folders(photos, labels, classes)), tell=tell)
