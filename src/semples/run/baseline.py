@@ -40,15 +40,24 @@ DESCRIBED, SCORES = "baseline.json", "scores.json"
 def baseline_settings(model: str, overrides: Sequence[str] = ()) -> BaselineSettings:
     """Settings of `NAME` or `NAME=SOURCE`, SOURCE a hub id or folder, with `key=value` changes.
 
+    Names are taken as their authors write them too: CLIPSeg, GroundingDINO+SAM, SAM3.
     Raises UserError for an unknown baseline or setting.
     """
-    kind, equals, source = model.partition("=")
+    named, equals, source = model.partition("=")
+    kind = _registered(named)
     settings: BaselineSettings = BASELINES.settings_of(kind)(kind=kind)
     if equals:
         settings = merge(settings, {"model": source}, where=f"--model {model}")
     for override in overrides:
         settings = merge(settings, parse_override(override), where=f"--set {override}")
     return settings
+
+
+def _registered(name: str) -> str:
+    """The baseline of this name, in capitals or not; the name itself where none has it."""
+    if name in BASELINES:
+        return name
+    return next((known for known in BASELINES.names() if known.casefold() == name.casefold()), name)
 
 
 def folder_of(run: Path, settings: BaselineSettings) -> Path:
