@@ -65,6 +65,20 @@ def folder_of(run: Path, settings: BaselineSettings) -> Path:
     return run / "baselines" / re.sub(r"[^\w.-]+", "-", settings.kind).strip("-.")
 
 
+def baseline_scores(run: Path) -> dict[str, dict[str, Any]]:
+    """Scores of all baselines of a run by folder name, as `Scores.as_json` tells them. Raises UserError for a damaged
+    file."""
+    found = {}
+    for path in sorted((run / "baselines").glob(f"*/{SCORES}")):
+        try:
+            stored = read_json(path)["labels"]
+            _, *names = [str(entry["class"]) for entry in stored["classes"]]
+            found[path.parent.name] = Scores.from_json(stored).as_json(tuple(names))
+        except (LookupError, TypeError, ValueError):
+            raise UserError(f"{path}: damaged; give the command again that made these label maps") from None
+    return found
+
+
 def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tuple[list[str], Scores | None]:
     """Label maps of all photos of a run, and their scores where photos have masks (written too).
 
