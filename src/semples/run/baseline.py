@@ -68,15 +68,15 @@ def folder_of(run: Path, settings: BaselineSettings) -> Path:
 def baseline_scores(run: Path) -> dict[str, dict[str, Any]]:
     """Scores of all baselines of a run by folder name, as `Scores.as_json` tells them. Raises UserError for a damaged
     file."""
-    found = {}
+    by_name = {}
     for path in sorted((run / "baselines").glob(f"*/{SCORES}")):
         try:
             stored = read_json(path)["labels"]
             _, *names = [str(entry["class"]) for entry in stored["classes"]]
-            found[path.parent.name] = Scores.from_json(stored).as_json(tuple(names))
+            by_name[path.parent.name] = Scores.from_json(stored).as_json(tuple(names))
         except (LookupError, TypeError, ValueError):
             raise UserError(f"{path}: damaged; give the command again that made these label maps") from None
-    return found
+    return by_name
 
 
 def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tuple[list[str], Scores | None]:

@@ -18,17 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semples.core.errors import UserError
-from semples.evaluation.confusion import Scores
 from semples.inspect.report import pictures
 from semples.inspect.report.build import build_report, mark_rows
-from semples.inspect.report.facts import beside
 from semples.recipe import ClipSettings, LabelSettings
 from semples.run import pipeline
 from semples.run.context import Context
 from semples.run.records import finish
-from tests import tiny
 from tests.inspect.report.material import CLASSES, HOSTILE, HOSTILE_PHOTO, make_run
-from tests.run.test_baseline import BRIGHT
 
 
 class Page(HTMLParser):
@@ -116,42 +112,6 @@ def test_figures_are_those_of_the_run(page: Page, whole_run: Context) -> None:
     svgs = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
     assert len(svgs) == 4  # mIoU and three trained stages with events
     assert page.text.count("(40 s, 25% of it waiting for photos)") == 3
-
-
-def test_baselines_stand_beside_the_runs_own_label_maps(tmp_path: Path, page: Page) -> None:
-    assert "Beside other models" not in page.text
-    context = make_run(tmp_path, stages=("refinement",), prompts=False, steps=("curve", "labels", "scores"))
-    tiny.invoke("baseline", context.out, "--model", BRIGHT, "--json", tmp_path / "bright.json")
-    own = json.loads((context.folder("scores") / "scores.json").read_text(encoding="utf-8"))["labels"]
-    bright = json.loads((tmp_path / "bright.json").read_text(encoding="utf-8"))["labels"]
-    by_hand = Scores(*np.array([[12.25, 0.5, np.nan]] * 5), pixels=7).as_json(CLASSES)
-    file = context.out / "baselines" / "zero" / "scores.json"
-    file.parent.mkdir()
-    file.write_text(json.dumps({"labels": by_hand}), encoding="utf-8")
-    rows = beside(context)
-    assert [row["name"] for row in rows] == [
-        "label maps of this run",
-        f"baseline {BRIGHT.replace(':', '-')}",
-        "baseline zero",
-    ]
-    assert [row["note"] for row in rows] == ["", "", "scored on other photos or masks"]
-    for row, scores in zip(rows, (own, bright, by_hand), strict=True):
-        assert row["means"][0] == scores["miou"]
-        assert row["ious"] == [entry["iou"] for entry in scores["classes"]]
-    text = report(context, tmp_path).text.partition("Beside other models")[2]
-    shown = text.partition("baseline zero")[2]
-    assert shown.startswith("scored on other photos or masks" + "6.4" * 5 + "12.2" + "0.5" + "–")
-    assert f"{bright['miou']:.1f}" in text
-    for wrong in (
-        "{}",
-        '{"labels": 3}',
-        '{"labels": {"classes": [], "pixels": 1}}',
-        "[",
-        '{"labels": {"classes": [3]}}',
-    ):
-        file.write_text(wrong, encoding="utf-8")
-        with pytest.raises(UserError, match=r"scores\.json"):
-            beside(context)
 
 
 def test_counts_of_classes_that_come_together(page: Page, whole_run: Context) -> None:

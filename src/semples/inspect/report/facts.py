@@ -249,15 +249,15 @@ def beside(context: Context) -> list[dict[str, Any]]:
     """
     scored = baseline_scores(context.out)
     path = context.folder("scores") / label_steps.SCORES
-    own = read_output(path.parent, path.name)["labels"] if path.is_file() else None
-    rows = [("label maps of this run", own)] if own is not None and scored else []
+    of_run = read_output(path.parent, path.name)["labels"] if path.is_file() else None
+    rows = [("label maps of this run", of_run)] if of_run is not None and scored else []
     rows += [(f"baseline {name}", scores) for name, scores in scored.items()]
     return [
         {
             "name": name,
             "means": [scores[key] for key in MEANS],
             "ious": _in_order(scores, ("background", *context.dataset.classes.names)),
-            "note": "" if own is None or scores["pixels"] == own["pixels"] else "scored on other photos or masks",
+            "note": "" if of_run is None or scores["pixels"] == of_run["pixels"] else "scored on other photos or masks",
         }
         for name, scores in rows
     ]
