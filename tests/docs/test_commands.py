@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from semples.cli import app
-from tests import tiny
+from tests import tiny, vision_models
 from tests.docs.commands import HOW, PAGES, ROOT, RUN, Command, commands, place
 from tests.segmenter import material
 
@@ -78,7 +78,7 @@ def given(command: Command) -> list[str]:
     """The words of a command with the small recipe and the run of the folder in place of what stands for them."""
     names = {"RUN": "run", "runs/photos": "run", "DIR": "photos", "NEW": "new", "MASKS": "masks2", "RUN2": "run2"}
     names |= {"folder": "tiny.yaml", "folder-fast": "tiny.yaml", "FAST": "fast", "FAST/labels": "fast/labels"}
-    names |= {"HOME": "."}
+    names |= {"HOME": ".", "clipseg": "clipseg=../clipseg"}
     words = [names.get(word, word) for word in shlex.split(command.text)[1:]]
     hub = words[:3] == ["segment", "train", "--photos"] or words[:2] == ["data", "words"]  # else by the recipe folder
     return [*words, "--recipe", "tiny.yaml"] if hub else words
@@ -91,6 +91,7 @@ def test_they_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin.mkdir()
     clip, segmenter = tiny.save_clip(tmp_path / "clip"), material.folder(tmp_path / "vit", "semples_vit")
     place(begin, clip, segmenter)
+    vision_models.save_clipseg(tmp_path / "clipseg")
     monkeypatch.chdir(begin)
     for text in FIRST:
         tiny.invoke(*given(Command("", 0, text)))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from semples.core.errors import UserError
 from semples.judges.clip import Clip
 from semples.networks.clip import CLIP_MEAN, CLIP_STD, FrozenClip
 from semples.networks.pairs import Pairs
-from semples.recipe import PromptSettings
+from semples.recipe import PromptSettings, RefinementSettings
 from semples.stages.base import Stage
 from semples.stages.matching import Matching
 from semples.stages.prompting import Prompting
@@ -133,6 +134,50 @@ def test_shares_add_up(name: str, clip: FrozenClip) -> None:
     for parameter, gradient in zip(module.trained(), gradients, strict=True):
         summed = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
         assert (summed - gradient).norm() <= 1e-2 * gradient.norm() + 1e-6  # normalising small CAMs enlarges rounding
+
+
+def test_fixed_texts_in_the_learned_prompts_place(clip: FrozenClip) -> None:
+    """Of several texts the mean of their terms; one text of each class is what a learned prompt is."""
+    module = task("refinement", clip).eval()
+    assert isinstance(module, Refinement)
+    given, total = batch(TAGS)
+    single = module(given, total)["refinement"]
+    parts = FakeParts(module, judge_of(clip))
+    of_words = Refinement.of_run(parts, RefinementSettings(backgrounds=("water", "dark rails"), cam_epsilon="relative"))
+    with torch.no_grad():
+        words_JE = clip.encode_texts(["a photo of water.", "a photo of dark rails."])
+    assert of_words.background_features.shape == (CLASSES, 2, words_JE.shape[1])
+    terms = []
+    for word_E in words_JE:
+        module.background_features = word_E.expand(CLASSES, -1).clone()
+        terms.append(module(given, total)["refinement"])
+    torch.testing.assert_close(of_words.eval()(given, total)["refinement"], sum(terms) / 2)
+    module.background_features = module.background_features[:, None]
+    torch.testing.assert_close(module(given, total)["refinement"], terms[-1])
+    assert not torch.isclose(single, terms[-1])
+    parts.judge_ = NoWords()
+    with pytest.raises(UserError, match="reads no words"):
+        Refinement.of_run(parts, RefinementSettings(backgrounds=("water",)))
+
+
+class NoWords:
+    """A judge that is no `TextJudge`."""
+
+
+class FakeParts:
+    """What of a run stage (c) asks for."""
+
+    prompts = PromptSettings(length=4)
+
+    def __init__(self, module: Refinement, judge: Any) -> None:
+        self.generator, self.judge_ = module.generator, judge
+
+    def generator_after(self, stage: str) -> Any:
+        assert stage == "warmup"
+        return self.generator
+
+    def judge(self) -> Any:
+        return self.judge_
 
 
 def test_the_terms_by_hand(clip: FrozenClip) -> None:

@@ -254,6 +254,13 @@ class RefinementSettings(MatchingSettings):
     lambda_refinement: float = setting(
         0.05, "weight of the background-prompt term (lambda_R)", low=0, high=1e6, source="SemPLeS: 0.05 VOC, 0.2 COCO"
     )
+    backgrounds: Literal["learned"] | tuple[str, ...] = setting(
+        "learned",
+        "what is kept must not look like: the class's learned background; or, for all classes alike, any of these "
+        "words (a control, or where backgrounds are known)",
+        most=1000,
+        source="SemPLeS sec. 3.4; fixed words as in CLIMS and CLIP-ES",
+    )
 
 
 def plain_augmentation() -> AugmentSettings:

@@ -8,8 +8,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from semples.core.errors import UserError
 from semples.generators.base import Generator
-from semples.judges.base import Judge
+from semples.judges.base import Judge, TextJudge
 from semples.networks.pairs import Pairs
 from semples.recipe import RefinementSettings
 from semples.stages.averages import check_averages
@@ -21,7 +22,8 @@ from semples.training.task import Total, share
 class Refinement(Matching):
     """Trains the generator from the warm-up weights: L_a + λ_R · mean -log(1 - cos(E_I(X_f), E_T(p_k))).
 
-    backgrounds (K,E): the judge's features E_T(p_k) of the frozen learned backgrounds.
+    backgrounds (K,E): the judge's features E_T(p_k) of the frozen learned backgrounds; or (K,J,E), several for a class,
+    whose terms are averaged: so the words of `refinement.backgrounds` take the learned ones' place (own choice).
     """
 
     Settings = RefinementSettings
@@ -30,7 +32,7 @@ class Refinement(Matching):
         self,
         generator: Generator,
         judge: Judge,
-        background_KE: Tensor,
+        background_KE: Tensor,  # or (K,J,E)
         *,
         lambda_background: float = 2.4,
         lambda_refinement: float = 0.05,
@@ -53,17 +55,31 @@ class Refinement(Matching):
     def of_run(cls, parts: Parts, settings: Any) -> Self:
         check_averages(settings)
         generator, judge = parts.generator_after("warmup"), parts.judge()
+        options = stage_options(settings, leave_out=("select_epoch", "backgrounds"))
+        if settings.backgrounds != "learned":
+            if not isinstance(judge, TextJudge):
+                raise UserError(
+                    "refinement.backgrounds: this judge reads no words; set judge.kind=clip, or "
+                    "refinement.backgrounds=learned"
+                )
+            with torch.no_grad():
+                words_JE = judge.encode_words(settings.backgrounds)
+            return cls(generator, judge, words_JE.expand(len(judge.targets), -1, -1).clone(), **options)
         with torch.no_grad():
             vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
             background_KE = judge.encode_backgrounds(vectors_KMW, parts.prompts)
-        return cls(generator, judge, background_KE, **stage_options(settings))
+        return cls(generator, judge, background_KE, **options)
 
     def losses(self, foreground_PE: Tensor, background_PE: Tensor, pairs: Pairs, total: Total) -> dict[str, Tensor]:
         """The terms of matching and the background-prompt term."""
         terms = super().losses(foreground_PE, background_PE, pairs, total)
         if len(pairs) == 0:
             return terms | {"refinement": terms["loss"].detach()}
-        learned_PE = self.background_features[pairs.label]  # type: ignore[index]
-        refinement = share(self.judge.repel(foreground_PE, learned_PE), total.pairs)
+        away = self.background_features[pairs.label]  # type: ignore[index]
+        if away.dim() == 3:
+            away_P = self.judge.repel(foreground_PE[:, None], away).mean(dim=1)
+        else:
+            away_P = self.judge.repel(foreground_PE, away)
+        refinement = share(away_P, total.pairs)
         terms["loss"] = terms["loss"] + self.lambda_refinement * refinement
         return terms | {"refinement": refinement.detach()}
