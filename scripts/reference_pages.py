@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semples.cli import app
-from semples.commands.methods import every
+from semples.commands.methods import FACTS, every
 from semples.core.files import atomic_path, read_json
 from semples.recipe import Recipe, load_recipe, recipe_names
 from semples.segmenter.licences import LICENCES
@@ -70,8 +70,9 @@ def methods_page() -> str:
         groups.setdefault(entry["chosen_by"], []).append(entry)
     for chosen_by, entries in groups.items():
         shipped = [entry for entry in entries if entry["from"] == "semples"]
-        rows = ((f"`{entry['name']}`", entry["about"]) for entry in shipped)
-        text += f"\n## {chosen_by}\n\n" + table(("name", "about"), rows)
+        told = [key for key in ("about", *FACTS) if any(entry[key] for entry in shipped)]
+        rows = ((f"`{entry['name']}`", *(entry[key] for key in told)) for entry in shipped)
+        text += f"\n## {chosen_by}\n\n" + table(("name", *told), rows)
         for entry in shipped:
             if entry["settings"]:
                 settings = (

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from semples.settings.kinds import REGISTRIES
+import pytest
+
+from semples.commands.methods import every
+from semples.core.registry import Facts, Registry
+from semples.segmenter.licences import known_licence
+from semples.settings.kinds import LABEL_METHODS, REGISTRIES
 from tests import tiny
 
 
@@ -25,6 +31,45 @@ def test_everything_is_listed(tmp_path: Path) -> None:
         assert len(entry["about"]) > 10
 
 
+@pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
+def test_every_shipped_thing_tells_source_licence_and_needs(registry: Registry[Any]) -> None:
+    assert set(registry.facts) == set(registry.shipped)
+    for name in registry.shipped:
+        (told,) = [entry for entry in every(name) if entry["kind"] == registry.kind]
+        assert told["source"]
+        assert len(told["needs"]) > 3
+        assert told["licence"]
+        assert "not known" not in told["licence"], f"{name}: name its weights in segmenter/licences.py"
+
+
+def test_facts_are_shown_short_and_long() -> None:
+    for out in (tiny.invoke("methods").out, tiny.invoke("methods", "sam3").out):
+        for told in (
+            "SAM 3 (Meta, 2025)",
+            "gated (commercial use: unknown)",
+            "a SAM 3 that knows the classes by words",
+        ):
+            assert told in out
+
+
+@pytest.mark.parametrize(
+    ("weights", "licence", "commercial"),
+    [
+        ("CIDAS/clipseg-rd64-refined", "Apache-2.0", "yes"),
+        ("IDEA-Research/grounding-dino-base", "Apache-2.0", "yes"),
+        ("facebook/sam-vit-huge", "Apache-2.0", "yes"),
+        ("facebook/sam3", "SAM License, Meta's own; gated", "unknown"),
+        ("google/siglip2-base-patch16-224", "Apache-2.0", "yes"),
+        ("facebook/metaclip-2-worldwide-b32", "CC BY-NC 4.0", "no"),
+        ("timm/vit_small_patch14_reg4_dinov2.lvd142m", "Apache-2.0", "yes"),
+    ],
+)
+def test_licences_of_weights(weights: str, licence: str, commercial: str) -> None:
+    known = known_licence(weights)
+    assert known is not None
+    assert (known.licence, known.commercial) == (licence, commercial)
+
+
 def test_what_one_can_be_told() -> None:
     out = tiny.invoke("methods", "clip").out
     assert "class_template" in out  # the judge's
@@ -37,8 +82,14 @@ def test_things_of_other_packages() -> None:
     mine = EntryPoint("mine", "tests.contract.test_label_methods:Learned", "semples.label_methods")
     broken = EntryPoint("broken", "no_such_package:Name", "semples.features")
     points = {point.group: [point] for point in (mine, broken)}
+    told = Facts("me", "nothing", "MIT")
     with mock.patch("semples.core.registry.entry_points", lambda *, group: points.get(group, [])):
         out = tiny.invoke("methods").out
+        with mock.patch("tests.contract.test_label_methods.Learned.FACTS", told, create=True):
+            assert LABEL_METHODS.facts_of("mine") == told
+        with mock.patch("tests.contract.test_label_methods.Learned.FACTS", "me", create=True):
+            assert "its FACTS are not" in tiny.invoke("methods").out
+        assert LABEL_METHODS.facts_of("mine") == Facts()
     lines = {name: next(line for line in out.splitlines() if f" {name} " in line) for name in ("mine", "broken")}
     assert "brighter than the mean" in lines["mine"]
     assert "cannot be imported" in lines["broken"]

@@ -16,6 +16,7 @@ from semples.data.dataset import open_dataset
 from semples.labels.scored import Cams
 from semples.run.baseline import DESCRIBED, baseline_settings, described, folder_of, prepare, write_maps
 from semples.settings.baselines import BaselineSettings
+from semples.settings.kinds import BASELINES
 from tests import tiny
 
 BRIGHT = f"{__name__}:Bright"
@@ -40,6 +41,16 @@ def test_settings_of_the_command() -> None:
             baseline_settings("clipseg", wrong)
     with pytest.raises(UserError, match="did you mean clipseg"):
         baseline_settings("clipsegg")
+
+
+def test_names_as_their_authors_write_them() -> None:
+    for name, kind in (("SAM3", "sam3"), ("CLIPSeg", "clipseg"), ("GroundingDINO+SAM", "groundingdino+sam")):
+        settings = baseline_settings(f"{name}=./Weights")
+        assert (settings.kind, settings.model) == (kind, "./Weights")
+        assert settings == baseline_settings(f"{kind}=./Weights")
+    assert baseline_settings(BRIGHT).kind == BRIGHT  # names of modules are taken as they are
+    told = tiny.invoke("baseline", "--help").out.casefold()
+    assert all(name in told for name in BASELINES.shipped)
 
 
 def test_maps_hold_the_tags_alone(tmp_path: Path) -> None:

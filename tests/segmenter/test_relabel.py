@@ -70,11 +70,11 @@ def test_maps_are_the_segmenters_within_the_tags(run: Path, tmp_path: Path) -> N
 def test_a_segmenter_learns_from_other_label_maps_of_a_runs_photos(run: Path, tmp_path: Path) -> None:
     """Of the run's own photos and classes, by its own recipe, the same as by its photos as a folder."""
     tiny.invoke("relabel", run)
-    own = (run / "segmenter" / "model" / "model.safetensors").read_bytes()
+    first = (run / "segmenter" / "model" / "model.safetensors").read_bytes()
     command = ["segment", "train", run, "--labels", "relabelled", "--out", tmp_path / "second"]
     assert "learned from 8 photos" in tiny.invoke(*command).out
     second = tmp_path / "second" / "segmenter" / "model" / "model.safetensors"
-    assert second.read_bytes() != own == (run / "segmenter" / "model" / "model.safetensors").read_bytes()
+    assert second.read_bytes() != first == (run / "segmenter" / "model" / "model.safetensors").read_bytes()
     assert "up to date" in tiny.invoke(*command).err
     changes = [f"--set={entry}" for entry in CHANGES if entry.startswith("segmenter.")]
     changes += [f"--set=segmenter.model=scratch:{run.parent / 'network'}", "--set=data.workers=0"]

@@ -28,7 +28,8 @@ def baseline(
     run
         folder of a run; its photos and tags are used, and only tagged classes may occur.
     model
-        clipseg, or package.module:Name; NAME=SOURCE takes the weights of another hub id or folder.
+        CLIPSeg, GroundingDINO+SAM, SAM3 (in capitals or not), or package.module:Name; NAME=SOURCE takes the weights of
+        another hub id or folder.
     out
         folder for the label maps; default: baselines/NAME in the run's folder.
     settings

@@ -15,11 +15,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from semples.core.errors import UserError
 
 T = TypeVar("T")
+
+
+class Facts(NamedTuple):
+    """What is told of a thing: where its method is from, what it needs to work, and the licence of what it brings;
+    without one that of its usual weights holds."""
+
+    source: str = ""
+    needs: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Registry(Generic[T]):
     shipped: name to "module:Name", or to "module" where the module itself is the thing. base: what a loaded thing must
     be: a class (that a class derives from, or an object is an instance of; also as "module:Name"), or names of
     attributes that it must have. settings: "module:Name" of a shipped thing's settings, where these can be had without
-    importing the thing itself.
+    importing the thing itself. facts: what is told of shipped things; others have them as a class attribute `FACTS`.
     """
 
     kind: str
@@ -38,6 +47,7 @@ class Registry(Generic[T]):
     shipped: Mapping[str, str]
     base: type | str | tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Facts] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
         """Shipped names in their order, then those of other packages by name."""
@@ -87,6 +97,15 @@ class Registry(Generic[T]):
         """One line on the thing: the first of its docstring."""
         loaded: Any = self.load(name)
         return (getattr(loaded, "__doc__", None) or "").strip().partition("\n")[0]
+
+    def facts_of(self, name: str) -> Facts:
+        """What is told of the thing; of another package's thing that tells nothing, empty texts."""
+        if name in self.facts:
+            return self.facts[name]
+        told: Any = getattr(self.load(name), "FACTS", ())
+        if not isinstance(told, tuple) or len(told) > 3 or not all(isinstance(text, str) for text in told):
+            raise UserError(f"{self.kind} {name}: its FACTS are not up to three texts: source, needs, licence")
+        return Facts(*told)
 
     def where(self, name: str) -> str:
         """Which package brings the thing."""

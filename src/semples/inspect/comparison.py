@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semples.core.errors import UserError
-from semples.core.files import read_json
 from semples.core.palette import read_label_png
 from semples.core.places import place_of
 from semples.core.progress import track
 from semples.core.schema import leaves
 from semples.data.dataset import Item
-from semples.run.baseline import SCORES as BASELINE_SCORES
+from semples.run.baseline import baseline_scores
 from semples.run.context import Context
 from semples.run.folder import is_run, open_run
 from semples.run.names import SELECTION, TRAINED, curve_name
@@ -200,21 +199,10 @@ def _figures_of(context: Context) -> dict[str, float]:
         named[f"CAMs after {stage}: best mIoU"] = _result(context, curve_name(stage)).get("best_miou")
     named["label maps' estimated mIoU (no masks)"] = _result(context, SELECTION).get("estimated_miou")
     named["threshold"] = _result(context, "labels").get("threshold")
-    for folder in sorted((context.out / "baselines").glob("*")):
-        if (folder / BASELINE_SCORES).is_file():
-            named[f"baseline {folder.name}: mIoU"] = _miou(folder / BASELINE_SCORES)
+    named |= {f"baseline {name}: mIoU": scores["miou"] for name, scores in baseline_scores(context.out).items()}
     seconds = [one["seconds"] for one in map(read_manifest, map(context.folder, known_steps())) if one is not None]
     named["seconds of all steps"] = round(sum(seconds), 1)
     return {name: float(value) for name, value in named.items() if value is not None and math.isfinite(value)}
-
-
-def _miou(path: Path) -> float | None:
-    """The mIoU of a folder of label maps. Raises UserError."""
-    try:
-        value: float | None = read_json(path)["labels"]["miou"]
-        return None if value is None else float(value)
-    except (LookupError, TypeError, ValueError):
-        raise UserError(f"{path}: damaged; give the command again that made these label maps") from None
 
 
 def _result(context: Context, step: str) -> dict[str, Any]:

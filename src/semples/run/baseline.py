@@ -40,9 +40,11 @@ DESCRIBED, SCORES = "baseline.json", "scores.json"
 def baseline_settings(model: str, overrides: Sequence[str] = ()) -> BaselineSettings:
     """Settings of `NAME` or `NAME=SOURCE`, SOURCE a hub id or folder, with `key=value` changes.
 
+    Names are taken as their authors write them too: CLIPSeg, GroundingDINO+SAM, SAM3.
     Raises UserError for an unknown baseline or setting.
     """
-    kind, equals, source = model.partition("=")
+    named, equals, source = model.partition("=")
+    kind = _registered(named)
     settings: BaselineSettings = BASELINES.settings_of(kind)(kind=kind)
     if equals:
         settings = merge(settings, {"model": source}, where=f"--model {model}")
@@ -51,9 +53,30 @@ def baseline_settings(model: str, overrides: Sequence[str] = ()) -> BaselineSett
     return settings
 
 
+def _registered(name: str) -> str:
+    """The baseline of this name, in capitals or not; the name itself where none has it."""
+    if name in BASELINES:
+        return name
+    return next((known for known in BASELINES.names() if known.casefold() == name.casefold()), name)
+
+
 def folder_of(run: Path, settings: BaselineSettings) -> Path:
     """Where a run keeps the label maps of a baseline."""
     return run / "baselines" / re.sub(r"[^\w.-]+", "-", settings.kind).strip("-.")
+
+
+def baseline_scores(run: Path) -> dict[str, dict[str, Any]]:
+    """Scores of all baselines of a run by folder name, as `Scores.as_json` tells them. Raises UserError for a damaged
+    file."""
+    by_name = {}
+    for path in sorted((run / "baselines").glob(f"*/{SCORES}")):
+        try:
+            stored = read_json(path)["labels"]
+            _, *names = [str(entry["class"]) for entry in stored["classes"]]
+            by_name[path.parent.name] = Scores.from_json(stored).as_json(tuple(names))
+        except (LookupError, TypeError, ValueError):
+            raise UserError(f"{path}: damaged; give the command again that made these label maps") from None
+    return by_name
 
 
 def label_run(context: Context, settings: BaselineSettings, folder: Path) -> tuple[list[str], Scores | None]:

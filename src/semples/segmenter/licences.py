@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 
@@ -29,7 +30,17 @@ LICENCES = (
         "unknown",
         "repository; its model card calls any deployed use, commercial or not, out of scope",
     ),
-    Licence("facebook/sam-vit-*, facebook/sam2-hiera-*", "Apache-2.0", "yes", "model card; repository"),
+    Licence("facebook/metaclip-*", "CC BY-NC 4.0", "no", CARD),
+    Licence("google/siglip-*, google/siglip2-*", "Apache-2.0", "yes", CARD),
+    Licence("CIDAS/clipseg-*", "Apache-2.0", "yes", CARD),
+    Licence("IDEA-Research/grounding-dino-*", "Apache-2.0", "yes", "model card; repository"),
+    Licence("facebook/sam-vit-*, facebook/sam2-hiera-*, facebook/sam2.1-hiera-*", "Apache-2.0", "yes", CARD),
+    Licence(
+        "facebook/sam3*",
+        "SAM License, Meta's own; gated",
+        "unknown",
+        "model card; the hub wants Meta's terms accepted first: read what they forbid",
+    ),
     Licence("microsoft/swin-tiny-patch4-window7-224", "Apache-2.0", "yes", CARD),
     Licence("microsoft/swin-large-patch4-window12-384-in22k", "Apache-2.0", "yes", CARD),
     Licence("facebook/convnext-tiny-224", "Apache-2.0", "yes", CARD),
@@ -39,6 +50,7 @@ LICENCES = (
         "unknown",
         "model card; repository",
     ),
+    Licence("timm/vit_*_dinov2.lvd142m", "Apache-2.0", "yes", CARD),
     Licence("facebook/dinov2-*", "Apache-2.0", "yes", "repository, since August 2023; before that CC BY-NC"),
     Licence("openmmlab/upernet-swin-tiny, openmmlab/upernet-swin-small", "MIT", "yes", CARD),
     Licence(
@@ -66,3 +78,11 @@ LICENCES = (
         "unverified: the code is MIT, the model cards were not seen to name a licence",
     ),
 )
+
+
+def known_licence(source: str) -> Licence | None:
+    """What is known of the licence of a hub id."""
+    for entry in LICENCES:
+        if any(fnmatchcase(source, pattern) for pattern in entry.model.split(", ")):
+            return entry
+    return None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from semples.core.systems import family_of
 from semples.networks.pretrained import NETWORK, WEIGHTS
 from semples.recipe import Recipe, load_recipe
 from semples.segmenter.build import BACKGROUND, CONFIG, Segmenter
-from semples.segmenter.licences import HUB_NAMES, LICENCES, Licence
+from semples.segmenter.licences import HUB_NAMES, known_licence
 from semples.segmenter.network import OWN_MODULES
 from semples.segmenter.processor import PROCESSOR, processor_config
 
@@ -229,7 +228,7 @@ def licence_of(source: str) -> str:
         return "none: training began with random weights"
     if kind == "shipped" or rest.startswith("shipped:"):
         return "Apache-2.0, shipped with the program"
-    entry = _entry(rest if colon else source)
+    entry = known_licence(rest if colon else source)
     if entry is not None:
         return f"{entry.licence}; commercial use: {entry.commercial}"
     return "not known to this program: look at the page of the weights before you pass this model on"
@@ -242,17 +241,9 @@ def licence_key(source: str) -> dict[str, str]:
         return {"license": "other", "license_name": "to-be-decided"}
     if kind == "shipped" or rest.startswith("shipped:"):
         return {"license": "apache-2.0"}
-    entry = _entry(rest if colon else source)
+    entry = known_licence(rest if colon else source)
     if entry is None:
         return {"license": "unknown"}
     if entry.licence in HUB_NAMES:
         return {"license": HUB_NAMES[entry.licence]}
     return {"license": "other", "license_name": "-".join(re.findall(r"[a-z0-9.]+", entry.licence.casefold()))}
-
-
-def _entry(source: str) -> Licence | None:
-    """What is known of the licence of a hub id."""
-    for entry in LICENCES:
-        if any(fnmatchcase(source, pattern) for pattern in entry.model.split(", ")):
-            return entry
-    return None

@@ -1,4 +1,5 @@
-"""What comes in kinds: one registry for each, names only. A new thing is one file and one line here.
+"""What comes in kinds: one registry for each, names only. A new thing is one file, one line here, and one in
+`semples.settings.origins`, which tells where it is from and what it needs.
 
 Other packages bring things by entry points of the groups named here, and `package.module:Name` names any other. Nothing
 is imported before it is asked for.
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from semples.core.registry import Registry
+from semples.settings import origins
 
 GENERATORS: Registry[Any] = Registry(
     "mask generator",
@@ -30,6 +32,7 @@ GENERATORS: Registry[Any] = Registry(
         "clip": "semples.settings.generators:ClipPatchSettings",
         "saved": "semples.settings.generators:SavedSettings",
     },
+    facts=origins.GENERATORS,
 )
 
 JUDGES: Registry[Any] = Registry(
@@ -46,6 +49,7 @@ JUDGES: Registry[Any] = Registry(
         "tags": "semples.settings.judges:TagJudgeSettings",
         "none": "semples.settings.judges:NoJudgeSettings",
     },
+    facts=origins.JUDGES,
 )
 
 STAGES: Registry[Any] = Registry(
@@ -66,6 +70,7 @@ STAGES: Registry[Any] = Registry(
         "refinement": "semples.settings.stages:RefinementSettings",
         "reproduction": "semples.settings.stages:ReproductionSettings",
     },
+    facts=origins.STAGES,
 )
 
 PROPOSALS: Registry[Any] = Registry(
@@ -82,6 +87,7 @@ PROPOSALS: Registry[Any] = Registry(
         "felzenszwalb": "semples.settings.labels:FelzenszwalbSettings",
         "slic": "semples.settings.labels:SlicSettings",
     },
+    facts=origins.PROPOSALS,
 )
 
 FEATURES: Registry[Any] = Registry(
@@ -98,6 +104,7 @@ FEATURES: Registry[Any] = Registry(
         "vision": "semples.settings.features:VisionFeatureSettings",
         "cnn": "semples.settings.features:CnnFeatureSettings",
     },
+    facts=origins.FEATURES,
 )
 
 BASELINES: Registry[Any] = Registry(
@@ -114,6 +121,7 @@ BASELINES: Registry[Any] = Registry(
         "groundingdino+sam": "semples.settings.baselines:GroundedSamSettings",
         "sam3": "semples.settings.baselines:Sam3Settings",
     },
+    facts=origins.BASELINES,
 )
 
 SEGMENTERS: Registry[Any] = Registry(
@@ -133,6 +141,7 @@ SEGMENTERS: Registry[Any] = Registry(
         "semples.settings.segmenter:SegmenterSettings",
     )
     | {"light": "semples.settings.segmenter:LightSegmenterSettings"},
+    facts=origins.SEGMENTERS,
 )
 
 LABEL_METHODS: Registry[Any] = Registry(
@@ -149,6 +158,7 @@ LABEL_METHODS: Registry[Any] = Registry(
         "regions": "semples.settings.labels:LabelSettings",
         "bank": "semples.settings.bank:BankLabelSettings",
     },
+    facts=origins.LABEL_METHODS,
 )
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from semples.inspect.report.build import build_report
 from semples.run.context import Context
-from tests.chromium import chromium
 from tests.inspect.report.material import make_run
 from tests.inspect.report.visit import DESKTOP, Visit, opened
 
@@ -21,6 +20,8 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    from tests.chromium import chromium  # skips the tests that need it, and these alone
+
     with chromium() as launched:
         yield launched
 

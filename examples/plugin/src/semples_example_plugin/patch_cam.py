@@ -30,6 +30,7 @@ class PatchCam(Generator):
     """Two convolutions on patches: CAMs of colours and textures in seconds, without start weights."""
 
     Settings = PatchCamSettings
+    FACTS = ("own: an example", "photos and tags")  # source and needs, for `semples methods`
 
     def __init__(self, *, patch_size: int, width: int, num_classes: int) -> None:
         super().__init__()

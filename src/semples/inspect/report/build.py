@@ -92,6 +92,7 @@ def render(context: Context, *, limit: int) -> str:
         curve=facts.curve_chart(curves),
         losses=facts.loss_charts(context),
         table=facts.class_table(context, curves),
+        beside=facts.beside(context),
         together=facts.together(context),
         words=words,
         no_words=no_words or no_patches,

@@ -17,6 +17,7 @@ from semples.inspect.words import nearest_words
 from semples.judges.words import words_of
 from semples.networks.weights import local_source, source_digest
 from semples.run import pipeline
+from semples.run.baseline import baseline_scores
 from semples.run.context import Context
 from semples.run.corrections import corrected
 from semples.run.health import TITLES as TITLES_OF_LOOKS
@@ -235,6 +236,36 @@ def class_table(context: Context, by_stage: dict[str, dict[str, Any]]) -> dict[s
             )
     title = f"Scores of {of}, percent." if of else title
     return {"title": title, "of": of, "best": not path.is_file(), "rows": rows, "means": scores}
+
+
+MEANS = ("miou", "precision", "recall", "false_positive", "false_negative")
+
+
+def beside(context: Context) -> list[dict[str, Any]]:
+    """A row a folder of label maps of the same photos: the run's own, then its baselines; none without baselines.
+
+    Each has a name, the means in the order of `MEANS`, the IoU of background and classes, and a note where it was
+    scored on other photos or masks than the run's own. None stands for what is not known.
+    """
+    scored = baseline_scores(context.out)
+    path = context.folder("scores") / label_steps.SCORES
+    of_run = read_output(path.parent, path.name)["labels"] if path.is_file() else None
+    rows = [("label maps of this run", of_run)] if of_run is not None and scored else []
+    rows += [(f"baseline {name}", scores) for name, scores in scored.items()]
+    return [
+        {
+            "name": name,
+            "means": [scores[key] for key in MEANS],
+            "ious": _in_order(scores, ("background", *context.dataset.classes.names)),
+            "note": "" if of_run is None or scores["pixels"] == of_run["pixels"] else "scored on other photos or masks",
+        }
+        for name, scores in rows
+    ]
+
+
+def _in_order(scores: dict[str, Any], names: tuple[str, ...]) -> list[float | None]:
+    known = {entry["class"]: entry["iou"] for entry in scores["classes"]}
+    return [known.get(name) for name in names]
 
 
 def together(context: Context) -> list[list[int]]:
