@@ -75,11 +75,10 @@ class Refinement(Matching):
         terms = super().losses(foreground_PE, background_PE, pairs, total)
         if len(pairs) == 0:
             return terms | {"refinement": terms["loss"].detach()}
-        away = self.background_features[pairs.label]  # type: ignore[index]
-        if away.dim() == 3:
-            away_P = self.judge.repel(foreground_PE[:, None], away).mean(dim=1)
+        learned_PE = self.background_features[pairs.label]  # type: ignore[index]
+        if learned_PE.dim() == 2:
+            refinement = share(self.judge.repel(foreground_PE, learned_PE), total.pairs)
         else:
-            away_P = self.judge.repel(foreground_PE, away)
-        refinement = share(away_P, total.pairs)
+            refinement = share(self.judge.repel(foreground_PE[:, None], learned_PE).mean(dim=1), total.pairs)
         terms["loss"] = terms["loss"] + self.lambda_refinement * refinement
         return terms | {"refinement": refinement.detach()}
