@@ -153,18 +153,12 @@ def segmenter_operations(side: int, classes: int) -> float:
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
     from transformers.initialization import no_init_weights
 
-    backbone = SwinConfig(
-        image_size=384,
-        embed_dim=192,
-        depths=[2, 2, 18, 2],
-        num_heads=[6, 12, 24, 48],
-        window_size=12,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
+    swin: dict[str, Any] = {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12}
+    swin |= {"image_size": 384, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    whole: dict[str, Any] = {"backbone_config": SwinConfig(**swin), "num_labels": classes + 1}
+    whole |= {"output_auxiliary_logits": True}
     with no_init_weights():
-        network = Mask2FormerForUniversalSegmentation(
-            Mask2FormerConfig(backbone_config=backbone, num_labels=classes + 1, output_auxiliary_logits=True)
-        ).eval()  # in training it asks for a value; the operations are the same
+        network = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(**whole)).eval()  # else it asks for a value
 
     def step() -> None:
         told = network(pixel_values=torch.zeros(1, 3, side, side))

@@ -211,7 +211,7 @@ def growing(data: Data, counts: Counts, core: Counts, rates: Rates) -> Counts:
         for cards, made in of_cards.items():
             hours[f"{photos} photos, {cards} cards, hours"] = sum(row.wall for row in made) / 3600
         print(f"| {photos:,} | {_hours(of_cards[1], kept_bytes(core) * photos)} |", end="")
-        print(*(f" {told(3600 * hours[f'{photos} photos, {cards} cards, hours'])} |" for cards in GROWING))
+        print("".join(f" {told(3600 * hours[f'{photos} photos, {cards} cards, hours'])} |" for cards in GROWING))
     return hours
 
 
