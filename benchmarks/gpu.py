@@ -157,6 +157,7 @@ def launches(sizes: Sizes, device: torch.device) -> dict[str, Any]:
             step()
         events = {event.key: event.count for event in seen.key_averages()}
         rows[name] = {
+            "photos": sizes.batches[0],
             "operations": sum(count for key, count in events.items() if key.startswith("aten::")),
             "launches": sum(count for key, count in events.items() if "LaunchKernel" in key),
             "waits": sum(count for key, count in events.items() if "Synchronize" in key),

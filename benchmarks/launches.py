@@ -5,7 +5,9 @@ fours), and the CAMs of a 500x375 photo. A GPU keeps attention maps where a proc
 (`networks.attention.map_bytes`); with `--memory 80` they are counted as on one of so many GiB, with 0 as on a
 processor. The optimizer and what the loop adds are not in it.
 
-    OMP_NUM_THREADS=1 python benchmarks/launches.py [--memory 80] [--photos 64] [--out benchmarks/results/launches.json]
+    OMP_NUM_THREADS=1 python benchmarks/launches.py [--memory 80] [--photos 64] [--only b] [--out launches.json]
+
+Results are put together in benchmarks/results/launches.json.
 
 The table's column "before" is this file beside `speed.py` of the commit it names.
 """
@@ -30,6 +32,7 @@ except ImportError:  # an earlier commit, which streamed maps everywhere
     class_tokens = None  # type: ignore[assignment]
 
 PHOTOS = 4  # of `speed.py`, each of which is taken several times
+CELLS = ("a", "b", "c", "cams")
 
 
 class Launches(TorchDispatchMode):
@@ -86,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--memory", type=float, default=80)
     parser.add_argument("--photos", type=int, default=16)
+    parser.add_argument("--only", nargs="*", default=list(CELLS), choices=CELLS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.memory and class_tokens is not None:
@@ -93,7 +97,7 @@ def main() -> None:
     speed.build_batch = many_photos(speed.build_batch, options.photos // PHOTOS)
     torch.optim.AdamW = NoOptimizer  # type: ignore[assignment, misc]
     cells = {}
-    for name in ("a", "b", "c", "cams"):
+    for name in options.only:
         by_name = counted(name)
         cells[name] = {"launches": sum(by_name.values()), "most": dict(by_name.most_common(12))}
         print(name, cells[name]["launches"], *[f"{key} {count}" for key, count in by_name.most_common(8)])
