@@ -94,7 +94,8 @@ def share_steps(out: Path, variant: str) -> None:
 
 
 def show() -> None:
-    """A Markdown table for the drawn worlds, one for each folder of real photos: means over what was measured."""
+    """A Markdown table for the drawn worlds, one for each folder of real photos: means over what was measured, label
+    maps of each world too, seconds of the world that took least."""
     cells = [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
     for place in dict.fromkeys(_place(cell) for cell in cells):
         print(f"\n{place}\n")
@@ -105,8 +106,8 @@ def show() -> None:
             columns = [
                 _mean([cell["cams"].get(stage, {}).get("miou") for cell in mine]) for stage in (*STAGES, "untrained")
             ]
-            columns.append(_mean([cell["labels"] and cell["labels"]["miou"] for cell in mine]))
-            seconds = statistics.fmean(sum(cell["seconds"].values()) for cell in mine)
+            columns.append(_mean([cell["labels"] and cell["labels"]["miou"] for cell in mine], each=True))
+            seconds = min(sum(cell["seconds"].values()) for cell in mine)
             on = ", ".join(cell["on"] for cell in mine)
             print(f"| {variant} | {about(variant)} | {on} | {' | '.join(columns)} | {seconds:.0f} |")
 
@@ -119,9 +120,12 @@ def _place(cell: dict[str, Any]) -> str:
     return "drawn worlds" if int(name[1:]) >= REPORTED else "drawn worlds used for choosing"
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None], *, each: bool = False) -> str:
     known = [value for value in values if value is not None]
-    return f"{statistics.fmean(known):.1f}" if known else ""
+    if not known:
+        return ""
+    single = f" ({', '.join(f'{value:.1f}' for value in known)})" if each and len(known) > 1 else ""
+    return f"{statistics.fmean(known):.1f}{single}"
 
 
 def pictures(work: Path, photos: Photos, variants: Sequence[str], out: Path, *, count: int = 12) -> None:
