@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from semples.core.devices import OFF, check_cards
 from semples.core.errors import UserError
+from semples.core.ranks import Ranks
 from semples.networks.pairs import Pairs
 from semples.networks.precision import at_precision, automatic, exact_products
 from semples.recipe import RunSettings, StageSettings
-from semples.training.engine import FIRST_SCALE, Engine, check_cards
+from semples.training.engine import FIRST_SCALE, Engine
 from semples.training.loop import train
 from tests.training import toy
 
@@ -158,15 +160,18 @@ def test_skipped_steps_are_counted_and_change_nothing(tmp_path: Path) -> None:
 
 
 def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semples.training.engine.best_device", lambda: torch.device("cuda"))
+    """By a run (`Engine.start`), and by `predict` and `segment eval` (`Ranks.join`), before they meet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     check_cards()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(
-        UserError, match=r"2 processes on this machine, which has 1 GPU; start 1 .*ACCELERATE_USE_CPU=1"
-    ):
-        check_cards()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for refuses in (check_cards, Ranks.join, lambda: Engine.start(RunSettings(precision="no"))):
+        with pytest.raises(UserError, match=r"2 processes .* has 1 GPU; start 1 .*ACCELERATE_USE_CPU=1"):
+            refuses()
+    monkeypatch.setenv(OFF, "1")
+    check_cards()
 
 
 def test_products_are_exact_within_and_as_before_after() -> None:
