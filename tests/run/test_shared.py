@@ -25,11 +25,11 @@ import semples.core.files as files
 import semples.run.photos as photos
 from semples.cams.store import CamStore
 from semples.core.errors import UserError
+from semples.core.everywhere import check_shared
 from semples.core.ranks import Ranks
 from semples.data.dataset import FileDataset, open_dataset
 from semples.data.verify import verify_photos
 from semples.recipe import ScoreSettings
-from semples.run.machines import check_shared
 from semples.run.scoring import score_labels, threshold_curve
 
 ranks, folder = Ranks.join(), Path(sys.argv[1])

@@ -10,22 +10,27 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from semples.core.devices import OFF, check_cards
 from semples.core.errors import UserError
+from semples.core.ranks import Ranks
 from semples.networks.pairs import Pairs
 from semples.networks.precision import at_precision, automatic, exact_products
 from semples.recipe import RunSettings, StageSettings
-from semples.training.engine import FIRST_SCALE, Engine, check_cards
+from semples.training.engine import FIRST_SCALE, Engine
 from semples.training.loop import train
 from tests.training import toy
 
 STAGE = StageSettings(epochs=3, batch=3, base_lr=0.1)
 
 
-def run(folder: Path, *, engine: Engine, settings: RunSettings, task: toy.PairTask | None = None) -> toy.PairTask:
+def run(
+    folder: Path, *, engine: Engine, settings: RunSettings, task: toy.PairTask | None = None,
+    stage: StageSettings = STAGE,
+) -> toy.PairTask:  # fmt: skip
     folder.mkdir(exist_ok=True)
     task = task or toy.PairTask()
     train(
-        task, toy.views(), engine=engine, settings=STAGE, run=settings, workers=0, folder=folder, fingerprint="f",
+        task, toy.views(), engine=engine, settings=stage, run=settings, workers=0, folder=folder, fingerprint="f",
         label="toy",
     )  # fmt: skip
     return task
@@ -109,13 +114,15 @@ def test_inference_has_a_precision_of_its_own() -> None:
         at_precision(torch.device("cpu"), "fp16")
 
 
-def scaled(folder: Path, task: toy.PairTask) -> tuple[toy.PairTask, float, list[dict[str, Any]]]:
+def scaled(
+    folder: Path, task: toy.PairTask, stage: StageSettings = STAGE, log_every: int = 2
+) -> tuple[toy.PairTask, float, list[dict[str, Any]]]:
     """Training with a scaler as fp16 has it on a GPU, here on the processor; its scale at the end; the log."""
-    settings = RunSettings(log_every=2)
+    settings = RunSettings(log_every=log_every)
     engine = Engine.start(settings)
     engine.accelerator.scaler = torch.amp.GradScaler("cpu")
     try:
-        run(folder, engine=engine, settings=settings, task=task)
+        run(folder, engine=engine, settings=settings, task=task, stage=stage)
         scale = engine.accelerator.scaler.get_scale()
     finally:
         engine.accelerator.scaler = None
@@ -124,7 +131,7 @@ def scaled(folder: Path, task: toy.PairTask) -> tuple[toy.PairTask, float, list[
 
 
 class Breaks(toy.PairTask):
-    """A task whose loss is infinite in chosen steps."""
+    """A task whose gradient is infinite in chosen steps, and its loss not."""
 
     def __init__(self, *steps: int) -> None:
         super().__init__()
@@ -136,7 +143,8 @@ class Breaks(toy.PairTask):
     def forward(self, batch: Any, total: Any) -> dict[str, torch.Tensor]:
         terms = super().forward(batch, total)
         if self.step in self.steps:
-            terms["loss"] = terms["loss"] + self.net[1].weight.sum() * float("inf")
+            whole = self.net[1].weight.sum()
+            terms["loss"] = terms["loss"] + (whole - whole.detach()).sqrt()  # 0, of infinite slope
         return terms
 
 
@@ -157,16 +165,57 @@ def test_skipped_steps_are_counted_and_change_nothing(tmp_path: Path) -> None:
     assert scale == FIRST_SCALE  # the next stage knows nothing of it
 
 
+@pytest.mark.parametrize(
+    ("epochs", "log_every", "scale"), [(3, 2, "0.5"), (3, 20, "0.5"), (8, 2, "0.25"), (8, 12, "0.0625"), (90, 200, "0")]
+)
+def test_a_stage_of_which_no_step_can_be_done_is_refused(
+    epochs: int, log_every: int, scale: str, tmp_path: Path
+) -> None:
+    """Once 10 steps were left out, or at the end of a shorter stage; also where the scale has come down to 0."""
+    steps, stage = 3 * epochs, StageSettings(epochs=epochs, batch=3, base_lr=0.1)
+    upto = min(steps, -(-10 // log_every) * log_every)
+    with pytest.raises(UserError) as refused:
+        scaled(tmp_path / "run", Breaks(*range(steps)), stage, log_every)
+    assert str(refused.value) == (
+        f"toy: fp16 has left out all {upto} steps up to step {upto}: gradients are not finite numbers though the loss "
+        f"is scaled by {scale} only; set run.precision=bf16 or no"
+    )
+
+
+def test_a_stage_that_finds_its_scale_late_goes_on(tmp_path: Path) -> None:
+    """9 of the first 10 steps are left out, and some after: the interval that has a step begins the count anew."""
+    left_out = [*range(9), *range(12, 18)]
+    _, scale, lines = scaled(tmp_path / "run", Breaks(*left_out), StageSettings(epochs=8, batch=3, base_lr=0.1))
+    assert [line["skipped"] for line in lines] == [2, 2, 2, 2, 1, 0, 2, 2, 2, 0, 0, 0]
+    assert scale == FIRST_SCALE / 2 ** len(left_out) < 1
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_loss_that_is_not_finite_is_refused(value: str, tmp_path: Path) -> None:
+    """Also where its gradient is."""
+
+    class Infinite(toy.PairTask):
+        def forward(self, batch: Any, total: Any) -> dict[str, torch.Tensor]:
+            terms = super().forward(batch, total)
+            return {**terms, "loss": terms["loss"] + float(value)}
+
+    with pytest.raises(UserError, match=r"^toy: the loss is not a finite number before step 2; lower"):
+        run(tmp_path / "run", engine=Engine.start(RunSettings()), settings=RunSettings(log_every=2), task=Infinite())
+
+
 def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semples.training.engine.best_device", lambda: torch.device("cuda"))
+    """By a run (`Engine.start`), and by `predict` and `segment eval` (`Ranks.join`), before they meet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     check_cards()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(
-        UserError, match=r"2 processes on this machine, which has 1 GPU; start 1 .*ACCELERATE_USE_CPU=1"
-    ):
-        check_cards()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for refuses in (check_cards, Ranks.join, lambda: Engine.start(RunSettings(precision="no"))):
+        with pytest.raises(UserError, match=r"2 processes .* has 1 GPU; start 1 .*ACCELERATE_USE_CPU=1"):
+            refuses()
+    monkeypatch.setenv(OFF, "1")
+    check_cards()
 
 
 def test_products_are_exact_within_and_as_before_after() -> None:

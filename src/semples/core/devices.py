@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from semples.core.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,6 +28,18 @@ def best_device(*, apple: bool = True) -> torch.device:
     if apple and alone and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def check_cards() -> None:
+    """Raises UserError where this machine has more processes than GPUs: each computes on one of its own."""
+    import torch
+
+    here, cards = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if best_device().type == "cuda" and here > cards:
+        raise UserError(
+            f"{here} processes on this machine, which has {cards} {'GPU' if cards == 1 else 'GPUs'}; start {cards} "
+            f"(--nproc-per-node {cards}), or set {OFF}=1 to compute on the processor"
+        )
 
 
 def synchronize(device: torch.device) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from semples.core.devices import best_device, check_cards
 from semples.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,15 +38,17 @@ class Ranks:
     def join(cls) -> Ranks:
         """All processes that torchrun has started, each with its own GPU where there are some; or this one alone.
 
-        Every process has to call it, before it loads a model. Raises UserError where they do not find one another.
+        Every process has to call it, before it loads a model. Raises UserError where they do not find one another, and
+        where this machine has fewer GPUs than processes.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
             return cls()
         import torch
         from torch import distributed
 
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        check_cards()
+        if best_device().type == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         try:
             distributed.init_process_group("gloo", timeout=LONGEST, **meeting_place())
         except (RuntimeError, ValueError) as error:
@@ -70,7 +73,7 @@ class Ranks:
 
         message = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
-        with _missing():
+        with self._missing():
             distributed.all_gather(lengths, torch.tensor([len(message)]), group=self.group)
             longest = max(int(length) for length in lengths)
             padded = torch.zeros(longest, dtype=torch.uint8)
@@ -95,14 +98,15 @@ class Ranks:
         from torch import distributed
 
         total = torch.from_numpy(counts.copy())
-        with _missing():
+        with self._missing():
             distributed.all_reduce(total, group=self.group)
         summed: NDArray[np.int64] = total.numpy()
         return summed
 
     def of_main(self, work: Callable[[], T]) -> T:
-        """What process 0 answers to `work`, plain data, in every process; nobody else is asked."""
-        answer: T = self.gather(work() if self.is_main else None)[0]
+        """What process 0 answers to `work`, plain data, in every process; nobody else is asked. A UserError ends all
+        as in `first`."""
+        answer: T = self.gather(self.first(work))[0]
         return answer
 
     def wait(self) -> None:
@@ -112,15 +116,16 @@ class Ranks:
     def first(self, work: Callable[[], T]) -> T | None:
         """`work` by process 0, while the others wait for it; its answer there, None elsewhere.
 
-        A UserError is raised by process 0 alone; the others end without a word.
+        A UserError is raised by process 0 alone; the others end without a word, with its exit status.
         """
         try:
             answer = work() if self.is_main else None
-        except UserError:
-            self.gather(False)
+        except UserError as error:
+            self.gather(error.status)
             raise
-        if not all(self.gather(True)):
-            raise SystemExit(UserError.status)
+        status = self.gather(None)[0]
+        if status is not None:
+            raise SystemExit(status)
         return answer
 
     def leave(self) -> None:
@@ -129,6 +134,17 @@ class Ranks:
             from torch import distributed
 
             distributed.destroy_process_group()
+
+    @contextmanager
+    def _missing(self) -> Iterator[None]:
+        """Raises UserError where one of the processes does not answer."""
+        try:
+            yield
+        except RuntimeError:
+            what = "run.wait_hours; run the same command to go on"  # the limit of a run's group
+            if self.group is None:
+                what = f"{LONGEST.days} days; run the same command again"
+            raise UserError(f"another process has ended, or took longer than {what}") from None
 
 
 def meeting_place() -> dict[str, Any]:
@@ -146,17 +162,6 @@ def meeting_place() -> dict[str, Any]:
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     ranks = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
     return {"store": PrefixStore(f"semples/start-{start}", store), **ranks}
-
-
-@contextmanager
-def _missing() -> Iterator[None]:
-    """Raises UserError where one of the processes does not answer."""
-    try:
-        yield
-    except RuntimeError:
-        raise UserError(
-            "another process has ended, or took longer than run.wait_hours; run the same command to go on"
-        ) from None
 
 
 ALONE = Ranks()

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semples.core.errors import UserError
+from semples.core.everywhere import check_shared
 from semples.core.files import write_bytes, write_text
 from semples.core.lock import exclusive
 from semples.core.palette import write_confidence_png, write_label_png
@@ -104,7 +105,7 @@ def predict(
     A photo that cannot be used is a problem of the answer, and the others are done. A second call does what is missing.
 
     Raises UserError: no model, no photo, an unknown tag, `out` holds something else, another program writes there, the
-    disk is full.
+    disk is full, some of the processes do not see `out`.
     """
     if not isinstance(model, Model):
         model = load(model, **settings)
@@ -123,7 +124,10 @@ def predict(
             stack.enter_context(exclusive(out, what="another prediction"))
             return Journal(out, model)
 
-        journal = ranks.first(first) or Journal(out, model, rank=ranks.rank)
+        journal = ranks.first(first)
+        if ranks.count > 1:
+            check_shared(out, ranks)
+        journal = journal or Journal(out, model, rank=ranks.rank)
         return _predict(model, journal, chosen, tags, out, refused, ranks)
 
 

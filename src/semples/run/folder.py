@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +82,14 @@ def open_run(out: Path) -> Context:
 @contextmanager
 def lock(context: Context) -> Iterator[None]:
     """Keep a second run out of the folder while this one writes; the lock goes with the process. At the end trackers
-    that the work has opened are closed."""
-    if not context.is_main:
+    that the work has opened are closed. All processes have to call it; it is the main one that is refused."""
+    with ExitStack() as stack:
+
+        def enter() -> None:
+            if not is_utf8(str(context.out.absolute())):
+                raise UserError(f"{context.out}: the name of this folder is not UTF-8; choose another --out")
+            stack.enter_context(exclusive(context.out, what="another run"))
+            stack.callback(context.close_tracking)
+
+        context.ranks.first(enter)
         yield
-        return
-    if not is_utf8(str(context.out.absolute())):
-        raise UserError(f"{context.out}: the name of this folder is not UTF-8; choose another --out")
-    with exclusive(context.out, what="another run"):
-        try:
-            yield
-        finally:
-            context.close_tracking()

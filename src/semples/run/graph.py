@@ -59,25 +59,25 @@ def bring_all(
 
     update: stages that are to be made anew go on from the weights that they left before. asked: steps that may be made
     anew without a word, beside those from `start` on. before: called in the main process once the folder can be written
-    to. after: there, with what became of each step. Raises UserError where too much work would be lost unasked.
+    to. after: there, with what became of each step. Raises UserError where too much work would be lost unasked, and
+    what `before` raises: in the main process, while the others end without a word.
     """
     names = [step.name for step in steps]
     forced_from = names.index(start) if start is not None else len(names)
     outcomes = []
     with lock(context):
         meet(context)
-        stakes = at_stake(context, steps, forced={*names[forced_from:], *asked})
-        line = ""
-        if update:
-            check_update(context, stakes)
-        else:
-            line = check(context, stakes)
-        context.wait()
-        if context.is_main:
-            if line:
+
+        def begin() -> None:
+            stakes = at_stake(context, steps, forced={*names[forced_from:], *asked})
+            if update:
+                check_update(context, stakes)
+            elif line := check(context, stakes):
                 tell(line)
             write_run(context)
             before()
+
+        context.ranks.first(begin)
         for place, step in enumerate(steps):
             outcomes.append(bring(context, step, forced=place >= forced_from, update=update, tell=tell))
             if not any(later.weights for later in steps[place + 1 :]):  # nothing is trained any more

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
-from semples.core.devices import OFF, best_device
+from semples.core.devices import best_device, check_cards
 from semples.core.errors import UserError
 from semples.core.ranks import ALONE, Ranks, meeting_place
 from semples.networks.precision import automatic, check, described, use_tf32
@@ -117,16 +117,6 @@ class Engine:
     def stop(self) -> None:
         """Leave the process group."""
         self.accelerator.end_training()
-
-
-def check_cards() -> None:
-    """Raises UserError where this machine has more processes than GPUs: gradients are added up between GPUs."""
-    here, cards = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    if best_device().type == "cuda" and here > cards:
-        raise UserError(
-            f"{here} processes on this machine, which has {cards} {'GPU' if cards == 1 else 'GPUs'}; start {cards} "
-            f"(--nproc-per-node {cards}), or set {OFF}=1 to compute on the processor"
-        )
 
 
 @contextmanager

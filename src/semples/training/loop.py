@@ -32,6 +32,7 @@ from semples.training.trackers import Tracking
 
 CHECKPOINT = "checkpoint.safetensors"
 SKIPPED = "skipped"  # steps that the scaler of fp16 left out since the last line of the log
+HOPELESS = 10  # steps in a row that it left out: from then on a scale below 1 is taken for one that will not help
 
 
 def train(
@@ -56,7 +57,8 @@ def train(
     last one that is cut short counts. `steps: auto` is settled before (`schedule.settled`). tracking: the trackers of
     the run, for process 0, which the caller closes; without, `run.trackers` are opened for this training alone.
     Raises Stopped after a signal, UserError where losses or gradients are not finite: such a step changes nothing, and
-    neither a checkpoint nor the caller gets anything that follows it.
+    neither a checkpoint nor the caller gets anything that follows it. fp16 leaves such steps out and scales the loss
+    down: UserError where that does not help (`_Work.check_scale`).
     """
     course = Course.of(settings, photos=len(views.pairs))
     parts = settings.accumulate
@@ -143,7 +145,7 @@ class _Work:
 
     trained: by name. kept: `trained` and what checkpoints hold beside it. sums: of the losses not yet logged, float64.
     broken: the first step (from 1) whose values were not finite, 0 for none. waited: seconds that the
-    loader let it wait.
+    loader let it wait. left_out: steps of the last intervals of the log of which fp16 did none.
     """
 
     engine: Engine
@@ -155,6 +157,7 @@ class _Work:
     sums: dict[str, Tensor]
     broken: Tensor
     waited: float = 0.0
+    left_out: int = 0
 
     @classmethod
     def prepare(
@@ -242,7 +245,8 @@ class _Work:
             scale = accelerator.scaler._scale.clone()  # on the device: `get_scale` would wait for it
             self.optimizer.step()
             if self.engine.is_main:
-                skipped = (accelerator.scaler._scale < scale).to(self.broken.device)
+                now = accelerator.scaler._scale  # once it is 0 it falls no further, and no step can be done
+                skipped = ((now < scale) | (now == 0)).to(self.broken.device)
                 self.sums[SKIPPED] = skipped.to(self._number_dtype) + self.sums.get(SKIPPED, 0.0)
             return
         norm = torch.stack(torch._foreach_norm(gradients)).sum()  # type: ignore[arg-type]
@@ -280,6 +284,19 @@ class _Work:
                 f"{step - 1} is kept. Lower the learning rate (lr or base_lr), or use run.precision bf16 or no"
             )
 
+    def check_scale(self, skipped: float, progress: Progress, steps: int, label: str) -> None:
+        """Raise UserError where fp16 has left out all of the stage's `steps`, or all of so many in a row, over whole
+        intervals of the log, that the scale is below 1 (`HOPELESS` at least). skipped: since the last line of it."""
+        self.left_out = self.left_out + progress.summed if skipped == progress.summed else 0
+        if self.left_out < min(HOPELESS, steps):
+            return
+        scale = self.engine.accelerator.scaler.get_scale()
+        if scale < 1 or self.left_out == steps:
+            raise UserError(
+                f"{label}: fp16 has left out all {self.left_out} steps up to step {progress.step}: gradients are not "
+                f"finite numbers though the loss is scaled by {scale:g} only; set run.precision=bf16 or no"
+            )
+
     def asked_to_stop(self, asked: bool, *, now: bool) -> bool:
         """Whether any process was asked to stop; several agree on it only when losses are read (`now`)."""
         if self.engine.processes == 1:
@@ -306,8 +323,13 @@ def _log(
         return None
     work.check(label)
     means = work.means(progress.summed)
-    if any(value != value for value in means.values()):
-        raise UserError(f"{label}: the loss is not a number before step {progress.step}; lower the learning rate")
+    if not all(map(math.isfinite, means.values())):
+        raise UserError(
+            f"{label}: the loss is not a finite number before step {progress.step}; lower the learning rate (lr or "
+            "base_lr), or use run.precision bf16 or no"
+        )
+    if SKIPPED in means:
+        work.check_scale(means[SKIPPED], progress, plan.steps, label)
     if events is not None:
         events.write_time(progress.step, waited=work.waited)
         work.waited = 0.0
