@@ -215,7 +215,8 @@ def test_first_prompt_step_from_the_stored_gradient(case: Case) -> None:
     vectors = torch.nn.Parameter(torch.from_numpy(case.io["btp"]).clone())
     vectors.grad = torch.from_numpy(case.io["b/grad/btp"])
     torch.optim.AdamW([vectors], lr=case.summary["b"]["lr"], weight_decay=RECIPE.prompting.weight_decay).step()
-    np.testing.assert_allclose(vectors.detach().numpy(), case.io["b/step1/btp"], rtol=0, atol=1e-7)
+    # Processors differ in the last bit of some values.
+    np.testing.assert_allclose(vectors.detach().numpy(), case.io["b/step1/btp"], rtol=2**-23, atol=1e-7)
 
 
 @pytest.mark.parametrize("stage", ["a", "c"])

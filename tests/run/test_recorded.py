@@ -96,6 +96,8 @@ def changed(recipe: Recipe, key: str) -> Any:
         return 0.5
     if isinstance(value, str) and int in get_args(hint):
         return 7
+    if isinstance(value, str) and tuple[str, ...] in get_args(hint):
+        return ["water", "rails"]
     if isinstance(value, str) and tuple in map(get_origin, get_args(hint)):
         return [0.2, 0.3]
     if isinstance(value, str):

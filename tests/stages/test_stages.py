@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from semples.core.errors import UserError
+from semples.judges.base import Judge
 from semples.judges.clip import Clip
 from semples.networks.clip import CLIP_MEAN, CLIP_STD, FrozenClip
 from semples.networks.pairs import Pairs
@@ -156,12 +157,14 @@ def test_fixed_texts_in_the_learned_prompts_place(clip: FrozenClip) -> None:
     torch.testing.assert_close(module(given, total)["refinement"], terms[-1])
     assert not torch.isclose(single, terms[-1])
     parts.judge_ = NoWords()
-    with pytest.raises(UserError, match="reads no words"):
+    with pytest.raises(UserError, match=r"reads no words; set judge\.kind=clip"):
         Refinement.of_run(parts, RefinementSettings(backgrounds=("water",)))
 
 
 class NoWords:
     """A judge that is no `TextJudge`."""
+
+    named_backgrounds = Judge.named_backgrounds
 
 
 class FakeParts:

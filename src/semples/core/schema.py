@@ -278,6 +278,8 @@ def _describe(hint: Any) -> str:
         return " or ".join(map(_describe, arguments))
     if origin is tuple:
         words = typing.get_args(arguments[0]) if typing.get_origin(arguments[0]) is Literal else ()
+        if arguments[0] is str:
+            return "a list of texts"
         return f"a list of {', '.join(words)}" if words else "a list of numbers"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}[hint]
 

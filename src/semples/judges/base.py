@@ -125,6 +125,13 @@ class Judge(nn.Module, ABC):
     def encode_backgrounds(self, vector_nMW: Tensor, settings: PromptSettings) -> Tensor:
         """L2-normalised features (n,E) of learned backgrounds, differentiable in the vectors."""
 
+    def named_backgrounds(self, names: Sequence[str]) -> Tensor:
+        """L2-normalised features (n,E) of backgrounds given by their names. Raises UserError by a judge that reads no
+        words."""
+        raise UserError(
+            "refinement.backgrounds: this judge reads no words; set judge.kind=clip, or refinement.backgrounds=learned"
+        )
+
 
 class TextJudge(Judge):
     """A judge whose targets are texts, so that learned backgrounds can be read as words."""
@@ -134,6 +141,9 @@ class TextJudge(Judge):
     @abstractmethod
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """L2-normalised features (n,E) of texts."""
+
+    def named_backgrounds(self, names: Sequence[str]) -> Tensor:
+        return self.encode_words(names)
 
     def encode_words(self, words: Sequence[str]) -> Tensor:
         """L2-normalised features (n,E) of words, each put into the judge's template."""

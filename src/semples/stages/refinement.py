@@ -8,9 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from semples.core.errors import UserError
 from semples.generators.base import Generator
-from semples.judges.base import Judge, TextJudge
+from semples.judges.base import Judge
 from semples.networks.pairs import Pairs
 from semples.recipe import RefinementSettings
 from semples.stages.averages import check_averages
@@ -57,14 +56,9 @@ class Refinement(Matching):
         generator, judge = parts.generator_after("warmup"), parts.judge()
         options = stage_options(settings, leave_out=("select_epoch", "backgrounds"))
         if settings.backgrounds != "learned":
-            if not isinstance(judge, TextJudge):
-                raise UserError(
-                    "refinement.backgrounds: this judge reads no words; set judge.kind=clip, or "
-                    "refinement.backgrounds=learned"
-                )
             with torch.no_grad():
-                words_JE = judge.encode_words(settings.backgrounds)
-            return cls(generator, judge, words_JE.expand(len(judge.targets), -1, -1).clone(), **options)
+                named_JE = judge.named_backgrounds(settings.backgrounds)
+            return cls(generator, judge, named_JE.expand(len(judge.targets), -1, -1).clone(), **options)
         with torch.no_grad():
             vectors_KMW = parts.backgrounds_after("prompting").to(judge.device)
             background_KE = judge.encode_backgrounds(vectors_KMW, parts.prompts)
